@@ -1,0 +1,117 @@
+"""A split: labelled images (x_i, y_i), i = 1..n, as two tensors held in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from odenet.data.counts import whole_number
+from odenet.data.seeds import seeded_generator
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split:
+    """The pairs (x_i, y_i) of one part of a data set: x_i an image of bytes, y_i the number of its class.
+
+    Attributes:
+        images: uint8, (n, C, H, W), n ≥ 1; 0 is black.
+        labels: int64, (n,), on the device of the images; class numbers from 0.
+
+    Raises:
+        TypeError: A dtype is another.
+        ValueError: The shapes or devices do not match, there is no image, or a label is negative.
+
+    >>> Split(torch.zeros(5, 1, 8, 8, dtype=torch.uint8), torch.arange(5)).first(2)
+    Split(2 images of 1×8×8 on cpu)
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        _check_dtypes(self.images, self.labels)
+        _check_shapes(self.images, self.labels)
+        if self.images.device != self.labels.device:
+            raise ValueError(
+                f"images on {self.images.device} and labels on {self.labels.device} cannot make a split: "
+                "a batch takes both from one device; move one with .to(device)."
+            )
+        if (lowest := int(self.labels.min())) < 0:
+            raise ValueError(f"label {lowest} cannot be: classes are numbered from 0; remove or renumber it.")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"Split({len(self)} images of {_times(self.image_shape)} on {self.images.device})"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same split on `device`; no copy if it is there already."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def subset(self, indices: Tensor) -> Split:
+        """The pairs at `indices`, int64 (m,), in that order."""
+        indices = indices.to(self.images.device)
+        return Split(self.images[indices], self.labels[indices])
+
+    def first(self, n: int) -> Split:
+        """The first `n` pairs, 1 ≤ n ≤ len(self); a view."""
+        n = whole_number("n", n, 1, len(self), because=f"the split has {len(self)} images")
+        return Split(self.images[:n], self.labels[:n])
+
+
+def balanced_order(labels: Tensor, seed: int = 0) -> Tensor:
+    """A random permutation σ of 0..n-1 along which the classes take turns, for as long as each of them lasts.
+
+    So the first m entries hold every class equally often, to within one image, and the smaller of two subsets taken
+    with one seed is part of the larger.
+
+    Args:
+        labels: int64, (n,), class numbers from 0.
+        seed: Of the permutation within each class.
+
+    Returns:
+        int64, (n,), on the CPU.
+    """
+    shuffled = torch.randperm(len(labels), generator=seeded_generator(seed, "balanced order"))
+    labels = labels.cpu()[shuffled]
+    by_class = labels.argsort(stable=True)
+    sizes = labels.bincount()
+    class_starts = sizes.cumsum(0) - sizes
+    turns = torch.arange(len(labels)) - class_starts[labels[by_class]]
+    return shuffled[by_class[turns.argsort(stable=True)]]
+
+
+def _check_dtypes(images: Tensor, labels: Tensor) -> None:
+    if images.dtype != torch.uint8:
+        raise TypeError(
+            f"images of {images.dtype} cannot be held: pixels are bytes and become floats batch by batch; "
+            "give torch.uint8, e.g. (255 * images).round().to(torch.uint8) for values in [0, 1]."
+        )
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels of {labels.dtype} cannot be held: a label is the number of a class; give torch.int64.")
+
+
+def _check_shapes(images: Tensor, labels: Tensor) -> None:
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(
+            f"images of shape {tuple(images.shape)} cannot be held: a split is (n, C, H, W) with no axis empty; "
+            "reshape them, e.g. images.unsqueeze(1) for grey images of shape (n, H, W)."
+        )
+    if labels.shape != images.shape[:1]:
+        raise ValueError(
+            f"labels of shape {tuple(labels.shape)} cannot go with images of shape {tuple(images.shape)}: "
+            f"every image has one label; give labels of shape ({len(images)},)."
+        )
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
