@@ -1,0 +1,156 @@
+"""Batches: an epoch as a pure function of (seed, epoch), each batch of (seed, epoch, index), computed on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from odenet.data.augmentation import Augmentation, check_augmentation
+from odenet.data.counts import whole_number
+from odenet.data.seeds import seeded_generator
+from odenet.data.split import Split
+
+
+class Batches:
+    """The split σ_e(1), …, σ_e(n) of epoch e, cut into consecutive batches of (A(x; u)/255 - mean) / std and labels.
+
+    The bytes of the whole split stay on the device, and a batch is gathered, augmented and turned into floats there: no
+    worker processes, no copies from the host but for a few numbers per image. The permutation σ_e depends on
+    (seed, epoch) and the augmentation's u on (seed, epoch, index), never on what was drawn before, so a training that
+    resumes in the middle of an epoch sees bit for bit the batches it would have seen. All random numbers come from the
+    CPU: every device gets the same batches.
+
+    With `world_size` processes (DDP), each batch is cut into `world_size` consecutive shares and process `rank` gets
+    its own: joined, they are the batch of a single process, augmentation included. Only the last batch of an epoch can
+    have unequal shares, by one image; with `drop_last` none has.
+
+    Not good for data sets that do not fit in the memory of the device.
+
+    Args:
+        split: The images and labels.
+        batch_size: Images per batch over all processes; a multiple of `world_size`.
+        mean: Of each channel, pixels in [0, 1].
+        std: Standard deviation of each channel, pixels in [0, 1], > 0.
+        augmentation: A; the identity if `None`.
+        shuffle: Whether σ_e is a random permutation; else it is the identity.
+        drop_last: Whether to leave out the last batch where it is smaller than the others.
+        seed: Of the run, 0 ≤ seed < 2⁶⁴.
+        device: Where the batches live.
+        rank: Of this process, 0 ≤ rank < world_size.
+        world_size: Number of processes that share every batch.
+
+    Raises:
+        TypeError: A count or the seed is not a whole number, or `augmentation` is none.
+        ValueError: A count lies outside its bounds, no batch or an empty share would be left, or the lengths of `mean`
+            and `std` are not the number of channels.
+
+    >>> split = Split(torch.zeros(10, 1, 8, 8, dtype=torch.uint8), torch.arange(10))
+    >>> batches = Batches(split, 4, mean=[0.5], std=[0.5])
+    >>> [(tuple(images.shape), labels.tolist()) for images, labels in batches.epoch(0)]
+    [((4, 1, 8, 8), [0, 1, 2, 3]), ((4, 1, 8, 8), [4, 5, 6, 7]), ((2, 1, 8, 8), [8, 9])]
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        augmentation: Augmentation | None = None,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.world_size = whole_number("world_size", world_size, 1, because="it is the number of processes")
+        self.rank = whole_number("rank", rank, 0, world_size - 1, because=f"there are {world_size} processes")
+        self.batch_size = whole_number("batch_size", batch_size, 1, because="a batch holds at least one image")
+        seeded_generator(seed, "check")  # a bad seed is refused here, not in the first epoch
+        _check_statistics(split.image_shape[0], mean, std)
+        if augmentation is not None:
+            check_augmentation(augmentation)
+        self.split = split.to(device)
+        self.augmentation = augmentation
+        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
+        self._mean = 255 * torch.tensor(mean, device=device).view(1, -1, 1, 1)
+        self._std = 255 * torch.tensor(std, device=device).view(1, -1, 1, 1)
+        self._check_shares()
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch: the same for every process."""
+        whole, rest = divmod(len(self.split), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches start, start + 1, …, len(self) - 1 of an epoch.
+
+        Args:
+            epoch: Number of the epoch, ≥ 0.
+            start: Index of the first batch wanted, 0 ≤ start ≤ len(self): a resumed training gives the next one.
+
+        Yields:
+            images: float32, (m, C, H, W), with m = batch_size / world_size but for the last batch.
+            labels: int64, (m,).
+        """
+        epoch = whole_number("epoch", epoch, 0, because="epochs are counted from 0")
+        start = whole_number("start", start, 0, len(self), because=f"an epoch has {len(self)} batches")
+        order = self._order(epoch)
+        return (self._batch(order, epoch, index) for index in range(start, len(self)))
+
+    def global_size(self, index: int) -> int:
+        """The number of images of batch `index` over all processes: its weight in a mean over the split."""
+        index = whole_number("index", index, 0, len(self) - 1, because=f"an epoch has {len(self)} batches")
+        return min(self.batch_size, len(self.split) - index * self.batch_size)
+
+    def _order(self, epoch: int) -> Tensor:
+        n = len(self.split)
+        if not self.shuffle:
+            return torch.arange(n, device=self._mean.device)
+        return torch.randperm(n, generator=seeded_generator(self.seed, "order", epoch)).to(self._mean.device)
+
+    def _batch(self, order: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        size = self.global_size(index)
+        share = slice(size * self.rank // self.world_size, size * (self.rank + 1) // self.world_size)
+        chosen = order[index * self.batch_size :][share]
+        images = self.split.images[chosen]
+        if self.augmentation is not None:
+            generator = seeded_generator(self.seed, "augmentation", epoch, index)
+            u = torch.rand(size, self.augmentation.draws, generator=generator)[share]
+            # A blocking copy would make the host wait for all work queued on the accelerator, once per batch.
+            images = self.augmentation.apply(images, u.to(images.device, non_blocking=True))
+        return images.float().sub_(self._mean).div_(self._std), self.split.labels[chosen]
+
+    def _check_shares(self) -> None:
+        if self.batch_size % self.world_size:
+            raise ValueError(
+                f"batch_size={self.batch_size} cannot be shared by world_size={self.world_size} processes: "
+                "DDP weights the processes equally, so their shares must be equal; give a multiple of world_size."
+            )
+        if len(self) == 0:
+            raise ValueError(
+                f"batch_size={self.batch_size} with drop_last leaves no batch of {len(self.split)} images; "
+                "give a smaller batch_size, or drop_last=False."
+            )
+        if (last := self.global_size(len(self) - 1)) < self.world_size:
+            raise ValueError(
+                f"the last batch, {last} of {len(self.split)} images at batch_size={self.batch_size}, cannot be shared "
+                f"by world_size={self.world_size} processes: one would get none; "
+                "give another batch_size, or drop_last=True."
+            )
+
+
+def _check_statistics(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    if len(mean) != channels or len(std) != channels:
+        raise ValueError(
+            f"{len(mean)} means and {len(std)} standard deviations cannot normalise images of {channels} channels: "
+            "each channel has its own; give one number per channel."
+        )
+    if not all(s > 0 for s in std):
+        raise ValueError(
+            f"std={tuple(std)} cannot be divided by: a standard deviation is positive; use 1.0 for a constant channel."
+        )
