@@ -1,0 +1,82 @@
+"""The data sets by name: one line for each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from odenet.blocks.errors import unknown_name
+from odenet.data.augmentation import Augmentation, Compose, RandomCrop, RandomFlip
+from odenet.data.digits import read_digits
+from odenet.data.image_data import ImageData
+from odenet.data.split import Split
+from odenet.data.torchvision_sets import read_torchvision
+
+Reader = Callable[[Path, bool], tuple[Split, Split, tuple[str, ...]]]
+"""(root, download) ↦ (training split, test split, class names)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A data set before it is read.
+
+    Attributes:
+        read: What reads it.
+        augmentation: The usual one in training: small shifts, and mirror images where these keep the class (not those
+            of a digit).
+    """
+
+    read: Reader
+    augmentation: Augmentation | None = None
+
+
+DATA_SETS: Mapping[str, Entry] = {
+    "digits": Entry(read_digits, RandomCrop(1)),
+    "mnist": Entry(partial(read_torchvision, "MNIST"), RandomCrop(2)),
+    "fashion-mnist": Entry(partial(read_torchvision, "FashionMNIST"), Compose(RandomCrop(2), RandomFlip())),
+    "cifar10": Entry(partial(read_torchvision, "CIFAR10"), Compose(RandomCrop(4), RandomFlip())),
+    "cifar100": Entry(partial(read_torchvision, "CIFAR100"), Compose(RandomCrop(4), RandomFlip())),
+}
+
+
+def load(
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    download: bool = True,
+    train_images: int | None = None,
+) -> ImageData:
+    """The data set `name`, verified, on the CPU.
+
+    Where several processes share a folder, let one of them load first: two downloads into it disturb each other.
+
+    Args:
+        name: One of `DATA_SETS`.
+        root: The folder of the data sets, in torchvision's layout; by default the environment variable `ODENET_DATA`,
+            or else `data` in the working directory. `digits` needs none.
+        download: Whether to download what is missing.
+        train_images: Only so many training images, drawn with the classes equally often and the same ones in every run;
+            all if `None`.
+
+    Raises:
+        ValueError: The name is unknown, a file is not the published one, or `train_images` lies outside the split.
+        FileNotFoundError: The data set is absent and was not or could not be downloaded: says which files belong where.
+        ModuleNotFoundError: The package that reads the data set is not installed.
+
+    >>> data = load("digits", train_images=100)
+    >>> data.train, data.test, data.num_classes
+    (Split(100 images of 1×8×8 on cpu), Split(360 images of 1×8×8 on cpu), 10)
+    """
+    if name not in DATA_SETS:
+        raise unknown_name("data set", name, DATA_SETS)
+    entry = DATA_SETS[name]
+    data = ImageData(name, *entry.read(data_root(root), download), entry.augmentation)
+    return data if train_images is None else data.with_train_images(train_images)
+
+
+def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of the data sets: `root` if given, else the environment variable `ODENET_DATA`, else `data`."""
+    return Path(root if root is not None else os.environ.get("ODENET_DATA") or "data").expanduser()

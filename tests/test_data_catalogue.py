@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from odenet.data import DATA_SETS, Compose, RandomFlip, data_root, load
+
+
+def test_an_unknown_data_set_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ValueError, match=r"unknown data set 'fashion_mnist'; did you mean 'fashion-mnist'\?"):
+        load("fashion_mnist")
+
+
+def test_the_folder_is_the_argument_before_the_variable_before_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ODENET_DATA", raising=False)
+    assert data_root() == Path("data")
+    monkeypatch.setenv("ODENET_DATA", "elsewhere")
+    assert data_root() == Path("elsewhere")
+    assert data_root("here") == Path("here")
+
+
+def test_a_home_folder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert data_root("~/sets") == Path("/home/someone/sets")
+
+
+def test_the_variable_is_where_a_data_set_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODENET_DATA", str(tmp_path / "sets"))
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "sets")):
+        load("cifar100", download=False)
+
+
+def test_digits_are_never_mirrored() -> None:
+    for name in ("digits", "mnist"):
+        parts = Compose(DATA_SETS[name].augmentation or Compose()).parts
+        assert not any(isinstance(part, RandomFlip) for part in parts)
+
+
+def test_a_smaller_training_set_is_the_same_in_every_run() -> None:
+    first, second = (load("digits", train_images=50).train for _ in range(2))
+    assert torch.equal(first.images, second.images)
+    assert first.labels.bincount().tolist() == [5] * 10
+
+
+@pytest.mark.parametrize(("train_images", "error"), [(0, ValueError), (1438, ValueError), (10.0, TypeError)])
+def test_a_training_set_of_an_impossible_size_is_refused(train_images: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"train_images=.* give a whole number from 1 to 1437"):
+        load("digits", train_images=train_images)
+
+
+def test_importing_the_data_wing_imports_neither_torchvision_nor_scikit_learn() -> None:
+    check = "import sys, odenet.data; print(*{'torchvision', 'sklearn'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
