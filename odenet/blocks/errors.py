@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-class NonFiniteState(FloatingPointError):
+class NonFiniteState(FloatingPointError):  # noqa: N818 (a state, as ZeroDivision is a division)
     """The state x(t) of a block became NaN or infinite: the message says in which block, at which t and step."""
 
 

@@ -1,0 +1,73 @@
+"""odenet: a residual network is an ODE solved by Euler's method, x[k+1] = x[k] + h·F(x[k]; θ[k]).
+
+The names here are those of `odenet.blocks`, in the order of the story: θ(t) and the branches that it parametrizes, the
+solvers, the stepping, the gradient methods, the block, refinement. Networks are in `odenet.models`, data sets in
+`odenet.data`, the training loop in `odenet.training`; each is imported when asked for.
+"""
+
+from odenet.blocks.block import ODEBlock, configure
+from odenet.blocks.branches import (
+    Autonomous,
+    BasicBranch,
+    BottleneckBranch,
+    ConcatConv,
+    ConcatConvBranch,
+    MLPBranch,
+    group_norm,
+)
+from odenet.blocks.errors import BudgetWarning, NonFiniteState
+from odenet.blocks.gradients import Backprop, ContinuousAdjoint
+from odenet.blocks.multilevel import coarsen_steps, coarsen_theta, refine_steps, refine_theta
+from odenet.blocks.solvers import (
+    RK4,
+    ButcherTableau,
+    ClassicalRK4,
+    Euler,
+    Heun,
+    Heun3,
+    Midpoint,
+    Ralston,
+    RungeKutta,
+    Solver,
+)
+from odenet.blocks.stepping import Adaptive, FixedSteps
+from odenet.blocks.theta import Constant, Piece, PiecewiseConstant, PiecewiseLinear, Theta
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RK4",
+    "Adaptive",
+    "Autonomous",
+    "Backprop",
+    "BasicBranch",
+    "BottleneckBranch",
+    "BudgetWarning",
+    "ButcherTableau",
+    "ClassicalRK4",
+    "ConcatConv",
+    "ConcatConvBranch",
+    "Constant",
+    "ContinuousAdjoint",
+    "Euler",
+    "FixedSteps",
+    "Heun",
+    "Heun3",
+    "MLPBranch",
+    "Midpoint",
+    "NonFiniteState",
+    "ODEBlock",
+    "Piece",
+    "PiecewiseConstant",
+    "PiecewiseLinear",
+    "Ralston",
+    "RungeKutta",
+    "Solver",
+    "Theta",
+    "coarsen_steps",
+    "coarsen_theta",
+    "configure",
+    "group_norm",
+    "refine_steps",
+    "refine_theta",
+]

@@ -1,0 +1,1 @@
+"""Residual flows: θ(t) × stepping × gradient."""

@@ -1,0 +1,209 @@
+"""The ODE block: x(0) ↦ x(T) under x′ = F(x, t; θ(t)), a residual stage when stepped by Euler with h = 1."""
+
+from __future__ import annotations
+
+import difflib
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from odenet.blocks.errors import NonFiniteState
+from odenet.blocks.field import Field
+from odenet.blocks.gradients import Backprop, GradientMethod
+from odenet.blocks.stepping import FixedSteps, Projection, Stepping
+from odenet.blocks.theta import Theta
+
+
+class ODEBlock(nn.Module):
+    """x(0) ↦ x(T), the flow of x′ = F(x, t; θ(t)): θ × stepping × gradient, each replaceable on a trained block.
+
+    With the defaults on a `PiecewiseConstant` θ of N branches this is N residual blocks, x ← x + F_i(x), bit for bit:
+
+    >>> from odenet import BasicBranch, ODEBlock, PiecewiseConstant
+    >>> branches = [BasicBranch(4) for _ in range(3)]
+    >>> block, x = ODEBlock(PiecewiseConstant(branches)).eval(), torch.randn(2, 4, 8, 8)
+    >>> y = x
+    >>> for branch in branches:
+    ...     y = y + branch(0.0, y)
+    >>> torch.equal(block(x), y), block.evaluations
+    (True, 3)
+
+    On a CPU the result is looked at, and a NaN or infinity raises with the t and step where it arose. On an accelerator
+    that would make the host wait for the device, so there, and in compiled code, the caller looks (the training loop
+    does); `locate_nonfinite` then finds the place.
+
+    Args:
+        theta: θ(t).
+        stepping: `FixedSteps(Euler())` by default.
+        gradient: `Backprop()` by default.
+        projection: applied to x after every step, e.g. `torch.relu` for post-activation residual blocks.
+
+    Attributes:
+        evaluations: of F in the last forward pass.
+        label: what messages call this block; networks set it to the block's place in them.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a combination that mathematics forbids; the message says what to use instead.
+    """
+
+    def __init__(
+        self,
+        theta: Theta,
+        stepping: Stepping | None = None,
+        gradient: GradientMethod | None = None,
+        *,
+        projection: Projection | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(theta, Theta):
+            raise TypeError(
+                f"ODEBlock was given a {type(theta).__name__} as θ; it needs to know how the parameters move over "
+                "depth: wrap branches in Constant(branch) or PiecewiseConstant([branch, …])."
+            )
+        self.theta = theta
+        self.projection = projection
+        self.evaluations = 0
+        self.label = "ODEBlock"
+        self._stepping, self._gradient = FixedSteps(), Backprop()
+        self._replace(stepping or self._stepping, gradient or self._gradient)
+
+    @property
+    def stepping(self) -> Stepping:
+        """Where the steps lie; assignable, also on a trained block."""
+        return self._stepping
+
+    @stepping.setter
+    def stepping(self, value: Stepping) -> None:
+        self._replace(value, self._gradient)
+
+    @property
+    def gradient(self) -> GradientMethod:
+        """How the gradient is had; assignable, also on a trained block."""
+        return self._gradient
+
+    @gradient.setter
+    def gradient(self, value: GradientMethod) -> None:
+        self._replace(self._stepping, value)
+
+    def check(self, stepping: Stepping, gradient: GradientMethod) -> None:
+        """Raise where this block cannot be stepped and differentiated so."""
+        if not isinstance(stepping, Stepping):
+            raise TypeError(f"stepping = {stepping!r}; pass a Stepping, e.g. FixedSteps(RK4()) or Adaptive('dopri5').")
+        if not isinstance(gradient, GradientMethod):
+            raise TypeError(f"gradient = {gradient!r}; pass a GradientMethod, e.g. Backprop() or ContinuousAdjoint().")
+        stepping.check_projection(self.projection)
+        gradient.check(stepping, self.projection)
+
+    def _replace(self, stepping: Stepping, gradient: GradientMethod) -> None:
+        self.check(stepping, gradient)
+        self._stepping, self._gradient = stepping, gradient
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x(T) from x = x(0), of the same shape.
+
+        Raises:
+            ValueError: the branch changes the shape, dtype or device of its state.
+            NonFiniteState: on a CPU, the state became NaN or infinite.
+        """
+        field = Field(self.label)
+        y = self._integrate(field, x)
+        self.evaluations = field.evaluations
+        if not torch.compiler.is_compiling() and y.device.type == "cpu" and not _is_finite(y):
+            self.locate_nonfinite(x)
+            raise NonFiniteState(f"x(T) of {self.label} is not finite, by a fault that did not show a second time.")
+        return y
+
+    @torch.no_grad()
+    def locate_nonfinite(self, x: Tensor) -> None:
+        """Solve again from x, look at every evaluation, and raise `NonFiniteState` at the first that is not finite."""
+        field = Field(self.label, watchful=True)
+        field.require_finite("output", self.theta.horizon, self._integrate(field, x))
+
+    def _integrate(self, field: Field, x: Tensor) -> Tensor:
+        return self._gradient.integrate(self._stepping, self.theta.pieces(), field, x, self.projection)
+
+    def extra_repr(self) -> str:
+        """The settings, for `print(model)`."""
+        return f"stepping={self.stepping}, gradient={self.gradient}, projection={self.projection}"
+
+
+def _is_finite(y: Tensor) -> bool:
+    try:
+        # One pass over y; the sum of finite numbers may overflow, so only a bad sum is looked at in full.
+        return bool(torch.isfinite(y.detach().sum())) or bool(torch.isfinite(y).all())
+    except RuntimeError:  # under torch.func.vmap there is no one value to look at
+        return True
+
+
+def configure(
+    model: nn.Module, *, stepping: Stepping | None = None, gradient: GradientMethod | None = None, **unknown: object
+) -> Configuration:
+    """Set the stepping, the gradient method, or both, on every ODE block of `model`: a call, or a context manager.
+
+    >>> from odenet import BasicBranch, ODEBlock, PiecewiseConstant, RK4
+    >>> net = nn.Sequential(ODEBlock(PiecewiseConstant([BasicBranch(4)])))
+    >>> with configure(net, stepping=FixedSteps(RK4())):
+    ...     net[0].stepping
+    FixedSteps(RK4(), per_piece=1)
+    >>> net[0].stepping
+    FixedSteps(Euler(), per_piece=1)
+
+    Either every block changes or, where one refuses, none does.
+
+    Args:
+        model: a block or a network with blocks in it.
+        stepping: for all blocks; None leaves each its own.
+        gradient: likewise.
+        **unknown: refused, with the nearest right name.
+
+    Returns:
+        An object that, as a context manager, gives every block its former settings back at the end.
+
+    Raises:
+        TypeError: an unknown option, or no module.
+        ValueError: a model without ODE blocks, nothing to set, or a setting that a block refuses.
+    """
+    for name in unknown:
+        near = difflib.get_close_matches(name, ["stepping", "gradient"], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ": blocks have stepping and gradient."
+        raise TypeError(f"configure has no option {name!r}{hint}")
+    blocks = [module for module in model.modules() if isinstance(module, ODEBlock)]
+    if not blocks:
+        raise ValueError(f"configure was given a {type(model).__name__} without an ODEBlock: there is nothing to set.")
+    if stepping is None and gradient is None:
+        raise ValueError("configure was given neither stepping nor gradient: pass at least one of them.")
+    return Configuration(blocks, stepping, gradient)
+
+
+class Configuration:
+    """Settings just made on `blocks`, and those they had before."""
+
+    def __init__(self, blocks: list[ODEBlock], stepping: Stepping | None, gradient: GradientMethod | None) -> None:
+        self.former = [(block, block.stepping, block.gradient) for block in blocks]
+        wanted = [(block, stepping or former, gradient or kept) for block, former, kept in self.former]
+        for block, new_stepping, new_gradient in wanted:
+            block.check(new_stepping, new_gradient)
+        self._set(wanted)
+
+    @staticmethod
+    def _set(settings: list[tuple[ODEBlock, Stepping, GradientMethod]]) -> None:
+        for block, stepping, gradient in settings:
+            block._replace(stepping, gradient)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._set(self.former)
+
+
+def label_blocks(model: nn.Module) -> None:
+    """Name every ODE block of `model` after its place in it, for error messages."""
+    for name, module in model.named_modules():
+        if isinstance(module, ODEBlock):
+            module.label = f"block {name!r}" if name else "ODEBlock"

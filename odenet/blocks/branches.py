@@ -1,0 +1,211 @@
+"""Branches: vector fields F(t, x) for residual flows, ordinary modules that keep the shape of the state.
+
+A branch knows nothing about depth. Images: x is (batch, channels, height, width); vectors: (batch, features).
+With `in_channels` or `stride` a convolutional branch changes the shape instead and serves in a transition (a residual
+block between two flows), never in a flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from odenet.blocks.errors import unknown_name
+from odenet.blocks.theta import Time
+
+Norm: TypeAlias = Callable[[int], nn.Module]
+"""Makes the normalization of a number of channels: `nn.BatchNorm2d`, `group_norm`, …"""
+
+Activation: TypeAlias = Literal["pre", "post"]
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm of 32 groups, or of one group a channel where there are fewer (Chen et al. 2018, released code).
+
+    Raises:
+        ValueError: more than 32 channels that 32 does not divide (from `nn.GroupNorm`).
+    """
+    return nn.GroupNorm(min(32, channels), channels)
+
+
+class BasicBranch(nn.Module):
+    """F(x) = conv₃ₓ₃ ∘ conv₃ₓ₃ with normalizations and ReLUs: the branch of ResNet-18/34 and of the CIFAR nets.
+
+    `activation="pre"` (He et al. 2016b): norm-relu-conv, norm-relu-conv. `"post"` (He et al. 2015): conv-norm-relu,
+    conv-norm; the ReLU after the addition is the flow's `projection`. Without biases.
+
+    Args:
+        channels: of the output, and of x unless `in_channels` says otherwise.
+        activation: "pre" or "post".
+        norm: makes the normalization of a number of channels.
+        in_channels: of x, for a transition.
+        stride: of the first convolution, for a transition.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        activation: Activation = "pre",
+        norm: Norm = nn.BatchNorm2d,
+        in_channels: int | None = None,
+        stride: int = 1,
+    ) -> None:
+        super().__init__()
+        in_channels = _checked_channels(channels, in_channels)
+        self.activation = _checked_activation(activation)
+        self.conv1 = _conv(in_channels, channels, 3, stride)
+        self.norm1 = norm(in_channels if activation == "pre" else channels)
+        self.conv2 = _conv(channels, channels, 3)
+        self.norm2 = norm(channels)
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:  # noqa: ARG002
+        """F(x) for x of shape (batch, channels, height, width); the same at every t."""
+        if self.activation == "pre":
+            x = self.conv1(torch.relu(self.norm1(x)))
+            return self.conv2(torch.relu(self.norm2(x)))
+        x = torch.relu(self.norm1(self.conv1(x)))
+        return self.norm2(self.conv2(x))
+
+
+class BottleneckBranch(nn.Module):
+    """F(x) = conv₁ₓ₁ ∘ conv₃ₓ₃ ∘ conv₁ₓ₁ through fewer channels: the branch of ResNet-50/101/152.
+
+    The stride is in the 3×3 convolution, as in torchvision ("v1.5"; He et al. have it in the first 1×1).
+
+    Args:
+        channels: of the output, and of x unless `in_channels` says otherwise.
+        width: of the 3×3 convolution; a quarter of `channels` by default.
+        activation: "pre" or "post", as in `BasicBranch`.
+        norm: makes the normalization of a number of channels.
+        groups: of the 3×3 convolution (ResNeXt).
+        in_channels: of x, for a transition.
+        stride: for a transition.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        width: int | None = None,
+        activation: Activation = "pre",
+        norm: Norm = nn.BatchNorm2d,
+        groups: int = 1,
+        in_channels: int | None = None,
+        stride: int = 1,
+    ) -> None:
+        super().__init__()
+        in_channels = _checked_channels(channels, in_channels)
+        width = max(1, channels // 4) if width is None else width
+        self.activation = _checked_activation(activation)
+        before = activation == "pre"
+        self.conv1 = _conv(in_channels, width, 1)
+        self.norm1 = norm(in_channels if before else width)
+        self.conv2 = _conv(width, width, 3, stride, groups)
+        self.norm2 = norm(width)
+        self.conv3 = _conv(width, channels, 1)
+        self.norm3 = norm(width if before else channels)
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:  # noqa: ARG002
+        """F(x) for x of shape (batch, channels, height, width); the same at every t."""
+        if self.activation == "pre":
+            x = self.conv1(torch.relu(self.norm1(x)))
+            x = self.conv2(torch.relu(self.norm2(x)))
+            return self.conv3(torch.relu(self.norm3(x)))
+        x = torch.relu(self.norm1(self.conv1(x)))
+        x = torch.relu(self.norm2(self.conv2(x)))
+        return self.norm3(self.conv3(x))
+
+
+class ConcatConv(nn.Module):
+    """A 3×3 convolution of x with the time t appended as one more channel (Chen et al. 2018, released code)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels + 1, out_channels, 3, padding=1)
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        """(batch, in_channels, height, width) → (batch, out_channels, height, width)."""
+        time = torch.ones_like(x[:, :1]) * t
+        return self.conv(torch.cat([time, x], dim=1))
+
+
+class ConcatConvBranch(nn.Module):
+    """F(t, x) of the ODE-Net: norm-relu-conv(t), norm-relu-conv(t), norm (Chen et al. 2018, released code)."""
+
+    def __init__(self, channels: int, *, norm: Norm = group_norm) -> None:
+        super().__init__()
+        _checked_channels(channels, None)
+        self.norm1 = norm(channels)
+        self.conv1 = ConcatConv(channels, channels)
+        self.norm2 = norm(channels)
+        self.conv2 = ConcatConv(channels, channels)
+        self.norm3 = norm(channels)
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        """F(t, x) for x of shape (batch, channels, height, width)."""
+        x = self.conv1(t, torch.relu(self.norm1(x)))
+        x = self.conv2(t, torch.relu(self.norm2(x)))
+        return self.norm3(x)
+
+
+class MLPBranch(nn.Module):
+    """F(t, x) = W₂·tanh(W₁·[x, t] + b₁) + b₂ for vector states, of shape (batch, features).
+
+    Args:
+        features: of the state.
+        hidden: width of the hidden layer.
+        layers: number of hidden layers.
+    """
+
+    def __init__(self, features: int, hidden: int = 50, layers: int = 1) -> None:
+        super().__init__()
+        _checked_channels(features, hidden)
+        if layers < 1:
+            raise ValueError(f"layers = {layers}; an MLP has at least one hidden layer: pass 1 or more.")
+        widths = [features + 1, *[hidden] * layers]
+        modules = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.Tanh())]
+        self.net = nn.Sequential(*modules, nn.Linear(hidden, features))
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        """F(t, x) for x of shape (..., features)."""
+        time = torch.ones_like(x[..., :1]) * t
+        return self.net(torch.cat([x, time], dim=-1))
+
+
+class Autonomous(nn.Module):
+    """F(t, x) = module(x): makes a branch of any module that takes the state alone and keeps its shape.
+
+    >>> branch = Autonomous(nn.Linear(3, 3))
+    >>> branch(0.0, torch.zeros(2, 3)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:  # noqa: ARG002
+        """module(x)."""
+        return self.module(x)
+
+
+def _conv(in_channels: int, out_channels: int, size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, groups=groups, bias=False)
+
+
+def _checked_channels(channels: int, in_channels: int | None) -> int:
+    for value in (channels, in_channels):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"a branch of {value!r} channels was asked for; a width is a positive whole number.")
+    return channels if in_channels is None else in_channels
+
+
+def _checked_activation(activation: str) -> Activation:
+    if activation == "pre" or activation == "post":
+        return activation
+    raise unknown_name("activation", activation, ["pre", "post"])

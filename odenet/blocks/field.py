@@ -1,0 +1,76 @@
+"""The vector field of one forward pass: calls the branch in force, counts, and checks what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from odenet.blocks.errors import NonFiniteState
+from odenet.blocks.theta import Piece, Time
+
+
+class Field:
+    """f(t, x) = F(t, x; θ(t)) on the piece entered last, with a count of its evaluations.
+
+    Args:
+        label: what messages call the block.
+        watchful: look at every state and slope and raise `NonFiniteState` at the first one that is not finite. This
+            reads values back from the device, so it serves to find a fault, not in training.
+    """
+
+    def __init__(self, label: str, *, watchful: bool = False) -> None:
+        self.label, self.watchful = label, watchful
+        self.evaluations = 0
+        self.step = -1
+        self.piece = -1
+        self.branch: Callable[[Time, Tensor], Tensor]
+
+    def enter(self, piece: Piece) -> None:
+        """From now on, evaluate the branch of `piece`."""
+        self.branch = piece.field
+        self.piece += 1
+
+    def __call__(self, t: Time, x: Tensor) -> Tensor:
+        """x′ at (t, x); counted, and of the shape, dtype and device of x.
+
+        Raises:
+            TypeError, ValueError: the branch returned something else.
+        """
+        slope = self.branch(t, x)
+        self.evaluations += 1
+        if not isinstance(slope, Tensor) or slope.shape != x.shape or slope.device != x.device:
+            raise self._misfit(t, x, slope)
+        if slope.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+            raise self._misfit(t, x, slope)
+        if self.watchful:
+            self.require_finite("state", t, x)
+            self.require_finite("slope F(t, x)", t, slope)
+        return slope
+
+    def require_finite(self, what: str, t: Time, value: Tensor) -> None:
+        """Raise `NonFiniteState` where `value` has a NaN or an infinity."""
+        if not torch.isfinite(value).all():
+            kind = "NaN" if torch.isnan(value).any() else "infinite"
+            where = f"t = {float(t):g} ({self._place()})"
+            raise NonFiniteState(
+                f"the {what} of {self.label} is {kind} at {where}; a flow cannot go on from there: look at the input "
+                "and the learning rate, take smaller steps (per_piece), or normalize inside the branch."
+            )
+
+    def _place(self) -> str:
+        step = f", step {self.step}" if self.step >= 0 else ""
+        return f"piece {self.piece}{step}, evaluation {self.evaluations}"
+
+    def _misfit(self, t: Time, x: Tensor, slope: object) -> Exception:
+        where = f"in {self.label}, at t = {float(t):g} ({self._place()}), the branch"
+        if not isinstance(slope, Tensor):
+            return TypeError(f"{where} returned a {type(slope).__name__}; F(t, x) is a tensor like x: return x′.")
+        pairs = {"shape": (tuple(slope.shape), tuple(x.shape)), "dtype": (slope.dtype, x.dtype)}
+        pairs["device"] = (slope.device, x.device)
+        name, (found, expected) = next((k, v) for k, v in pairs.items() if v[0] != v[1])
+        return ValueError(
+            f"{where} returned {name} {found} for a state of {name} {expected}; a vector field keeps the {name} of its "
+            "state: mend the branch, or put what changes it into a transition between two flows."
+        )

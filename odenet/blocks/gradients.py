@@ -1,0 +1,107 @@
+"""Gradient methods: how ∂L/∂x(0) and ∂L/∂θ are had from ∂L/∂x(T). The method owns the loop over the pieces."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
+
+from odenet.blocks.field import Field
+from odenet.blocks.stepping import Adaptive, FixedSteps, Projection, Stepping
+from odenet.blocks.theta import Piece
+
+
+class GradientMethod(ABC):
+    """Integrates a flow so that a backward pass through the result gives its gradient."""
+
+    @abstractmethod
+    def integrate(
+        self, stepping: Stepping, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None
+    ) -> Tensor:
+        """x(T) from x(0)."""
+
+    def check(self, stepping: Stepping, projection: Projection | None) -> None:  # noqa: B027 (most refuse nothing)
+        """Raise a `ValueError` where the method cannot differentiate such a flow."""
+
+
+class Backprop(GradientMethod):
+    """Discretize, then optimize: differentiates the steps themselves, exactly, with memory O(number of steps).
+
+    The gradient is that of the discrete network, so it is right at any step size. Every intermediate value that
+    autograd needs is kept: s·N evaluations of F for N steps of s stages.
+    """
+
+    def integrate(
+        self, stepping: Stepping, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None
+    ) -> Tensor:
+        """x(T), on autograd's tape."""
+        return stepping.integrate(pieces, field, x, projection)
+
+    def __repr__(self) -> str:
+        return "Backprop()"
+
+
+class ContinuousAdjoint(GradientMethod):
+    """Optimize, then discretize: solves a′ = -aᵀ·∂F/∂x backwards from a(T) = ∂L/∂x(T), by torchdiffeq.
+
+    Memory is independent of the number of steps (one state a piece), at the price of exactness: x(t) is solved again
+    backwards, so the result approaches the true gradient of the *continuous* flow as the steps shrink, and is not the
+    gradient of the discrete one. At coarse steps (Euler with h = 1) it can point elsewhere altogether (Gholami et al.
+    2019); use it where both solves are accurate. BatchNorm's statistics are updated by the forward pass alone, and
+    autocast is as in the forward pass. First derivatives only.
+
+    Args:
+        rtol: of the solve backwards; by default that of the solve forwards.
+        atol: likewise.
+        method: torchdiffeq's method backwards; by default that of the solve forwards.
+    """
+
+    def __init__(self, rtol: float | None = None, atol: float | None = None, method: str | None = None) -> None:
+        given = {"adjoint_rtol": rtol, "adjoint_atol": atol, "adjoint_method": method}
+        self.backward = {name: value for name, value in given.items() if value is not None}
+        if any(not value >= 0 for name, value in self.backward.items() if name != "adjoint_method"):
+            raise ValueError(f"rtol = {rtol!r}, atol = {atol!r}; a tolerance is not negative: pass positive numbers.")
+        if method is not None:
+            # Raises where torchdiffeq has no such method.
+            Adaptive(method)
+
+    def integrate(
+        self, stepping: Stepping, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None
+    ) -> Tensor:
+        """x(T), of which only the states between pieces are kept.
+
+        Raises:
+            ValueError: dropout is active in a branch, whose masks a second solve could not draw again.
+        """
+        del projection  # refused by `check`
+        return stepping.integrate_with_adjoint(map(_without_dropout, pieces), field, x, self.backward)
+
+    def check(self, stepping: Stepping, projection: Projection | None) -> None:
+        """Refuse a projection, and tolerances for steps that have none."""
+        if projection is not None:
+            raise ValueError(
+                f"{self!r} was asked for with projection = {projection!r}; the adjoint equation is that of a smooth "
+                "flow: use Backprop(), or pre-activation branches without a projection."
+            )
+        if isinstance(stepping, FixedSteps) and self.backward:
+            raise ValueError(
+                f"{self!r} was asked for with {stepping!r}; backwards the same fixed steps are taken, without "
+                "tolerances: use ContinuousAdjoint(), or Adaptive stepping."
+            )
+
+    def __repr__(self) -> str:
+        arguments = (f"{name.removeprefix('adjoint_')}={value!r}" for name, value in self.backward.items())
+        return f"ContinuousAdjoint({', '.join(arguments)})"
+
+
+def _without_dropout(piece: Piece) -> Piece:
+    for node in piece.nodes:
+        for name, module in node.named_modules():
+            if isinstance(module, _DropoutNd | nn.AlphaDropout) and module.training and module.p > 0:
+                raise ValueError(
+                    f"ContinuousAdjoint was asked for with active dropout {name!r}; the solve backwards evaluates the "
+                    "branch elsewhere and cannot draw the same masks: use Backprop(), or dropout outside the flow."
+                )
+    return piece
