@@ -188,7 +188,7 @@ class Adaptive(Stepping):
         return bridge.Request(self.method, self.rtol, self.atol, self.options, self.max_evaluations)
 
     def check_projection(self, projection: Projection | None) -> None:
-        """Refuse: with a projection after each step the result depends on h, and error control on its having a limit."""
+        """Refuse: under a projection after each step the result depends on h, and there is no limit to control."""
         if projection is not None:
             raise ValueError(
                 f"projection = {projection!r} was asked for with {self!r}; a projected flow has no step-free limit "

@@ -127,6 +127,7 @@ def cifar_resnet(
     in_channels: int = 3,
     *,
     widths: Sequence[int] = (16, 32, 64),
+    stem_stride: int = 1,
     activation: Activation = "post",
     norm: Norm = nn.BatchNorm2d,
     branch: Branch = BasicBranch,
@@ -143,18 +144,19 @@ def cifar_resnet(
         num_classes: number of logits.
         in_channels: of the images.
         widths: channels of each stage.
+        stem_stride: of the first convolution; 2 makes a net of a quarter of the cost.
         activation: "post" (the published nets) or "pre".
         norm: makes the normalization of a number of channels.
         branch: makes a branch.
         shortcut: makes the shortcut of a transition from (in_channels, channels, stride); None: no identity anywhere.
         flow: makes the flow of a stage.
     """
-    require_counts(blocks=blocks, in_channels=in_channels)
-    stem = _stem(in_channels, widths[0], 3, 1, norm, activation)
+    require_counts(blocks=blocks, in_channels=in_channels, stem_stride=stem_stride)
+    stem = _stem(in_channels, widths[0], 3, stem_stride, norm, activation)
     make = partial(branch, activation=activation, norm=norm)
     stages = _stages(widths, [blocks] * len(widths), widths[0], make, shortcut, flow, activation)
     finish = _finish(widths[-1], norm, activation)
-    return ResNet(stem, stages, widths[-1], num_classes, in_channels, 2 ** (len(widths) - 1), finish)
+    return ResNet(stem, stages, widths[-1], num_classes, in_channels, stem_stride * 2 ** (len(widths) - 1), finish)
 
 
 def imagenet_resnet(
