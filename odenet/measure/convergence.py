@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def observed_order(steps: Sequence[int], errors: Sequence[float]) -> float:
-    """p in error ≈ C·h^p, h ∝ 1/steps: the least-squares slope of -log(error) over log(steps).
+    """The p of error ≈ C·h^p, h ∝ 1/steps: the least-squares slope of -log(error) over log(steps).
 
     >>> round(observed_order([8, 16, 32], [1e-2, 2.5e-3, 6.25e-4]), 6)
     2.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from odenet.blocks.block import ODEBlock
+from odenet.models.resnet import Transition
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -13,18 +14,15 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def count_layers(model: nn.Module) -> int:
-    """Number of layers with weights as the field counts them: convolutions larger than 1×1, and linear layers.
+    """Number of convolutions and linear layers, without the projections of shortcuts: the number in a ResNet's name.
 
-    The projections of shortcuts and 1×1 bottlenecks inside a branch differ in this: the former are 1×1 convolutions off
-    the main path, so for bottleneck nets this count is not the number in their name.
-
-    >>> from odenet.models import resnet20
-    >>> count_layers(resnet20())
-    20
+    >>> from odenet.models import resnet20, resnet50
+    >>> count_layers(resnet20()), count_layers(resnet50())
+    (20, 50)
     """
-    convolutions = (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size != (1, 1))
-    linears = (m for m in model.modules() if isinstance(m, nn.Linear))
-    return sum(1 for _ in convolutions) + sum(1 for _ in linears)
+    shortcuts = [m.shortcut for m in model.modules() if isinstance(m, Transition) and m.shortcut is not None]
+    beside = {part for shortcut in shortcuts for part in shortcut.modules()}
+    return sum(isinstance(m, nn.Conv2d | nn.Linear) and m not in beside for m in model.modules())
 
 
 def count_evaluations(model: nn.Module) -> int:
