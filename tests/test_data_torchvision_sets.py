@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import socket
 import sys
@@ -211,11 +210,10 @@ def test_without_torchvision_the_message_says_what_to_install(tmp_path: Path, mo
 
 
 @pytest.fixture(scope="module")
-def fashion_mnist() -> ImageData:
-    root = Path(os.environ.get("ODENET_DATA") or Path(__file__).parents[1] / "data")
-    if not (root / "FashionMNIST" / "raw" / RAW_FILES[0]).is_file():
-        pytest.skip(f"the real Fashion-MNIST is not in {root}")
-    return load("fashion-mnist", root, download=False)
+def fashion_mnist(real_data_root: Path) -> ImageData:
+    if not (real_data_root / "FashionMNIST" / "raw" / RAW_FILES[0]).is_file():
+        pytest.skip(f"the real Fashion-MNIST is not in {real_data_root}")
+    return load("fashion-mnist", real_data_root, download=False)
 
 
 def test_the_real_fashion_mnist_has_6000_training_and_1000_test_images_of_each_class(fashion_mnist: ImageData) -> None:
@@ -229,9 +227,8 @@ def test_the_real_fashion_mnist_has_the_mean_and_std_that_are_in_use_everywhere(
     assert fashion_mnist.std == pytest.approx((0.3530,), abs=5e-5)
 
 
-def test_the_real_fashion_mnist_is_torchvisions_image_by_image(fashion_mnist: ImageData) -> None:
-    root = Path(os.environ.get("ODENET_DATA") or Path(__file__).parents[1] / "data")
-    reference = torchvision.datasets.FashionMNIST(str(root), train=False)
+def test_the_real_fashion_mnist_is_torchvisions_image_by_image(fashion_mnist: ImageData, real_data_root: Path) -> None:
+    reference = torchvision.datasets.FashionMNIST(str(real_data_root), train=False)
     for index in (0, 1, 9999):
         image, label = reference[index]
         assert torch.equal(fashion_mnist.test.images[index, 0], torch.from_numpy(np.array(image)))

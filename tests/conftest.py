@@ -1,0 +1,55 @@
+"""What every test runs under: a thread a worker, examples without deadlines, data sets in a folder of the session's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# An example's first call may compile or load; on a busy machine that says nothing about the law. In CI the examples are
+# the same each time, so that a failure there is a failure here.
+hypothesis.settings.register_profile("odenet", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("odenet")
+
+_REAL_DATA_ROOT = Path(os.environ.get("ODENET_DATA") or Path(__file__).parents[1] / "data")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives each xdist worker one thread, and so the programs that its tests start: together they fill the cores."""
+    if hasattr(config, "workerinput"):
+        os.environ["OMP_NUM_THREADS"] = "1"
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips tests marked `gpu` where there is no GPU."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and not _gpu_is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and this machine has none: see `make gpu`"))
+
+
+def _gpu_is_available() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def real_data_root() -> Path:
+    """Where the user's data sets are, for tests of the real ones, which skip where these are absent."""
+    return _REAL_DATA_ROOT
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty folder where data sets are looked for by default: no test downloads into the user's own."""
+    root = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ODENET_DATA", str(root))
+        yield root
