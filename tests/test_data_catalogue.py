@@ -24,9 +24,9 @@ def test_the_folder_is_the_argument_before_the_variable_before_data(monkeypatch:
     assert data_root("here") == Path("here")
 
 
-def test_a_home_folder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert data_root("~/sets") == Path("/home/someone/sets")
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data_root("~/sets") == tmp_path / "sets"
 
 
 def test_the_variable_is_where_a_data_set_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
