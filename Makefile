@@ -53,13 +53,17 @@ test: $(call installed,test) ## all tests, on up to four cores; some of them: ma
 figures: $(call installed,run) ## redraw every figure from records/, without training
 	$(run-python) -m paper_figs
 
-# Experiments whose preset `gpu` has left no record yet.
-experiments := $(filter-out __init__ __main__,$(patsubst experiments/%.py,%,$(wildcard experiments/*.py)))
-unrecorded   = $(foreach name,$(experiments),$(if $(wildcard records/$(name)/gpu*.json),,$(name)))
+# Experiments with a preset `gpu` of which records/ has none yet; a run leaves its record in runs/.
+with-gpu-preset = $(patsubst experiments/%.py,%,$(shell grep -ls '"gpu"' experiments/*.py))
+unrecorded      = $(strip $(foreach name,$(with-gpu-preset),$(if $(wildcard records/$(name)/gpu*.json),,$(name))))
 
 gpu: $(call installed,test) ## on a machine with a GPU: its tests, the gpu presets without a record, benchmarks, figures
+	@$(test-python) -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make gpu was asked for, but" \
+	  " PyTorch finds no CUDA device here: run it on a machine with one, or make test for all the other tests.")'
 	$(test-python) -m pytest -m gpu $(ARGS)
-	set -e; for name in $(unrecorded); do $(test-python) -m experiments.$$name gpu; done
+	@set -ex; for name in $(unrecorded); do \
+	  $(test-python) -m experiments.$$name gpu; mkdir -p records/$$name; cp runs/$$name/gpu*.json records/$$name/; \
+	done
 	$(test-python) -m benchmarks.core
 	$(test-python) -m paper_figs
 
