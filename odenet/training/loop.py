@@ -171,6 +171,8 @@ def evaluate(model: nn.Module, task: Task, batches: Batches, settings: Training 
 
 def launch(settings: Training) -> Fabric:
     """Fabric on the device that `settings` ask for, one process, or as many as `torchrun` started."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
     local, world = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), int(os.environ.get("WORLD_SIZE", 1))
     strategy = "ddp" if world > 1 else "auto"
     fabric = Fabric(

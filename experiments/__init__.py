@@ -1,0 +1,1 @@
+"""Experiments: one script, one question. Run one as `python -m experiments.NAME PRESET`."""

@@ -1,0 +1,27 @@
+"""Means and spreads over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from statistics import fmean, stdev
+from typing import Any
+
+
+def spread(values: Iterable[float], digits: int = 1) -> str:
+    """`mean ± standard deviation` of a sample; the mean alone where there is one value.
+
+    >>> spread([90.0, 91.0, 92.0])
+    '91.0 ± 1.0'
+    """
+    sample = list(values)
+    mean = f"{fmean(sample):.{digits}f}"
+    return mean if len(sample) == 1 else f"{mean} ± {stdev(sample):.{digits}f}"
+
+
+def over_seeds(results: Mapping[str, Mapping[str, Any]], key: str, entry: str) -> list[Any]:
+    """`entry` of the results called "seed…/key", in the order of the record.
+
+    >>> over_seeds({"seed0/a": {"x": 1}, "seed1/a": {"x": 2}, "seed0/b": {"x": 3}}, "a", "x")
+    [1, 2]
+    """
+    return [result[entry] for name, result in results.items() if name.partition("/")[2] == key]
