@@ -1,0 +1,38 @@
+"""CONTRIBUTING.md: the files that it sends people to, and its recipes, typed in."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import odenet
+from odenet.data import load
+from odenet.training import Run
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
+def test_the_files_that_contributors_are_sent_to_are_there() -> None:
+    named = set(re.findall(r"`((?:[\w.]+/)*[\w.]+[.](?:py|md|txt|toml|cff|yaml))`", TEXT)) - {"utils.py"}
+    assert "odenet/blocks/solvers.py" in named
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
+
+
+def test_the_recipes_work_when_typed_in(tmp_path: Path) -> None:
+    recipes: dict[str, Any] = {}
+    for snippet in re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL):
+        exec(compile(snippet, "CONTRIBUTING.md", "exec"), recipes)
+
+    theta = recipes["ThereAndBack"]([odenet.MLPBranch(2) for _ in range(3)])
+    block = odenet.ODEBlock(theta, odenet.FixedSteps(recipes["Kutta3"]()))
+    block(torch.zeros(1, 2))
+    assert block.evaluations == 3 * 6
+
+    run = Run("widths", recipes["SMOKE"], tmp_path / "smoke-digits.json")
+    recipes["widths"](recipes["SMOKE"], load("digits", train_images=128), run)
+    assert [row["net"] for row in run.record.summary["table"]] == ["seed0/width4", "seed0/width8"]
+    assert all(0 <= row["accuracy"] <= 1 for row in run.record.summary["table"])
