@@ -1,7 +1,7 @@
 """What happens if you take more layers and smaller steps?
 
-The main job. A pre-activation ResNet is Euler's method on x′ = F(x; θ(t)), with h = 1. On the same horizon T it is given
-2, 4 and 8 times the layers with h = 1/2, 1/4, 1/8, in three ways:
+The main job. A pre-activation ResNet is Euler's method on x′ = F(x; θ(t)), with h = 1. On the same horizon T it is
+given 2, 4 and 8 times the layers with h = 1/2, 1/4, 1/8, in three ways:
 
 - scratch: a net of that many layers trained from random weights;
 - refined: the same net started from the trained coarser one, every layer twice with half the step (Chang et al. 2018);
@@ -71,7 +71,7 @@ PRESETS = {
         training=replace(DIGITS.training, epochs=1),
     ),
     "demo": DIGITS,
-    "cpu": DepthRefinement(training=Training(epochs=1)),
+    "cpu": DepthRefinement(training=Training(epochs=1, batch_size=64, lr=0.05, threads=1)),
     "gpu": DepthRefinement(
         blocks=2,
         widths=(16, 32, 64),
