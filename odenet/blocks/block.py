@@ -170,6 +170,8 @@ def configure(
         near = difflib.get_close_matches(name, ["stepping", "gradient"], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ": blocks have stepping and gradient."
         raise TypeError(f"configure has no option {name!r}{hint}")
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"configure was given a {type(model).__name__}; settings are those of blocks: pass a network.")
     blocks = [module for module in model.modules() if isinstance(module, ODEBlock)]
     if not blocks:
         raise ValueError(f"configure was given a {type(model).__name__} without an ODEBlock: there is nothing to set.")

@@ -36,8 +36,9 @@ class Request:
 
 def check_method(method: str, options: Mapping[str, Any]) -> None:
     """Raise a `ValueError` that names the nearest right one where torchdiffeq has no such method or option."""
-    if method not in _solvers():
-        raise unknown_name("method of torchdiffeq", method, [name for name in _solvers() if ":" not in name])
+    methods = [name for name in _solvers() if ":" not in name]
+    if method not in methods:
+        raise unknown_name("method of torchdiffeq", method, methods)
     known = _options_of(method)
     for option in options:
         if option not in known:
@@ -47,7 +48,7 @@ def check_method(method: str, options: Mapping[str, Any]) -> None:
 def fixed_request(solver: RungeKutta, steps: int) -> Request:
     """`steps` equal steps of one of our Runge-Kutta methods, as torchdiffeq's machinery takes them.
 
-    torchdiffeq finds solvers by name in a table; ours enter it under a name of their own, "odenet:…".
+    torchdiffeq finds solvers by name in a table; ours enter it under names of their own, "odenet:…".
     """
     from torchdiffeq._impl.fixed_grid import FixedGridODESolver
 
@@ -60,7 +61,8 @@ def fixed_request(solver: RungeKutta, steps: int) -> Request:
 
             return solver.increment(f, t0.item(), t1.item(), y0), None
 
-    name = f"odenet:{solver!r}"
+    # Not by the class's name alone: a notebook may define another class of that name.
+    name = f"odenet:{solver!r}:{id(type(solver))}"
     _solvers().setdefault(name, OnTheGrid)
 
     def grid(f: Callable, x: Tensor, t: Tensor) -> Tensor:  # noqa: ARG001
@@ -76,21 +78,14 @@ def solve(field: Field, piece: Piece, x: Tensor, request: Request) -> tuple[Tens
         NonFiniteState: a state or slope became NaN or infinite.
         ValueError: a gradient is wanted through a method that torchdiffeq cannot differentiate.
     """
-    from torchdiffeq import odeint
-
-    watch = _watch(field, piece, x, request)
-    options = _ending_at(request, piece.end, x)
-    try:
-        solution: Any = odeint(watch, x, _times(piece, x), **_how(request), options=options)
-    except (_BudgetSpent, AssertionError) as stop:
-        return watch.state_reached(stop), False
-    end: Tensor = solution[1]
-    if _wants_gradient(piece, x) and not end.requires_grad:
+    end, reached = _integrate(_watch(field, piece, x, request), piece, x, request)
+    complete = reached == piece.end
+    if complete and _wants_gradient(piece, x) and not end.requires_grad:
         raise ValueError(
             f"a gradient was asked for through torchdiffeq's {request.method!r}, whose steps leave PyTorch; use "
             "gradient=ContinuousAdjoint(), another method, or torch.no_grad()."
         )
-    return end, True
+    return end, complete
 
 
 def solve_adjoint(
@@ -105,35 +100,95 @@ def solve_adjoint(
         request: the solve forwards.
         backward: `rtol`, `atol`, `method` of the solve backwards where they differ.
     """
+    watch = _watch(field, piece, x, request)
+    with torch.no_grad():
+        end, reached = _integrate(watch, piece, x, request)
+    if reached > piece.start:
+        x = _attached(watch, piece._replace(end=reached), x, end, request, backward)
+    return x, reached == piece.end
+
+
+def _integrate(watch: _Watch, piece: Piece, x: Tensor, request: Request) -> tuple[Tensor, float]:
+    """The state reached and its t: the piece's end, or where the budget, the step or the solver gave out."""
+    from torchdiffeq import odeint
+
+    options = _ending_at(request, piece.end, x)
+    try:
+        solution: Any = odeint(watch, x, _times(piece, x), **_how(request), options=options)
+        return _both(solution)[1], piece.end
+    except (_Stopped, AssertionError) as stop:
+        return watch.state_reached(stop), watch.time
+
+
+def _attached(
+    watch: _Watch, piece: Piece, x: Tensor, end: Tensor, request: Request, backward: Mapping[str, Any]
+) -> Tensor:
+    """`end` = x(end of the piece) with the adjoint equation as its gradient; it is known, so nothing is evaluated."""
     from torchdiffeq import odeint_adjoint
 
-    watch = _watch(field, piece, x, request)
+    watch.forward, watch.piece = False, piece
     other = backward.get("adjoint_method", request.method)
     returning = request if other == request.method else Request(other)
-    try:
-        solution: Any = odeint_adjoint(
-            watch,
-            x,
-            _times(piece, x),
-            **_how(request),
-            options=_ending_at(request, piece.end, x),
-            adjoint_params=tuple({id(p): p for node in piece.nodes for p in node.parameters()}.values()),
-            adjoint_options=_ending_at(returning, piece.start, x),
-            **backward,
-        )
-    except (_BudgetSpent, AssertionError) as stop:
-        reached = watch.state_reached(stop)
-        if watch.time > piece.start:
-            # The solve that was cut short left no graph: the same steps again, up to where they came.
-            shorter = piece._replace(end=watch.time)
-            reached, _ = solve_adjoint(field, shorter, x, replace(request, max_evaluations=None), backward)
-        return reached, False
-    watch.forward = False
-    return solution[1], True
+    options = _ending_at(returning, piece.start, x)
+    options.pop("norm", None)  # one of states, not of the augmented ones
+    _solvers().setdefault("odenet:known", _Known)
+    solution: Any = odeint_adjoint(
+        watch,
+        x,
+        _times(piece, x),
+        **_how(replace(request, method="odenet:known")),
+        options={"known": end},
+        adjoint_params=tuple({id(p): p for node in piece.nodes for p in node.parameters()}.values()),
+        adjoint_options=options | {"watch": watch},
+        **{**backward, "adjoint_method": _backwards(other)},
+    )
+    return solution[1]
 
 
-class _BudgetSpent(Exception):  # noqa: N818 (not an error: it unwinds)
-    """Unwinds torchdiffeq's loop."""
+class _Known:
+    """A solver in torchdiffeq's table that was told the state at the end."""
+
+    def __init__(self, y0: Tensor, known: Tensor, **_: Any) -> None:
+        self.solution = torch.stack([y0, known])
+
+    @classmethod
+    def valid_callbacks(cls) -> set[str]:
+        return {"callback_step"}
+
+    def integrate(self, t: Tensor) -> Tensor:  # noqa: ARG002
+        return self.solution
+
+
+def _backwards(method: str) -> str:
+    """The name in torchdiffeq's table of `method` for the way back, where what stops it is an error that says so."""
+    name = f"odenet:backwards:{method}"
+    if name not in _solvers():
+
+        class Backwards(_solvers()[method]):
+            def __init__(self, *args: Any, watch: _Watch, **kwargs: Any) -> None:
+                super().__init__(*args, **kwargs)
+                self.watch = watch
+
+            def integrate(self, t: Tensor) -> Tensor:
+                self.watch.backward_evaluations = 0
+                try:
+                    return _both(super().integrate(t))
+                except (_Stopped, AssertionError) as stop:
+                    raise self.watch.stopped_backwards(stop) from stop
+
+        _solvers()[name] = Backwards
+    return name
+
+
+def _both(solution: Tensor) -> Tensor:
+    """The states at start and end; SciPy's solvers leave the end out where they give up."""
+    if len(solution) < 2:
+        raise _Stopped("SciPy's solver found no step small enough")
+    return solution
+
+
+class _Stopped(Exception):  # noqa: N818 (not an error: it unwinds)
+    """Unwinds torchdiffeq's loop, and says why."""
 
 
 class _Watch:
@@ -151,7 +206,9 @@ class _Watch:
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         spent = self.field.evaluations if self.forward else self.backward_evaluations
         if self.budget is not None and spent >= self.budget:
-            raise _BudgetSpent if self.forward else self._backward_stopped()
+            raise _Stopped(f"the budget of {self.budget} evaluations is spent")
+        # A trial of the first step's size, or a t that was rounded, may lie outside, where θ is another.
+        t = t.clamp(self.piece.start, self.piece.end)
         if self.forward:
             self._slope = self.field(t, x).to(x.dtype)
             return self._slope
@@ -169,21 +226,21 @@ class _Watch:
         t, state = self.time, self._reached[1]
         self.field.require_finite("state", t, state)
         self.field.require_finite("slope F(t, x)", t, self._slope)
-        if isinstance(stop, AssertionError) and "underflow" not in str(stop) and "max_num_steps" not in str(stop):
-            raise stop
-        why = f"the budget of {self.budget} evaluations is spent" if isinstance(stop, _BudgetSpent) else str(stop)
         warnings.warn(
             f"torchdiffeq's {self.method} stopped at t = {t:g} of {self.field.label} before t = {self.piece.end:g}: "
-            f"{why}. The state there is returned; raise max_evaluations or the tolerances, or make the field smoother.",
+            f"{_reason(stop)}. The state there is returned; raise max_evaluations or the tolerances, or make the field "
+            "smoother.",
             BudgetWarning,
             stacklevel=2,
         )
         return state
 
-    def _backward_stopped(self) -> RuntimeError:
+    def stopped_backwards(self, stop: Exception) -> RuntimeError:
+        """What to raise where the adjoint equation is not solved to the start of the piece."""
         return RuntimeError(
-            f"the adjoint equation of {self.field.label} was given {self.budget} evaluations and needs more; half a "
-            "gradient is none: raise max_evaluations or the tolerances, or use Backprop()."
+            f"the adjoint equation of {self.field.label} was not solved back from t = {self.piece.end:g} to "
+            f"t = {self.piece.start:g}: {_reason(stop)}; half a gradient is none: raise max_evaluations or the "
+            "tolerances, or use Backprop()."
         )
 
 
@@ -191,12 +248,24 @@ class _StepWatch(_Watch):
     """Also told of each step: torchdiffeq calls `callback_step` with the state accepted last."""
 
     def callback_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:  # noqa: ARG002
-        self._reached = (t0, y0)
+        self._reached = (t0.detach(), y0)
 
 
 def _watch(field: Field, piece: Piece, x: Tensor, request: Request) -> _Watch:
-    kind = _StepWatch if "callback_step" in _solvers()[request.method].valid_callbacks() else _Watch
-    return kind(field, piece, x, request)
+    if "callback_step" in _solvers()[request.method].valid_callbacks():
+        return _StepWatch(field, piece, x, request)
+    # SciPy's solvers: they go on for ever from an infinity.
+    field.watchful = True
+    field.require_finite("state", piece.start, x)
+    return _Watch(field, piece, x, request)
+
+
+def _reason(stop: Exception) -> str:
+    """Why a solve stopped; an assertion that is not torchdiffeq's own about a step is raised again."""
+    known = ("underflow", "max_num_steps", "non-finite")
+    if isinstance(stop, AssertionError) and not any(word in str(stop) for word in known):
+        raise stop
+    return str(stop)
 
 
 def _how(request: Request) -> dict[str, Any]:

@@ -79,12 +79,13 @@ class ContinuousAdjoint(GradientMethod):
         return stepping.integrate_with_adjoint(map(_without_dropout, pieces), field, x, self.backward)
 
     def check(self, stepping: Stepping, projection: Projection | None) -> None:
-        """Refuse a projection, and tolerances for steps that have none."""
+        """Refuse a projection, solvers that cannot step the adjoint equation, and tolerances for steps without any."""
         if projection is not None:
             raise ValueError(
                 f"{self!r} was asked for with projection = {projection!r}; the adjoint equation is that of a smooth "
                 "flow: use Backprop(), or pre-activation branches without a projection."
             )
+        stepping.check_adjoint()
         if isinstance(stepping, FixedSteps) and self.backward:
             raise ValueError(
                 f"{self!r} was asked for with {stepping!r}; backwards the same fixed steps are taken, without "

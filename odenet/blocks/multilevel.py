@@ -61,7 +61,7 @@ def refine_theta(model: Model, factor: int = 2) -> Model:
 
     def refine(block: ODEBlock) -> None:
         per_piece = _divided(_fixed(block).per_piece, factor, block)
-        block.theta = _refined(block.theta, factor)
+        _hold(block, _refined(block.theta, factor))
         _step(block, per_piece)
 
     return _on_copies(model, factor, refine)
@@ -78,7 +78,7 @@ def coarsen_theta(model: Model, factor: int = 2) -> Model:
 
     def coarsen(block: ODEBlock) -> None:
         per_piece = _fixed(block).per_piece * factor
-        block.theta = _coarsened(block.theta, factor)
+        _hold(block, _coarsened(block.theta, factor))
         _step(block, per_piece)
 
     return _on_copies(model, factor, coarsen)
@@ -107,6 +107,12 @@ def _fixed(block: ODEBlock) -> FixedSteps:
 
 def _step(block: ODEBlock, per_piece: int) -> None:
     block.stepping = FixedSteps(_fixed(block).solver, per_piece)
+
+
+def _hold(block: ODEBlock, theta: Theta) -> None:
+    """Give the block another θ, in the mode of its former one; the nodes have theirs."""
+    theta.training = theta.nodes.training = block.theta.training
+    block.theta = theta
 
 
 def _divided(number: int, factor: int, block: ODEBlock) -> int:

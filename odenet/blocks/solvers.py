@@ -134,7 +134,8 @@ class RungeKutta(Solver):
         h = t1 - t0
         k: list[Tensor] = []
         for c, row in self._rows:
-            k.append(f(t0 + c * h, x + _combination(h, row, k) if k else x))
+            t = t1 if c == 1 else t0 + c * h  # rounding may carry t₀ + h beyond t₁, where θ is another
+            k.append(f(t, x + _combination(h, row, k) if any(row) else x))
         return _combination(h, self._weights, k)
 
     def step(self, f: VectorField, t0: float, t1: float, state: Tensor) -> Tensor:

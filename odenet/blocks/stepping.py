@@ -33,6 +33,9 @@ class Stepping(ABC):
     def check_projection(self, projection: Projection | None) -> None:  # noqa: B027 (most have nothing to refuse)
         """Raise a `ValueError` where this stepping cannot project after each step."""
 
+    def check_adjoint(self) -> None:  # noqa: B027
+        """Raise a `ValueError` where this stepping cannot solve the continuous adjoint equation."""
+
 
 class FixedSteps(Stepping):
     """`per_piece` equal steps of `solver` on every piece of θ: h = T/(pieces·per_piece).
@@ -87,12 +90,7 @@ class FixedSteps(Stepping):
     ) -> Tensor:
         """x(T) by the same steps; backwards, the augmented state is solved with the same solver and steps."""
         del backward  # refused by `ContinuousAdjoint.check`
-        if not isinstance(self.solver, RungeKutta):
-            raise ValueError(
-                f"ContinuousAdjoint was asked for with {self.solver!r}; the augmented state is stepped by a "
-                "Runge-Kutta method: use one, or Backprop()."
-            )
-        request = bridge.fixed_request(self.solver, self.per_piece)
+        request = bridge.fixed_request(self._runge_kutta(), self.per_piece)
         for piece in pieces:
             field.enter(piece)
             x, _ = bridge.solve_adjoint(field, piece, x, request, {})
@@ -105,6 +103,18 @@ class FixedSteps(Stepping):
                 f"projection = {projection!r} was asked for with {self.solver!r}, which carries more than x from step "
                 "to step; projecting a part of it breaks the method: use a Runge-Kutta solver, or no projection."
             )
+
+    def check_adjoint(self) -> None:
+        """Only a Runge-Kutta method can step the augmented state."""
+        self._runge_kutta()
+
+    def _runge_kutta(self) -> RungeKutta:
+        if not isinstance(self.solver, RungeKutta):
+            raise ValueError(
+                f"ContinuousAdjoint was asked for with {self.solver!r}; the augmented state is stepped by a "
+                "Runge-Kutta method: use one, or Backprop()."
+            )
+        return self.solver
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FixedSteps) and (self.solver, self.per_piece) == (other.solver, other.per_piece)
@@ -133,8 +143,8 @@ class Adaptive(Stepping):
         method: one of torchdiffeq's methods: "dopri5", "bosh3", "adaptive_heun", "dopri8", …
         rtol: relative tolerance, not negative.
         atol: absolute tolerance, not negative; not both tolerances are zero.
-        max_evaluations: of F in one forward pass of the block, and again in one backward pass of a continuous adjoint;
-            None for no limit.
+        max_evaluations: of F in one forward pass of the block, and again on each piece on the way back of a continuous
+            adjoint, which raises where they do not suffice; None for no limit.
         **options: torchdiffeq's options of that method (`first_step`, `safety`, `step_size`, …).
 
     Raises:
@@ -155,7 +165,8 @@ class Adaptive(Stepping):
                 f"rtol = {rtol!r}, atol = {atol!r}; error control needs a positive tolerance: make both non-negative "
                 "and at least one positive."
             )
-        if max_evaluations is not None and (not isinstance(max_evaluations, int) or max_evaluations < 1):
+        budget = 1 if max_evaluations is None else max_evaluations
+        if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
             raise ValueError(
                 f"max_evaluations = {max_evaluations!r}; a budget is a positive whole number of evaluations, or None."
             )

@@ -94,7 +94,7 @@ class Theta(nn.Module, ABC):
         """The intervals [T·i/n, T·(i+1)/n] on which θ is smooth, in order; together they are [0, T] exactly."""
         n, T = self.number_of_pieces, self._horizon
         for i in range(n):
-            start, end = T * i / n, T * (i + 1) / n
+            start, end = T * i / n, T if i == n - 1 else T * (i + 1) / n  # T·n/n is not T for every T
             yield Piece(start, end, *self.field_of_piece(i, start, end))
 
     def extra_repr(self) -> str:
