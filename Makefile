@@ -85,8 +85,8 @@ clean: ## remove .venv and caches; data/, runs/ and records/ stay
 
 # A stamp, not the interpreter in it: an interrupted `venv` leaves an interpreter without pip.
 .venv/created:
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was to make .venv, but there is no such command:" \
-	  "install Python 3.11 or newer, or name it: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c '' || { echo "$(PYTHON) was to make .venv, but it cannot be run: install Python 3.11 or newer," \
+	  "or name one, as in make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) was to make .venv, but it is" \
 	  "$$($(PYTHON) --version 2>&1) and odenet needs 3.11 or newer: name another one, as in make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) was to make .venv, but it comes without the" \

@@ -118,7 +118,7 @@ def test_an_interpreter_that_cannot_make_an_environment_is_refused_with_what_to_
 def test_an_interpreter_that_is_not_there_is_refused_with_what_to_do(folder: Path) -> None:
     refused = make(folder, "demo", "PYTHON=python-that-is-not-there")
     assert refused.returncode != 0
-    assert "no such command: install Python 3.11 or newer" in refused.stderr
+    assert "cannot be run: install Python 3.11 or newer, or name one" in refused.stderr
 
 
 def test_an_environment_that_was_interrupted_halfway_is_made_again(folder: Path) -> None:
