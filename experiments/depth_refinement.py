@@ -71,7 +71,7 @@ PRESETS = {
         training=replace(DIGITS.training, epochs=1),
     ),
     "demo": DIGITS,
-    "cpu": DepthRefinement(training=Training(epochs=1, batch_size=64, lr=0.05, threads=1)),
+    "cpu": DepthRefinement(training=Training(epochs=1, batch_size=64, lr=0.2, augment=False, threads=1)),
     "gpu": DepthRefinement(
         blocks=2,
         widths=(16, 32, 64),

@@ -74,7 +74,7 @@ PRESETS = {
         training=replace(DIGITS.training, epochs=1),
     ),
     "demo": DIGITS,
-    "cpu": SolverSwap(train_images=20000, training=Training(epochs=2, batch_size=64, lr=0.05, threads=1)),
+    "cpu": SolverSwap(train_images=20000, training=Training(epochs=2, batch_size=64, lr=0.2, augment=False, threads=1)),
     "gpu": SolverSwap(
         widths=(16, 32, 64),
         stem_stride=1,

@@ -1,0 +1,73 @@
+"""The matrix of trainings and tests: accuracy of each net under every solver and number of steps."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from odenet.training import Record
+from paper_figs.command import main
+
+NAME = "solver_swap"
+ROWS = {
+    "euler": "Euler, h = 1  (a ResNet)",
+    "midpoint": "Midpoint, h = 1",
+    "rk4": "RK4, h = 1",
+    "dopri5": "dopri5  (an ODE-Net)",
+    "euler/4": "Euler, h = 1/4",
+    "shared": "Euler, h = 1, shared θ",
+}
+GROUPS = {"euler": "Euler", "midpoint": "Midpoint", "rk4": "RK4", "dopri5": "dopri5"}
+OWN = {"euler": "euler×1", "midpoint": "midpoint×1", "rk4": "rk4×1", "dopri5": "dopri5", "euler/4": "euler×4"}
+
+
+def draw(record: Record) -> Figure:
+    """A cell for each training (row) and test (column); the test that is the training's own solver is framed."""
+    trainings = [name for name in ROWS if name in record.settings["trainings"]]
+    tests = list(record.results[f"seed{record.settings['seeds'][0]}/{trainings[0]}"]["accuracy"])
+    values = [[100 * _mean(record, training, test) for test in tests] for training in trainings]
+    figure = Figure(figsize=(7.2, 0.9 + 0.36 * len(trainings)), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(values, cmap="cividis", vmin=10, vmax=100, aspect="auto")
+    for row, training in enumerate(trainings):
+        for column, test in enumerate(tests):
+            own = OWN.get(training, "euler×1") == test
+            _cell(axes, row, column, values[row][column], own)
+    _label(axes, trainings, tests)
+    figure.colorbar(image, ax=axes, label="test accuracy (%)", pad=0.015, aspect=14)
+    return figure
+
+
+def _mean(record: Record, training: str, test: str) -> float:
+    results = [record.results[f"seed{seed}/{training}"]["accuracy"] for seed in record.settings["seeds"]]
+    return fmean(result[test]["accuracy"] for result in results)
+
+
+def _cell(axes: Axes, row: int, column: int, value: float, own: bool) -> None:
+    colour = "white" if value < 60 else "black"
+    axes.text(
+        column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontweight="bold" if own else "normal"
+    )
+    if own:
+        axes.add_patch(Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, fill=False, edgecolor="#D55E00", linewidth=2))
+
+
+def _label(axes: Axes, trainings: list[str], tests: list[str]) -> None:
+    axes.set_yticks(range(len(trainings)), [ROWS[name] for name in trainings])
+    axes.set_xticks(range(len(tests)), [test.partition("×")[2] or "auto" for test in tests])
+    axes.set(ylabel="trained with", xlabel="tested with … steps a unit of depth-time")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    for solver, name in GROUPS.items():
+        columns = [i for i, test in enumerate(tests) if test.partition("×")[0] == solver]
+        axes.text(fmean(columns), -0.62, name, ha="center", va="bottom", fontweight="bold")
+        if columns[0]:
+            axes.axvline(columns[0] - 0.5, color="white", linewidth=3)
+
+
+if __name__ == "__main__":
+    main(NAME, draw)
