@@ -26,6 +26,8 @@ class Settings:
     """Use only so many training images, the classes equally often."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One repetition each: initial weights, order of images, augmentation."""
+    augment: bool = True
+    """Shift (and flip) training images as is usual for the data set."""
     training: Training = field(default_factory=Training)
     """How each network is trained."""
 
@@ -54,10 +56,8 @@ def main(experiment: str, presets: Mapping[str, S], work: Callable[[S, ImageData
     settings, record, root = _parse(experiment, preset, presets[preset], rest)
     path = record or Path("runs") / experiment / f"{preset}-{settings.data}.json"
     try:
-        run = Run(experiment, settings, path)
-        if run.finished:
-            print(f"{path} is complete; nothing is computed again.", file=sys.stderr)
-        else:
+        run = Run.open(experiment, settings, path, preset=preset)
+        if not run.finished:
             work(settings, load(settings.data, root, train_images=settings.train_images), run)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         sys.exit(f"{experiment}: {error}")

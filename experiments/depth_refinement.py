@@ -23,18 +23,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from experiments.command import Settings, main
 from experiments.statistics import over_seeds, spread
+from experiments.training import train
 from odenet import Adaptive, FixedSteps, ODEBlock, PiecewiseConstant, configure, refine_steps, refine_theta
 from odenet.data import Batches, ImageData
 from odenet.measure import count_evaluations, count_layers, count_parameters, distance_to_flow
 from odenet.models import ResNet, cifar_resnet
-from odenet.training import Classification, Record, Run, Training, evaluate, fit, load_weights, save_weights
-from odenet.training.records import Result
+from odenet.training import Classification, Record, Run, Training, evaluate
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ PRESETS = {
         training=replace(DIGITS.training, epochs=1),
     ),
     "demo": DIGITS,
-    "cpu": DepthRefinement(training=Training(epochs=1, batch_size=64, lr=0.2, augment=False, threads=1)),
+    "cpu": DepthRefinement(augment=False, training=Training(epochs=1, batch_size=64, lr=0.2, threads=1)),
     "gpu": DepthRefinement(
         blocks=2,
         widths=(16, 32, 64),
@@ -118,19 +119,10 @@ def network(settings: DepthRefinement, data: ImageData, level: int) -> ResNet:
 
 
 def _trained(key: str, net: ResNet, settings: DepthRefinement, data: ImageData, seed: int, run: Run) -> None:
-    """Train `net` in place and record what it can do; or load the weights of a training that is finished."""
-    weights = run.folder(key) / "weights.safetensors"
-
-    def compute() -> Result:
-        task = Classification(data.num_classes)
-        history = fit(net, task, data, settings.training, seed=seed, folder=run.folder(key), title=f"{key:24}")
-        save_weights(net, weights)
-        last = {"accuracy": history.last["accuracy"], "seconds_per_epoch": history.seconds_per_epoch}
-        return last | _measured(net, settings, data) | {"history": history.epochs}
-
-    if key in run.record.results:
-        load_weights(net, weights)
-    run.once(key, compute)
+    """Train `net` in place, or read it back, and record what it can do."""
+    history = train(net, key, settings, data, seed, run)
+    trained = {"accuracy": history.last["test_accuracy"], "seconds_per_epoch": history.seconds_per_epoch}
+    run.once(key, lambda: trained | _measured(net, settings, data) | {"history": history.rows})
 
 
 def _with_smaller_steps(net: ResNet, settings: DepthRefinement, data: ImageData, seed: int, run: Run) -> None:
@@ -138,14 +130,14 @@ def _with_smaller_steps(net: ResNet, settings: DepthRefinement, data: ImageData,
     for level in range(1, settings.levels):
         finer = refine_steps(net, 2**level)
 
-        def compute(finer: ResNet = finer) -> Result:
+        def compute(finer: ResNet = finer) -> dict[str, Any]:
             scores = evaluate(finer, Classification(data.num_classes), _test(finer, data))
-            return scores | _measured(finer, settings, data)
+            return {"accuracy": scores["accuracy"]} | _measured(finer, settings, data)
 
         run.once(f"seed{seed}/steps/level{level}", compute)
 
 
-def _measured(net: ResNet, settings: DepthRefinement, data: ImageData) -> Result:
+def _measured(net: ResNet, settings: DepthRefinement, data: ImageData) -> dict[str, Any]:
     """Size, distance to the exact flow, and what the net is worth as an ODE-Net."""
     probe = replace(data, test=data.test.first(min(settings.probe_images, len(data.test))))
     images = next(_test(net, probe).epoch(0))[0]
@@ -175,13 +167,13 @@ def _test(net: ResNet, data: ImageData) -> Batches:
     return data.test_batches(1000, device=next(net.parameters()).device)
 
 
-def table(record: Record) -> list[Result]:
+def table(record: Record) -> list[dict[str, Any]]:
     """A row for each kind of net and number of layers: means and standard deviations over the seeds."""
     keys = dict.fromkeys(name.partition("/")[2] for name in record.results)
     return [_row(key, lambda entry, key=key: over_seeds(record.results, key, entry)) for key in keys]
 
 
-def _row(key: str, values: Callable[[str], list[float]]) -> Result:
+def _row(key: str, values: Callable[[str], list[float]]) -> dict[str, Any]:
     percent = {name: [100 * value for value in values(name)] for name in ("accuracy", "ode_accuracy", "distance")}
     return {
         "net": key.partition("/")[0],

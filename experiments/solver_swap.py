@@ -22,19 +22,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import nn
 
 from experiments.command import Settings, main
 from experiments.statistics import over_seeds
+from experiments.training import train
 from odenet import Adaptive, Constant, FixedSteps, ODEBlock, PiecewiseConstant, configure
 from odenet.blocks.stepping import Stepping
 from odenet.data import ImageData
 from odenet.measure import count_evaluations, count_parameters
 from odenet.models import ResNet, cifar_resnet
-from odenet.training import Classification, Record, Run, Training, evaluate, fit, load_weights, save_weights
-from odenet.training.records import Result
+from odenet.training import Classification, Record, Run, Training, evaluate
 
 SOLVERS = ("euler", "midpoint", "rk4")
 STEPS = (1, 2, 4, 8)
@@ -74,7 +75,7 @@ PRESETS = {
         training=replace(DIGITS.training, epochs=1),
     ),
     "demo": DIGITS,
-    "cpu": SolverSwap(train_images=20000, training=Training(epochs=2, batch_size=64, lr=0.2, augment=False, threads=1)),
+    "cpu": SolverSwap(train_images=20000, augment=False, training=Training(epochs=2, batch_size=64, lr=0.2, threads=1)),
     "gpu": SolverSwap(
         widths=(16, 32, 64),
         stem_stride=1,
@@ -126,23 +127,13 @@ def _stepping(name: str, settings: SolverSwap) -> Stepping:
 
 
 def _trained(key: str, net: ResNet, settings: SolverSwap, data: ImageData, seed: int, run: Run) -> None:
-    """Train `net` in place, then record its accuracy under every solver; or load what is already there."""
-
-    def compute() -> Result:
-        weights = run.folder(key) / "weights.safetensors"
-        if weights.exists():
-            load_weights(net, weights)
-        else:
-            history = fit(net, Classification(data.num_classes), data, settings.training, seed=seed,
-                          folder=run.folder(key), title=f"{key:16}")  # fmt: skip
-            save_weights(net, weights)
-            run.once(f"{key}/training", lambda: {"history": history.epochs})
-        return {"parameters": count_parameters(net), "accuracy": _tested(net, settings, data)}
-
-    run.once(key, compute)
+    """Train `net` in place, or read it back, and record its accuracy under every solver."""
+    history = train(net, key, settings, data, seed, run)
+    facts = {"parameters": count_parameters(net), "history": history.rows}
+    run.once(key, lambda: facts | {"tests": _tested(net, settings, data)})
 
 
-def _tested(net: ResNet, settings: SolverSwap, data: ImageData) -> dict[str, Result]:
+def _tested(net: ResNet, settings: SolverSwap, data: ImageData) -> dict[str, dict[str, Any]]:
     """Accuracy and evaluations of the net under each solver and number of steps a unit of depth-time."""
     probe = replace(data, test=data.test.first(min(settings.test_images, len(data.test))))
     batches = probe.test_batches(500, device=next(net.parameters()).device)
@@ -150,11 +141,11 @@ def _tested(net: ResNet, settings: SolverSwap, data: ImageData) -> dict[str, Res
     unit = settings.blocks if _is_shared(net) else 1
     ways: dict[str, Stepping] = {f"{s}×{n}": FixedSteps(s, per_piece=n * unit) for s in SOLVERS for n in STEPS}
     ways["dopri5"] = Adaptive("dopri5", rtol=tolerance, atol=tolerance)
-    results: dict[str, Result] = {}
+    results: dict[str, dict[str, Any]] = {}
     for way, stepping in ways.items():
         with configure(net, stepping=stepping):
             scores = evaluate(net, Classification(data.num_classes), batches)
-            results[way] = scores | {"evaluations": count_evaluations(net)}
+            results[way] = {"accuracy": scores["accuracy"], "evaluations": count_evaluations(net)}
     return results
 
 
@@ -163,11 +154,11 @@ def _is_shared(net: nn.Module) -> bool:
     return any(isinstance(module, Constant) for module in net.modules())
 
 
-def table(record: Record) -> list[Result]:
+def table(record: Record) -> list[dict[str, Any]]:
     """A row for each training, a column for each test: percent, means over seeds."""
     rows = []
     for name in record.settings["trainings"]:
-        tests = over_seeds(record.results, name, "accuracy")
+        tests = over_seeds(record.results, name, "tests")
         cells = {way: f"{100 * fmean(test[way]['accuracy'] for test in tests):.1f}" for way in tests[0]}
         rows.append({"trained with": name, **cells})
     return rows

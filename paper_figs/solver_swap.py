@@ -27,7 +27,7 @@ OWN = {"euler": "euler×1", "midpoint": "midpoint×1", "rk4": "rk4×1", "dopri5"
 def draw(record: Record) -> Figure:
     """A cell for each training (row) and test (column); the test that is the training's own solver is framed."""
     trainings = [name for name in ROWS if name in record.settings["trainings"]]
-    tests = list(record.results[f"seed{record.settings['seeds'][0]}/{trainings[0]}"]["accuracy"])
+    tests = list(record.results[f"seed{record.settings['seeds'][0]}/{trainings[0]}"]["tests"])
     values = [[100 * _mean(record, training, test) for test in tests] for training in trainings]
     figure = Figure(figsize=(7.2, 0.9 + 0.36 * len(trainings)), layout="constrained")
     axes = figure.subplots()
@@ -42,7 +42,7 @@ def draw(record: Record) -> Figure:
 
 
 def _mean(record: Record, training: str, test: str) -> float:
-    results = [record.results[f"seed{seed}/{training}"]["accuracy"] for seed in record.settings["seeds"]]
+    results = [record.results[f"seed{seed}/{training}"]["tests"] for seed in record.settings["seeds"]]
     return fmean(result[test]["accuracy"] for result in results)
 
 

@@ -1,23 +1,42 @@
-"""Training: tasks, settings, the one loop, checkpoints, and the record that a run leaves behind."""
+"""Training: tasks, the one loop, checkpoints, weights, and the records that runs of experiments leave behind.
 
-from odenet.training.checkpoints import load_checkpoint, load_weights, save_checkpoint, save_weights
-from odenet.training.loop import History, evaluate, fit, launch
-from odenet.training.records import Record, Run
+Importing this costs no more than torch: what trains (lightning-fabric, torchmetrics, rich) is imported when it is used,
+so a figure reads records without it.
+"""
+
+from odenet.training.batches import BatchSource
+from odenet.training.checkpoints import CheckpointError
+from odenet.training.devices import is_main_process, launch
+from odenet.training.evaluation import evaluate
+from odenet.training.files import CannotWrite
+from odenet.training.history import History
+from odenet.training.loop import fit
+from odenet.training.randomness import seed_everything
+from odenet.training.records import Record, RecordError
+from odenet.training.runs import Run
 from odenet.training.settings import Training
+from odenet.training.state import NonFiniteLoss
 from odenet.training.tasks import Classification, Task
+from odenet.training.weights import WeightsError, load_weights, save_weights
 
 __all__ = [
+    "BatchSource",
+    "CannotWrite",
+    "CheckpointError",
     "Classification",
     "History",
+    "NonFiniteLoss",
     "Record",
+    "RecordError",
     "Run",
     "Task",
     "Training",
+    "WeightsError",
     "evaluate",
     "fit",
+    "is_main_process",
     "launch",
-    "load_checkpoint",
     "load_weights",
-    "save_checkpoint",
     "save_weights",
+    "seed_everything",
 ]

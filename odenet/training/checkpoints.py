@@ -1,111 +1,92 @@
-"""Checkpoints: all that a training needs to go on as if it had never stopped, and weights that load anywhere.
-
-No code runs on loading: checkpoints are read with `weights_only=True`, weights are safetensors files.
-"""
+"""Checkpoints: files from which a killed training goes on as if nothing had happened."""
 
 from __future__ import annotations
 
-import difflib
-import pickle
-from collections.abc import Iterable, Mapping
+import io
+import time
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from torch import Tensor, nn
 
 from odenet.training.files import write_atomically
+from odenet.training.plain_data import Plain, differences
 
 FORMAT = 1
-"""Version of the checkpoint's layout; a reader refuses what is newer than itself."""
+"""Raised whenever a checkpoint of the older code can no longer be read."""
+
+_KIND = "odenet checkpoint"
 
 
-def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors, numbers, strings, lists and dictionaries to `path`, atomically."""
-    write_atomically(path, lambda file: torch.save({"format": FORMAT, **content}, file))
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read, or that another training wrote."""
 
 
-def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a checkpoint that was written under the same `identity` (settings, seed).
+class Checkpoint:
+    """The file at `path` that holds the last saved state of the training that `identity` describes.
 
     Args:
-        path: the file.
-        identity: what has to be equal for the training to be the same one.
-
-    Raises:
-        ValueError: a file that is truncated, foreign, of a newer format, or of another training.
+        path: Of the file.
+        identity: Plain data: settings, seed, network. A state is handed back only to the training that saved it.
+        seconds: After how long a new one is due.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        raise _unreadable(path, "it is truncated, or no checkpoint") from error
-    if not isinstance(content, dict) or "format" not in content or "identity" not in content:
-        raise _unreadable(path, "it was not written by odenet's training loop")
-    if content["format"] > FORMAT:
-        raise _unreadable(path, f"its format {content['format']} is newer than this version's, {FORMAT}")
-    found = content["identity"]
-    differing = sorted(k for k in found.keys() | identity.keys() if found.get(k) != identity.get(k))
-    if differing:
-        name = differing[0]
-        raise ValueError(
-            f"the checkpoint {path} belongs to another training: {name} = {found.get(name)!r} there, "
-            f"{identity.get(name)!r} asked for; its numbers would not be those of this run: use another folder "
-            "(--record), or delete it."
-        )
-    return content
 
+    def __init__(self, path: Path, identity: Plain, seconds: float) -> None:
+        self.path, self.identity, self.seconds = path, identity, seconds
+        self._written = time.monotonic()
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write parameters and buffers of `model` to a safetensors file, atomically; shared tensors are written once."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _unshared(model.state_dict())}
-    write_atomically(path, lambda file: file.write(safetensors.torch.save(tensors)))
+    def __str__(self) -> str:
+        return f"the checkpoint {self.path}"
 
+    @property
+    def due(self) -> bool:
+        """Whether the last one was read or written so long ago that a kill would cost too much."""
+        return time.monotonic() - self._written >= self.seconds
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Read parameters and buffers of `model` from a safetensors file; all of them, and nothing else.
+    def write(self, state: dict[str, Any]) -> None:
+        """Replace the file, in one step: a kill leaves the old one or the new one.
 
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a truncated or foreign file, missing or foreign names, or other shapes; the message names them.
-    """
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except SafetensorError as error:
-        raise _unreadable(path, "it is truncated, or no safetensors file") from error
-    expected = dict(_unshared(model.state_dict()))
-    missing, foreign = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
-    if missing or foreign:
-        raise ValueError(
-            f"the weights in {path} do not fit {type(model).__name__}: {_names('missing', missing, foreign)}"
-            f"{_names('not in the model', foreign, missing)}build the model as it was when they were saved."
-        )
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise ValueError(
-                f"the weights in {path} do not fit {type(model).__name__}: {name} is {tuple(tensor.shape)} there, "
-                f"{tuple(expected[name].shape)} in the model: build the model as it was when they were saved."
+        Raises:
+            CannotWrite: The disk is full, or the folder cannot be made or written.
+        """
+        buffer = io.BytesIO()
+        torch.save({"kind": _KIND, "format": FORMAT, "identity": self.identity, "state": state}, buffer)
+        write_atomically(self.path, buffer.getvalue(), what="checkpoint")
+        self._written = time.monotonic()
+
+    def read(self) -> dict[str, Any] | None:
+        """The state saved last, on the CPU; `None` if there is no file.
+
+        Raises:
+            CheckpointError: The file is truncated, foreign or of a newer format, or is that of another training.
+        """
+        if not self.path.exists():
+            return None
+        content = self._content()
+        if lines := differences(self.identity, content["identity"]):
+            raise CheckpointError(
+                f"{self} belongs to another training and cannot be continued by this one ({'; '.join(lines)}). "
+                "Ask for what it was begun with, choose another folder, or delete it to begin anew."
             )
-    model.load_state_dict(tensors, strict=False)  # complete, but for names that share a tensor already given
+        return content["state"]
 
+    def _content(self) -> dict[str, Any]:
+        try:
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch, zipfile and pickle raise a dozen types for bytes that are no checkpoint
+            reason = str(error).partition("\n")[0]
+            raise self._unreadable(f"{type(error).__name__}: {reason}") from error
+        if not isinstance(content, dict) or content.get("kind") != _KIND or "format" not in content:
+            raise self._unreadable("it is a file of another program")
+        if content["format"] != FORMAT:
+            raise CheckpointError(
+                f"{self} has format {content['format']}, and this version of odenet reads format {FORMAT}: "
+                "continue with the version that wrote it, choose another folder, or delete it to begin anew."
+            )
+        return content
 
-def _unshared(state: Mapping[str, Tensor]) -> Iterable[tuple[str, Tensor]]:
-    seen: set[tuple[int, torch.Size]] = set()
-    for name, tensor in state.items():
-        key = (tensor.data_ptr(), tensor.shape)
-        if tensor.numel() == 0 or key not in seen:
-            seen.add(key)
-            yield name, tensor
-
-
-def _names(what: str, names: list[str], others: list[str]) -> str:
-    if not names:
-        return ""
-    near = difflib.get_close_matches(names[0], others, n=1)
-    hint = f" (nearest: {near[0]!r})" if near else ""
-    return f"{len(names)} {what}, first {names[0]!r}{hint}; "
-
-
-def _unreadable(path: Path, why: str) -> ValueError:
-    return ValueError(f"the file {path} cannot be loaded: {why}; delete it, or name another one.")
+    def _unreadable(self, reason: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self} cannot be read ({reason}): it is truncated, or was not written by odenet. "
+            "Delete it to begin this training anew, or choose another folder."
+        )

@@ -1,242 +1,175 @@
-"""The one training loop: seeds, devices, precision, checkpoints and resumption for every experiment.
-
-Devices, bf16 and several processes come from lightning-fabric; the loop itself is here, from top to bottom in `fit`.
-Under `torchrun` each process takes its share of every batch.
-"""
+"""The training loop, the one of every experiment: θ ← θ - η·∇ℓ with checks, checkpoints and a history."""
 
 from __future__ import annotations
 
-import copy
-import math
-import os
-import time
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
-from odenet.data import Batches, ImageData
-from odenet.training.checkpoints import load_checkpoint, save_checkpoint
-from odenet.training.optimizers import make_optimizer, make_schedule
-from odenet.training.progress import TrainingProgress
+from odenet.blocks.errors import NonFiniteState
+from odenet.data.seeds import seeded_generator
+from odenet.training.batches import BatchSource
+from odenet.training.checkpoints import Checkpoint
+from odenet.training.devices import launch
+from odenet.training.evaluation import evaluate
+from odenet.training.history import History
+from odenet.training.optimizers import make_optimizer, set_learning_rate
+from odenet.training.plain_data import Plain, to_plain
+from odenet.training.progress import show_progress
+from odenet.training.randomness import deterministic_algorithms, seed_everything
+from odenet.training.schedules import Schedule
 from odenet.training.settings import Training
+from odenet.training.state import TrainingState
 from odenet.training.tasks import Task
 
-CHECKPOINT = "checkpoint.pt"
-LOOK_EVERY = 50
-"""Steps between two looks at the loss: each makes the host wait for the accelerator."""
-
-
-@dataclass
-class History:
-    """What a training went through: for each epoch loss, lr, seconds of training, and the metrics on the test set."""
-
-    epochs: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def last(self) -> dict[str, float]:
-        """The last epoch."""
-        return self.epochs[-1]
-
-    @property
-    def seconds_per_epoch(self) -> float:
-        """The median over epochs, of training alone."""
-        seconds = sorted(epoch["seconds"] for epoch in self.epochs)
-        middle = len(seconds) // 2
-        return seconds[middle] if len(seconds) % 2 else (seconds[middle - 1] + seconds[middle]) / 2
-
-
-@dataclass
-class _Position:
-    """Where a training stands: epoch, step within it, and what the epoch has added up so far."""
-
-    epoch: int = 0
-    step: int = 0
-    loss: float = 0.0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
+_STEPS_BETWEEN_LOOKS = 50
+"""On an accelerator, or between processes, looking at the loss makes everything wait; on one CPU it costs nothing."""
 
 
 def fit(
-    model: nn.Module, task: Task, data: ImageData, settings: Training, *, seed: int, folder: Path, title: str = ""
+    model: nn.Module,
+    task: Task,
+    train: BatchSource,
+    test: BatchSource | None,
+    settings: Training,
+    *,
+    seed: int,
+    folder: str | PathLike[str],
+    label: str = "",
+    quiet: bool = False,
 ) -> History:
-    """Train `model` in place, or go on from the checkpoint in `folder`; the result is the same, bit for bit on a CPU.
+    """Train `model` in place, from where the checkpoint in `folder` left off if there is one.
+
+    On a CPU the outcome, weights and history, is a function of the arguments, bit for bit, however often the process
+    was killed and started again. A training that is complete is not run again: its weights and history are read.
 
     Args:
-        model: the network, initialized; it is moved to the device.
-        task: loss and metrics.
-        data: training and test images.
-        settings: how.
-        seed: of the order of images, their augmentation, and random layers.
-        folder: where the checkpoint is kept, of this training alone.
-        title: for the progress bar.
+        model: The network. Afterwards it is on the device of the training.
+        task: Loss and metrics.
+        train: Training batches, on the device `launch(settings).device`, with its rank and number of processes.
+        test: Test batches, evaluated after every epoch; `None` for none.
+        settings: How to train.
+        seed: Of dropout and other noise in the network; weights and batches have their own.
+        folder: Of the checkpoint; one for each training.
+        label: What progress calls the training.
+        quiet: Whether to show no progress.
 
     Raises:
-        FloatingPointError: the loss became NaN or infinite; the message says in which epoch and step.
-        ValueError: labels that do not fit, or a checkpoint of another training in the folder.
+        ValueError: Labels lie outside the task, or settings cannot be met on this machine.
+        CheckpointError: The checkpoint in `folder` cannot be read, or is that of another training.
+        CannotWrite: The disk is full, or `folder` cannot be written.
+        NonFiniteLoss: The training diverged. On a CPU the model's blocks may say `NonFiniteState` before.
     """
+    for batches in (train, test):
+        if batches is not None:
+            task.check(batches.split.labels)
+
     fabric = launch(settings)
-    torch.manual_seed(seed)
-    model.to(fabric.device)
+    seed_everything(seeded_generator(seed, "training", fabric.global_rank).initial_seed())
     if settings.channels_last:
-        model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        model.to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, settings)
-    share: dict[str, Any] = {"device": fabric.device, "rank": fabric.global_rank, "world_size": fabric.world_size}
-    whole = len(data.train) > settings.batch_size  # a last batch of another size would weigh its images differently
-    train = data.train_batches(settings.batch_size, seed=seed, augment=settings.augment, drop_last=whole, **share)
-    test = data.test_batches(_evaluation_batch(settings, fabric.world_size), **share)
-    schedule = make_schedule(optimizer, settings, settings.epochs * len(train))
-    identity = {"settings": asdict(settings), "seed": seed, "data": data.name, "train_images": len(data.train)}
-    at = _resume(folder / CHECKPOINT, identity, model, optimizer, schedule)
-    compiled: Any = torch.compile(model) if settings.compile else model
-    network, optimizer = fabric.setup(compiled, optimizer)
+    learning_rate = Schedule(settings, steps=settings.epochs * len(train))
+    network, descent = fabric.setup(_compiled(model) if settings.compile else model, optimizer)
 
-    def checkpoint() -> None:
-        if fabric.is_global_zero:
-            parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
-            states = {name: part.state_dict() for name, part in parts.items()}
-            content = {"identity": identity, "at": asdict(at), "random": _random_state(), **states}
-            save_checkpoint(folder / CHECKPOINT, content)
+    state = TrainingState(model, optimizer, fabric)
+    identity = _identity(model, task, train, settings, seed, fabric.world_size)
+    checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
+    if (saved := checkpoint.read()) is not None:
+        state.restore(saved, str(checkpoint))
+    look_every = 1 if fabric.device.type == "cpu" and fabric.world_size == 1 else _STEPS_BETWEEN_LOOKS
+    show = show_progress(label, state.steps(len(train)), learning_rate.steps, quiet=quiet)
 
-    done = at.epoch * len(train) + at.step
-    with TrainingProgress(title, settings.epochs * len(train), done, visible=fabric.is_global_zero) as progress:
-        while at.epoch < settings.epochs:
+    with deterministic_algorithms(settings.deterministic), _noting_the_place(state), show as progress:
+        while state.epoch < settings.epochs:
             network.train()
-            total = torch.tensor(at.loss, dtype=torch.float64, device=fabric.device)
-            saved = start = time.perf_counter()
-            for images, targets in train.epoch(at.epoch, at.step):
-                outputs = network(_as(images, settings))
-                if at.epoch == at.step == 0:
-                    task.check(outputs, targets)
+            state.start_clock()
+            for inputs, targets in train.epoch(state.epoch, state.step):
+                set_learning_rate(optimizer, learning_rate(state.steps(len(train))))
+                outputs = network(inputs)
                 loss = task.loss(outputs, targets)
                 optimizer.zero_grad()
                 fabric.backward(loss)
                 if settings.gradient_clip is not None:
-                    fabric.clip_gradients(network, optimizer, max_norm=settings.gradient_clip)
-                optimizer.step()
-                schedule.step()
-                total += loss.detach()
-                at.step += 1
-                if fabric.device.type == "cpu" or at.step % LOOK_EVERY == 0 or at.step == len(train):
-                    at.loss = float(total)
-                    _require_finite(at, model, images)
-                    progress.step(f"epoch {at.epoch + 1}/{settings.epochs}  loss {at.loss / at.step:.3f}")
-                else:
-                    progress.step()
-                now = time.perf_counter()
-                if now - saved > settings.checkpoint_seconds and at.step < len(train):
-                    at.seconds, at.loss, start = at.seconds + now - start, float(total), now
-                    checkpoint()
-                    saved = start = time.perf_counter()
-            at.seconds += time.perf_counter() - start
-            scores = evaluate(network, task, test, settings)
-            mean = fabric.all_reduce(total / len(train))
-            lr = float(schedule.get_last_lr()[0])
-            at.history.append({"loss": float(mean), "lr": lr, "seconds": at.seconds, **scores})  # pyright: ignore
-            at.epoch, at.step, at.loss, at.seconds = at.epoch + 1, 0, 0.0, 0.0
-            checkpoint()
-            progress.line(_summary(at, settings, task))
-    return History(at.history)
+                    fabric.clip_gradients(network, descent, max_norm=settings.gradient_clip, error_if_nonfinite=False)
+                descent.step()
+                state.count(loss, task.score(outputs.detach(), targets), len(targets))
+
+                if state.step % look_every == 0 or state.step == len(train):
+                    state.settle()  # a loss that is not finite ends the training here
+                    progress.step(state.steps(len(train)), _facts(state, task, settings))
+                    if fabric.broadcast(checkpoint.due):
+                        _save(state, checkpoint)
+                    state.start_clock()
+
+            after = evaluate(network, task, test) if test is not None else {}
+            state.close_epoch(_row(state, task, after))
+            _save(state, checkpoint)
+            progress.epoch(state.steps(len(train)), _facts_of_row(state, task, settings))
+    return History(task.headline, state.rows)
 
 
-@torch.no_grad()
-def evaluate(model: nn.Module, task: Task, batches: Batches, settings: Training | None = None) -> dict[str, float]:
-    """The task's metrics over all `batches`, in evaluation mode; the model's own mode is restored.
+def _compiled(model: nn.Module) -> nn.Module:
+    # Without the reset, a process that trains many networks of one class reaches torch's limit on graphs per function,
+    # and goes on uncompiled. dynamic=False: the last batch, if smaller, gets a graph of its own, and no slower one is
+    # made for both sizes.
+    torch.compiler.reset()
+    return torch.compile(model, dynamic=False)  # pyright: ignore[reportReturnType]
 
-    Args:
-        model: the network, on the device of the batches.
-        task: names the metrics.
-        batches: the images; under several processes each has its share and all get the result over all.
-        settings: whose memory layout the images are given; None for the plain one.
 
-    Returns:
-        Fractions by name, e.g. `{"accuracy": 0.91}`.
-    """
-    mode = model.training
-    model.eval()
-    metrics = None
+def _identity(model: nn.Module, task: Task, train: BatchSource, settings: Training, seed: int, processes: int) -> Plain:
+    """What must be the same for a checkpoint to be continued. The network counts as it prints itself, line by line."""
+    network = re.sub(r" at 0x[0-9a-f]+", "", repr(model)).splitlines()
+    return {
+        "settings": to_plain(settings),
+        "seed": seed,
+        "task": repr(task),
+        "examples": len(train.split.labels),
+        "steps_per_epoch": len(train),
+        "processes": processes,
+        "network": network,
+    }
+
+
+def _save(state: TrainingState, checkpoint: Checkpoint) -> None:
+    content = state.to_plain()  # every process gives its part
+    if state.fabric.is_global_zero:
+        checkpoint.write(content)
+
+
+def _row(state: TrainingState, task: Task, after: dict[str, float]) -> dict[str, float]:
+    loss, score = state.tally.means(state.fabric)
+    tested = {f"test_{name}": value for name, value in after.items()}
+    lr = state.optimizer.param_groups[0]["lr"]
+    head = {"epoch": state.epoch + 1, "lr": lr, "train_loss": loss, f"train_{task.headline}": score}
+    return head | tested | {"seconds": state.seconds}
+
+
+def _facts(state: TrainingState, task: Task, settings: Training) -> str:
+    loss, score = state.tally.means()
+    return f"epoch {state.epoch + 1}/{settings.epochs}  loss {loss:.4f}  {task.headline} {score:.4f}"
+
+
+def _facts_of_row(state: TrainingState, task: Task, settings: Training) -> str:
+    row = state.rows[-1]
+    facts = {"loss": row["train_loss"], task.headline: row[f"train_{task.headline}"]}
+    if (tested := f"test_{task.headline}") in row:
+        facts |= {f"test {task.headline}": row[tested]}
+    return f"epoch {state.epoch}/{settings.epochs}  " + "  ".join(
+        f"{name} {value:.4f}" for name, value in facts.items()
+    )
+
+
+@contextmanager
+def _noting_the_place(state: TrainingState) -> Iterator[None]:
+    """A block knows at which t its state was lost; this adds in which epoch and step."""
     try:
-        for images, targets in batches.epoch(0):
-            metrics = metrics or task.metrics().to(images.device)
-            metrics.update(model(_as(images, settings)), targets)
-    finally:
-        model.train(mode)
-    if metrics is None:
-        raise ValueError("there are no batches to evaluate on: the split is empty; give it images.")
-    return {name: float(value) for name, value in metrics.compute().items()}
-
-
-def launch(settings: Training) -> Fabric:
-    """Fabric on the device that `settings` ask for, one process, or as many as `torchrun` started."""
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    local, world = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), int(os.environ.get("WORLD_SIZE", 1))
-    strategy = "ddp" if world > 1 else "auto"
-    fabric = Fabric(
-        accelerator=settings.device,
-        devices=local,
-        num_nodes=world // local,
-        strategy=strategy,
-        precision=settings.precision,
-    )
-    fabric.launch()
-    return fabric
-
-
-def _evaluation_batch(settings: Training, world_size: int) -> int:
-    """Without gradients a batch takes a fraction of the memory, so it may be larger; a multiple of the processes."""
-    return max(settings.batch_size, 250 * world_size)
-
-
-def _as(images: Tensor, settings: Training | None) -> Tensor:
-    channels_last = settings is not None and settings.channels_last
-    return images.contiguous(memory_format=torch.channels_last) if channels_last else images
-
-
-def _require_finite(at: _Position, model: nn.Module, images: Tensor) -> None:
-    """Raise where the loss is not finite; on a CPU, blocks say by themselves at which t and step their state broke."""
-    if math.isfinite(at.loss):
-        return
-    copy.deepcopy(model).cpu()(images.cpu().float())
-    raise FloatingPointError(
-        f"the loss is {at.loss} at or before epoch {at.epoch + 1}, step {at.step}; training cannot go on from there: "
-        "lower lr, raise warmup, or clip the gradient (gradient-clip)."
-    )
-
-
-def _resume(path: Path, identity: dict[str, Any], model: nn.Module, optimizer: Any, schedule: Any) -> _Position:
-    if not path.exists():
-        return _Position()
-    content = load_checkpoint(path, identity)
-    try:
-        model.load_state_dict(content["model"])
-    except RuntimeError as error:
-        raise ValueError(
-            f"the checkpoint {path} is of another network: {error}; use another folder (--record), or delete it."
-        ) from error
-    optimizer.load_state_dict(content["optimizer"])
-    schedule.load_state_dict(content["schedule"])
-    _set_random_state(content["random"])
-    return _Position(**content["at"])
-
-
-def _random_state() -> dict[str, Any]:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def _summary(at: _Position, settings: Training, task: Task) -> str:
-    last = at.history[-1]
-    return (
-        f"epoch {at.epoch}/{settings.epochs}  loss {last['loss']:.3f}  {task.headline} {last[task.headline]:.2%}  "
-        f"{last['seconds']:.1f} s"
-    )
+        yield
+    except NonFiniteState as error:
+        error.add_note(f"in epoch {state.epoch + 1}, after {state.step} of its steps")
+        raise

@@ -1,69 +1,77 @@
-"""Optimizers and learning-rate schedules by name: one line each in a table."""
+"""Optimizers: torch's own, by name, with the project's settings."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
-from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch import nn, optim
 
 from odenet.blocks.errors import unknown_name
+from odenet.training.settings import Training
 
-if TYPE_CHECKING:
-    from odenet.training.settings import Training
-
-
-def _cosine(progress: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * progress))
+Groups = list[dict[str, Any]]
+"""Parameter groups as `torch.optim` takes them."""
 
 
-OPTIMIZERS: Mapping[str, Callable[[list[nn.Parameter], Training], Optimizer]] = {
-    "sgd": lambda p, s: SGD(p, s.lr, momentum=s.momentum, weight_decay=s.weight_decay),
-    "nesterov": lambda p, s: SGD(p, s.lr, momentum=s.momentum, weight_decay=s.weight_decay, nesterov=True),
-    "adam": lambda p, s: Adam(p, s.lr, weight_decay=s.weight_decay),
-    "adamw": lambda p, s: AdamW(p, s.lr, weight_decay=s.weight_decay),
-}
-"""Name → optimizer of parameters under the settings of a training."""
+def make_optimizer(model: nn.Module, settings: Training) -> optim.Optimizer:
+    """The optimizer that `settings` name, for the parameters of `model` that require a gradient.
 
-SCHEDULES: Mapping[str, Callable[[float], float]] = {
-    "constant": lambda _: 1.0,
-    "linear": lambda progress: 1 - progress,
-    "cosine": _cosine,
-    "steps": lambda progress: 0.1 ** sum(progress >= milestone for milestone in (0.5, 0.75)),
-}
-"""Name → factor on the learning rate at a fraction of the training after the warm-up; "steps" is that of He et al."""
-
-
-def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
-    """The optimizer that `settings` names, over the trainable parameters of `model`.
+    Args:
+        model: The network.
+        settings: Their `optimizer`, `lr`, `momentum`, `weight_decay` and `decay` count.
 
     Raises:
-        ValueError: an unknown name, or a model with nothing to train.
+        ValueError: The name is unknown, or the model has nothing to train.
     """
     if settings.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", settings.optimizer, OPTIMIZERS)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise ValueError(f"{type(model).__name__} has no trainable parameter: nothing would be learned; unfreeze some.")
-    return OPTIMIZERS[settings.optimizer](parameters, settings)
+    return OPTIMIZERS[settings.optimizer](_parameter_groups(model, settings), settings)
 
 
-def make_schedule(optimizer: Optimizer, settings: Training, steps: int) -> LambdaLR:
-    """The learning rate over `steps` steps: linear from 0 to lr during the warm-up, then the schedule named.
+def set_learning_rate(optimizer: optim.Optimizer, lr: float) -> None:
+    """Give every parameter group the learning rate `lr`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
 
-    Raises:
-        ValueError: an unknown name.
-    """
-    if settings.schedule not in SCHEDULES:
-        raise unknown_name("schedule", settings.schedule, SCHEDULES)
-    after, warm = SCHEDULES[settings.schedule], round(settings.warmup * steps)
 
-    def factor(step: int) -> float:
-        if step < warm:
-            return (step + 1) / warm
-        return after((step - warm) / max(1, steps - warm))
+def _sgd(groups: Groups, settings: Training) -> optim.Optimizer:
+    return optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
 
-    return LambdaLR(optimizer, factor)
+
+def _nesterov(groups: Groups, settings: Training) -> optim.Optimizer:
+    if settings.momentum == 0:
+        raise ValueError("nesterov with momentum=0 is sgd: it looks ahead along the momentum; use sgd, or a momentum.")
+    return optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=True)
+
+
+def _adam(groups: Groups, settings: Training) -> optim.Optimizer:
+    return optim.Adam(groups, lr=settings.lr, betas=(settings.momentum, 0.999))
+
+
+def _adamw(groups: Groups, settings: Training) -> optim.Optimizer:
+    return optim.AdamW(groups, lr=settings.lr, betas=(settings.momentum, 0.999))
+
+
+OPTIMIZERS: Mapping[str, Callable[[Groups, Training], optim.Optimizer]] = {
+    "sgd": _sgd,
+    "nesterov": _nesterov,
+    "adam": _adam,
+    "adamw": _adamw,
+}
+
+
+def _parameter_groups(model: nn.Module, settings: Training) -> Groups:
+    """The parameters that decay and those that do not; an empty group is left out."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise ValueError("a model without a parameter that requires a gradient cannot be trained: unfreeze some of it.")
+    decays = [settings.decay == "all" or parameter.ndim > 1 for parameter in trained]
+    groups = [
+        {
+            "params": [parameter for parameter, decayed in zip(trained, decays, strict=True) if decayed is wanted],
+            "weight_decay": settings.weight_decay if wanted else 0.0,
+        }
+        for wanted in (True, False)
+    ]
+    return [group for group in groups if group["params"]]

@@ -1,45 +1,135 @@
-"""What a training says while it runs: a bar in a terminal, a line an epoch elsewhere."""
+"""Progress: how a training shows where it is: a bar in a terminal, lines in a log, or nothing."""
 
 from __future__ import annotations
 
+import sys
+import time
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from odenet.training.devices import is_main_process
+
+_SECONDS_BETWEEN_LINES = 30.0
+_SECONDS_BETWEEN_DRAWINGS = 0.1
 
 
-class TrainingProgress:
-    """A bar with loss, metric and time left, on standard error; plain lines where that is no terminal.
+def show_progress(label: str, done: int, total: int, *, quiet: bool = False) -> Progress:
+    """The progress of a training of `total` steps, `done` of them behind it, that suits where standard output goes.
+
+    Only the main process shows anything, and with `quiet` none does.
+    """
+    if quiet or not is_main_process():
+        return Silence(label, done, total)
+    return Bar(label, done, total) if sys.stdout.isatty() else Lines(label, done, total)
+
+
+class Progress(ABC):
+    """What a training tells while it runs; a context manager.
 
     Args:
-        title: what is trained.
-        steps: of the whole training.
-        done: of them, before this process started.
-        visible: False on all processes but the first.
+        label: What is trained.
+        done: Steps behind it when it starts, or goes on.
+        total: Steps in all.
     """
 
-    def __init__(self, title: str, steps: int, done: int = 0, *, visible: bool = True) -> None:
-        self.title = title
-        self.console = Console(stderr=True, quiet=not visible)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-        live = visible and self.console.is_terminal
-        self.bar = Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True, disable=not live)
-        self.task = self.bar.add_task(title, total=steps, completed=done)
+    def __init__(self, label: str, done: int, total: int) -> None:
+        self.label, self.first, self.total = label, done, total
 
     def __enter__(self) -> Self:
-        self.bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.stop()
+        self.close()
 
-    def step(self, status: str | None = None) -> None:
-        """One step is done; `status` replaces what stands behind the title."""
-        self.bar.update(self.task, advance=1, description=None if status is None else f"{self.title}  {status}")
+    @abstractmethod
+    def step(self, done: int, facts: str) -> None:
+        """`done` steps are behind it, and `facts` hold."""
 
-    def line(self, text: str) -> None:
-        """A line that stays."""
-        self.console.print(f"{self.title}  {text}", highlight=False)
+    @abstractmethod
+    def epoch(self, done: int, facts: str) -> None:
+        """An epoch has ended, with `facts`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Show no more."""
+
+
+class Silence(Progress):
+    """Nothing."""
+
+    def step(self, done: int, facts: str) -> None:
+        """Nothing."""
+
+    def epoch(self, done: int, facts: str) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Lines(Progress):
+    """A line an epoch, and one at least every half minute, each with the time left: for logs."""
+
+    def __init__(self, label: str, done: int, total: int) -> None:
+        super().__init__(label, done, total)
+        self._start = self._last = time.monotonic()
+
+    def step(self, done: int, facts: str) -> None:
+        """A line, if the last one was long ago."""
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
+            self.epoch(done, facts)
+
+    def epoch(self, done: int, facts: str) -> None:
+        """A line."""
+        self._last = time.monotonic()
+        left = (self._last - self._start) * (self.total - done) / max(1, done - self.first)
+        print(f"{self.label}  {facts}  {clock(left)} left".lstrip(), flush=True)
+
+    def close(self) -> None:
+        """Nothing: every line is complete."""
+
+
+class Bar(Progress):
+    """A bar of `rich` with the facts and the time left: for terminals."""
+
+    def __init__(self, label: str, done: int, total: int) -> None:
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        super().__init__(label, done, total)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"))
+        # Each refresh takes the interpreter from a training of small networks; four a second are enough to look at.
+        self._rich = RichProgress(*columns, TimeRemainingColumn(), TextColumn("left"), refresh_per_second=4)
+        self._bar = self._rich.add_task(label, total=total, completed=done, facts="")
+        self._last = 0.0
+
+    def __enter__(self) -> Self:
+        self._rich.start()
+        return self
+
+    def step(self, done: int, facts: str) -> None:
+        """Move the bar, if it was long enough where it is."""
+        if time.monotonic() - self._last >= _SECONDS_BETWEEN_DRAWINGS:
+            self.epoch(done, facts)
+
+    def epoch(self, done: int, facts: str) -> None:
+        """Move the bar."""
+        self._last = time.monotonic()
+        self._rich.update(self._bar, completed=done, facts=facts)
+
+    def close(self) -> None:
+        """Leave the bar as it is, and give the terminal back."""
+        self._rich.stop()
+
+
+def clock(seconds: float) -> str:
+    """A length of time as h:mm:ss.
+
+    >>> clock(3725.2)
+    '1:02:05'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

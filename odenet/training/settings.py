@@ -1,56 +1,126 @@
-"""The settings of one training: frozen, comparable, and the source of an experiment's command line."""
+"""The settings of a training: everything but the model, the task and the data that decides its outcome."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from odenet.blocks.errors import unknown_name
+from odenet.data.counts import whole_number
+
+OptimizerName = Literal["sgd", "nesterov", "adam", "adamw"]
+ScheduleName = Literal["constant", "cosine", "one-cycle", "steps"]
+Precision = Literal["32-true", "bf16-mixed"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a network is trained; the defaults are those of the CIFAR ResNets in the length of a coffee break."""
+    """How a network is trained. The defaults are those of Zagoruyko & Komodakis (2016), in the length of a coffee break.
+
+    Raises:
+        TypeError: A count is not a whole number.
+        ValueError: A value lies outside its bounds, or a name is unknown.
+    """
 
     epochs: int = 10
-    """Passes over the training images."""
+    """Passes over the training set."""
+
     batch_size: int = 128
-    """Images in a step, over all processes (He et al. 2015)."""
-    optimizer: str = "nesterov"
-    """sgd, nesterov, adam or adamw."""
+    """Images per step, over all processes together (He et al. 2015)."""
+
+    optimizer: OptimizerName = "nesterov"
+    """sgd and nesterov take momentum; adamw decays the weights apart from the gradient (Loshchilov & Hutter 2019)."""
+
     lr: float = 0.1
-    """The largest learning rate (He et al. 2015)."""
+    """Learning rate at the peak of the schedule. 0.1 suits sgd with BatchNorm (He et al. 2015), 0.001 adam."""
+
     momentum: float = 0.9
-    """Of sgd and nesterov."""
+    """Of sgd and nesterov; β₁ of adam and adamw (β₂ is 0.999)."""
+
     weight_decay: float = 5e-4
-    """L2 penalty on all parameters; decoupled in adamw."""
-    schedule: str = "linear"
-    """constant, linear, cosine, or steps (÷10 after 1/2 and 3/4)."""
+    """λ: the gradient gains λ·θ (He et al. 2015 have 1e-4); with adamw, λ·lr·θ is taken off the weights instead."""
+
+    decay: Literal["all", "weights"] = "all"
+    """Which parameters decay: all of them, or none with fewer than two axes, that is no biases and no norms."""
+
+    schedule: ScheduleName = "one-cycle"
+    """Learning rate over the steps. one-cycle falls linearly to 0 (Smith & Topin 2017), steps is cut at milestones."""
+
     warmup: float = 0.2
-    """Fraction of the training in which the learning rate rises from 0."""
-    label_smoothing: float = 0.0
-    """Weight of the uniform distribution in the target."""
+    """Share of all steps in which the learning rate first grows linearly from 0, for every schedule."""
+
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """Of the schedule steps: shares of the training after which lr is cut to a tenth (He et al. 2015, section 4.2)."""
+
     gradient_clip: float | None = None
-    """Largest norm of the gradient."""
-    augment: bool = True
-    """Shift (and flip) training images as is usual for the data set."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Arithmetic of forward and backward pass; bf16-mixed keeps weights in float32."""
+    """Largest Euclidean norm of the gradient of all parameters; longer ones are shortened to it. None: no limit."""
+
+    precision: Precision = "32-true"
+    """bf16-mixed computes the expensive operations in bfloat16: about twice as fast on recent GPUs."""
+
     compile: bool = False
-    """Compile the network with torch.compile."""
+    """Whether torch.compile makes kernels for the network first (a minute): pays on a GPU, from a few epochs on."""
+
     channels_last: bool = False
-    """Memory layout of images and weights: faster on tensor cores and for wide nets on CPUs."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto takes an accelerator where there is one."""
+    """Whether images lie in memory as (H, W, C): faster convolutions on GPUs with bf16-mixed."""
+
+    device: Device = "auto"
+    """auto takes an accelerator where there is one."""
+
     threads: int | None = None
-    """CPU threads."""
+    """CPU threads; None: as many as torch likes. Small networks are fastest on one."""
+
+    processes: Literal["auto"] | int = "auto"
+    """How many processes share every batch: auto, or the number that torchrun must have started (a guard)."""
+
+    threads: int | None = None
+    """CPU threads. None leaves torch its choice: best for large nets on an idle machine; 1 beside other work."""
+
     checkpoint_seconds: float = 60.0
-    """A checkpoint after every epoch, and within one when this time has passed."""
+    """Longest time that a kill can cost, give or take a step. Every epoch ends with a checkpoint as well."""
+
+    deterministic: bool = False
+    """Whether to refuse GPU algorithms whose results vary from run to run. A CPU's do not vary: no effect there."""
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1)):
-            if (value := getattr(self, name)) < least:
-                raise ValueError(f"{name} = {value}; a training has at least {least}: pass a positive whole number.")
-        for name in ("lr", "momentum", "weight_decay", "checkpoint_seconds"):
-            if not (value := getattr(self, name)) >= 0:
-                raise ValueError(f"{name} = {value}; it cannot be negative or NaN: pass 0 or more.")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup = {self.warmup}; it is a fraction of the training: pass a number in [0, 1).")
+        for field, known in _NAMES.items():
+            if (name := getattr(self, field)) not in known:
+                raise unknown_name(field, name, known)
+        whole_number("epochs", self.epochs, 1, because="a training passes over its data at least once")
+        whole_number("batch_size", self.batch_size, 1, because="a batch holds at least one image")
+        if self.threads is not None:
+            whole_number("threads", self.threads, 1, because="at least one thread computes")
+        if self.processes != "auto":
+            whole_number("processes", self.processes, 1, because="at least one process trains")
+        if self.threads is not None:
+            whole_number("threads", self.threads, 1, because="at least one thread computes")
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        _require("lr", self.lr, 0 < self.lr < math.inf, "positive and finite")
+        _require("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and less than 1")
+        _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "at least 0 and finite")
+        _require("warmup", self.warmup, 0 <= self.warmup < 1, "a share of the training: at least 0 and less than 1")
+        _require("checkpoint_seconds", self.checkpoint_seconds, self.checkpoint_seconds >= 0, "at least 0")
+        if self.gradient_clip is not None:
+            _require("gradient_clip", self.gradient_clip, self.gradient_clip > 0, "positive, or None for no limit")
+        ascending = list(self.milestones) == sorted({m for m in self.milestones if 0 < m < 1})
+        _require(
+            "milestones", self.milestones, ascending, "shares of the training: between 0 and 1, in ascending order"
+        )
+
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "optimizer": get_args(OptimizerName),
+    "schedule": get_args(ScheduleName),
+    "decay": ("all", "weights"),
+    "precision": get_args(Precision),
+    "device": get_args(Device),
+}
+
+
+def _require(field: str, value: object, holds: bool, bounds: str) -> None:
+    if not holds:
+        raise ValueError(f"{field}={value!r} cannot train a network: it is {bounds}; give such a value.")

@@ -1,74 +1,112 @@
-"""Tasks: what a network's outputs are compared with, by which loss, and how it is scored."""
+"""Tasks: what a network is trained for, as a loss, the metrics that judge it, and the targets that make sense."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+
+from odenet.data.counts import whole_number
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
 
 
 class Task(ABC):
-    """Target, loss and metrics of a kind of problem.
+    """A loss ℓ(outputs, targets) with its metrics. A new task is one subclass; the training loop knows only this.
 
     Attributes:
-        headline: the metric that a progress line shows.
+        headline: The name of the metric that progress bars and tables show; one of those in `metrics()`.
     """
 
-    headline: str
+    headline: ClassVar[str]
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The scalar that is minimized, a mean over the batch."""
+        """The mean loss of a batch, a scalar that is differentiated."""
+
+    @abstractmethod
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The headline metric of one batch, a scalar on the device: cheap enough to be followed in training."""
 
     @abstractmethod
     def metrics(self) -> MetricCollection:
-        """Fresh metrics, each called with (outputs, targets); fractions in [0, 1]."""
+        """New, empty metrics for a whole split, reduced over processes, by name."""
 
     @abstractmethod
-    def check(self, outputs: Tensor, targets: Tensor) -> None:
-        """Raise a `ValueError` where targets do not fit the outputs; called on the first batch of a training."""
+    def check(self, targets: Tensor) -> None:
+        """Refuse targets that this task has no meaning for; called once per split, since it waits for the device.
+
+        Raises:
+            ValueError: A target lies outside its range.
+        """
 
 
+@dataclass(frozen=True)
 class Classification(Task):
-    """One label of K classes for an image: softmax cross-entropy, scored by top-1 accuracy.
+    """One of K classes: ℓ = -Σ_k q_k log softmax(outputs)_k with q = (1 - ε) e_y + ε/K, and the accuracy.
 
-    Outputs are logits of shape (batch, K), targets int64 of shape (batch,).
+    Outputs are logits (m, K), targets class numbers (m,), int64.
 
-    Args:
-        num_classes: K.
-        label_smoothing: weight of the uniform distribution in the target, in [0, 1).
+    Attributes:
+        num_classes: K ≥ 2.
+        label_smoothing: ε, 0 ≤ ε < 1 (Szegedy et al. 2016, section 7); 0 is the plain cross-entropy.
+
+    Raises:
+        TypeError: `num_classes` is not a whole number.
+        ValueError: A value lies outside its bounds.
+
+    >>> Classification(10).check(torch.tensor([3, 10]))
+    Traceback (most recent call last):
+    ...
+    ValueError: label 10 cannot be one of num_classes=10: classes are numbered from 0 to 9; correct the labels, or \
+give the right num_classes.
     """
 
-    headline = "accuracy"
+    num_classes: int
+    label_smoothing: float = 0.0
 
-    def __init__(self, num_classes: int, label_smoothing: float = 0.0) -> None:
-        if num_classes < 2:
-            raise ValueError(f"num_classes = {num_classes}; classification chooses among classes: pass 2 or more.")
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing = {label_smoothing}; it is a weight: pass a number in [0, 1).")
-        self.num_classes, self.label_smoothing = num_classes, label_smoothing
+    headline: ClassVar[str] = "accuracy"
+
+    def __post_init__(self) -> None:
+        whole_number("num_classes", self.num_classes, 2, because="a choice has at least two classes")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"label_smoothing={self.label_smoothing} cannot be: it is the share of the target that is spread over "
+                "all classes; give a number of at least 0 and less than 1."
+            )
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """-log softmax(outputs)[target], the mean over the batch."""
+        """The mean cross-entropy, in nats."""
         return F.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
 
-    def metrics(self) -> MetricCollection:
-        """Top-1 accuracy over all images (not the mean over classes)."""
-        return MetricCollection({"accuracy": MulticlassAccuracy(self.num_classes, average="micro")})
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The share of right answers."""
+        return (outputs.argmax(dim=1) == targets).float().mean()
 
-    def check(self, outputs: Tensor, targets: Tensor) -> None:
-        """Logits for K classes, and one label in 0, …, K-1 for each image."""
-        if outputs.shape != (len(targets), self.num_classes):
+    def metrics(self) -> MetricCollection:
+        """The accuracy over all examples, each counting the same."""
+        from torchmetrics import Metric, MetricCollection
+        from torchmetrics.classification import MulticlassAccuracy
+
+        # validate_args would read values back from the device at every batch; check() has seen the targets.
+        accuracy: Metric = MulticlassAccuracy(self.num_classes, average="micro", validate_args=False)
+        return MetricCollection({"accuracy": accuracy})
+
+    def check(self, targets: Tensor) -> None:
+        """Refuse labels outside 0, …, K - 1."""
+        if targets.dtype != torch.int64 or targets.ndim != 1:
             raise ValueError(
-                f"outputs of shape {tuple(outputs.shape)} for {len(targets)} labels of {self.num_classes} classes; "
-                f"logits are (batch, classes): build the network with num_classes={self.num_classes}."
+                f"targets of {targets.dtype} and shape {tuple(targets.shape)} cannot be class numbers: "
+                "give one label per example, torch.int64, (n,)."
             )
-        low, high = int(targets.min()), int(targets.max())
-        if low < 0 or high >= self.num_classes:
+        bad = targets[(targets < 0) | (targets >= self.num_classes)]
+        if len(bad):
             raise ValueError(
-                f"labels from {low} to {high} for {self.num_classes} classes; labels count from 0 to "
-                f"{self.num_classes - 1}: correct them, or name the right number of classes."
+                f"label {int(bad[0])} cannot be one of num_classes={self.num_classes}: classes are numbered from 0 to "
+                f"{self.num_classes - 1}; correct the labels, or give the right num_classes."
             )

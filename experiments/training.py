@@ -1,0 +1,36 @@
+"""Training the networks of an experiment: each once, and read back where a run goes on."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from experiments.command import Settings
+from odenet.data import ImageData
+from odenet.training import Classification, History, Run, fit, launch
+
+
+def train(net: nn.Module, key: str, settings: Settings, data: ImageData, seed: int, run: Run) -> History:
+    """Train `net` in place on one label an image; where that is done already, give it its trained weights.
+
+    Args:
+        net: The network, initialized under `seed`.
+        key: Names the training in the run.
+        settings: Of the experiment.
+        data: Images.
+        seed: Of the order of the images and their augmentation.
+        run: Beside whose record the checkpoint is kept.
+    """
+    fabric = launch(settings.training)
+    net.to(fabric.device)
+    share = {"rank": fabric.global_rank, "world_size": fabric.world_size}
+    batches = data.train_batches(
+        settings.training.batch_size,
+        seed=seed,
+        device=fabric.device,
+        augment=settings.augment,
+        drop_last=True,  # a smaller last batch would give its images more weight
+        **share,
+    )
+    test = data.test_batches(1000, device=fabric.device, **share)
+    task = Classification(data.num_classes)
+    return fit(net, task, batches, test, settings.training, seed=seed, folder=run.folder(key), label=f"{key:22}")

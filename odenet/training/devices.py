@@ -1,0 +1,78 @@
+"""Devices: where a training runs, as one process or, under torchrun, as several that share every batch."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+from odenet.training.settings import Training
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def launch(settings: Training) -> Fabric:
+    """The device, precision and processes of `settings`, as a launched Fabric; cheap to call again.
+
+    An experiment calls it for `fabric.device`, `fabric.global_rank` and `fabric.world_size`, with which it makes its
+    batches. Several processes are started by torchrun, one per device:
+    `torchrun --nproc-per-node 2 -m experiments.NAME …`.
+
+    Args:
+        settings: Their `device`, `precision`, `threads`, `processes` and `deterministic` count.
+
+    Raises:
+        ValueError: The device is not there, or another number of processes was started.
+    """
+    from lightning_fabric import Fabric
+
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    _check_device(settings.device)
+    world, local = _process_counts()
+    _check_processes(settings.processes, world)
+    if settings.deterministic:
+        # cuBLAS reads it when the first kernel starts; without it, torch refuses deterministic matrix products.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    fabric = Fabric(
+        accelerator=settings.device,
+        devices=local,
+        num_nodes=world // local,
+        strategy="ddp" if world > 1 else "auto",
+        precision=settings.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes files and progress: rank 0, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _process_counts() -> tuple[int, int]:
+    """The number of processes in all, and on this machine: what torchrun says, else one."""
+    if not torch.distributed.is_available() or not torch.distributed.is_torchelastic_launched():
+        return 1, 1
+    return int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+
+
+def _check_device(device: str) -> None:
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(device, lambda: True)
+    if not there():
+        raise ValueError(
+            f"device={device!r} was asked for, but torch {torch.__version__} sees no such device here; "
+            "use device='auto' or 'cpu', or install the driver and a torch that was built for it."
+        )
+
+
+def _check_processes(asked: str | int, world: int) -> None:
+    if asked not in ("auto", world):
+        raise ValueError(
+            f"processes={asked} was asked for, but {world} started: a training does not start processes itself; "
+            f"run `torchrun --nproc-per-node {asked} -m …`, or leave it at 'auto'."
+        )

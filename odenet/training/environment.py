@@ -1,0 +1,75 @@
+"""The environment of a run: versions, machine and commit, as plain data for its record."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = ("torch", "torchvision", "torchdiffeq", "numpy")
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python, odenet, CUDA and the packages that decide numbers; `None` for what is not there."""
+    from odenet import __version__
+
+    return {
+        "python": platform.python_version(),
+        "odenet": __version__,
+        **{name: _version(name) for name in _PACKAGES},
+        "cuda": torch.version.cuda,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Its processor, the threads that torch uses, and the GPU if there is one; no names of hosts or folders."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def commit(folder: Path = Path(__file__).parent) -> str | None:
+    """The commit of the code in `folder`, with "+changes" if a Python file differs from it.
+
+    `None` where git is not there or does not know the code: an installed package that lies in somebody else's
+    repository is not of its commit.
+    """
+    here = Path(__file__).name if folder == Path(__file__).parent else "."
+    if not _git(folder, "ls-files", "--error-unmatch", here):
+        return None
+    name = _git(folder, "rev-parse", "HEAD")
+    return name and name + ("+changes" if _git(folder, "status", "--porcelain", "-uall", "--", ":/*.py") else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git prints; empty if it cannot answer."""
+    try:
+        answer = subprocess.run(("git", *arguments), cwd=folder, capture_output=True, text=True, check=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """The model of the CPU, as Linux knows it; elsewhere what Python knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,48 @@
+"""Evaluation: the metrics of a network on a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from odenet.training.batches import BatchSource
+from odenet.training.tasks import Task
+
+
+def evaluate(model: nn.Module, task: Task, batches: BatchSource) -> dict[str, float]:
+    """The mean loss (under "loss") and the metrics of `task` over all of `batches`, weights and modes left as they are.
+
+    Under torchrun every process must call it: the metrics are reduced over all of them.
+
+    Args:
+        model: The network, on the device of the batches.
+        task: Its loss and metrics.
+        batches: The split.
+    """
+    from torchmetrics import MeanMetric
+
+    device = batches.split.labels.device
+    losses = MeanMetric(nan_strategy="disable").to(device)  # a NaN is reported, not left out
+    metrics = task.metrics().to(device)
+    with evaluating(model), torch.inference_mode():
+        for inputs, targets in batches.epoch(0):
+            outputs = model(inputs)
+            losses.update(task.loss(outputs, targets), len(targets))
+            metrics.update(outputs, targets)
+        values = {"loss": losses.compute(), **metrics.compute()}
+    return {name: float(value) for name, value in values.items()}
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within it, all of `model` is in eval mode; afterwards each module has its own mode back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,64 @@
+"""The random numbers of a process: Python's, NumPy's and torch's generators, seeded, saved and restored as one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from odenet.data.counts import whole_number
+
+_LARGEST = 2**32 - 1
+
+
+def seed_everything(seed: int) -> None:
+    """Seed all global generators: call it before a model is built, so that its weights are a function of the seed.
+
+    Args:
+        seed: 0 ≤ seed < 2³².
+
+    Raises:
+        TypeError: The seed is not a whole number.
+        ValueError: It lies outside its bounds.
+    """
+    seed = whole_number("seed", seed, 0, _LARGEST, because="NumPy's global generator takes 32 bits")
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (libraries draw from it)
+    torch.manual_seed(seed)
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """The states of all global generators, as data that `torch.load(weights_only=True)` reads."""
+    numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    key = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
+    return {
+        "python": random.getstate(),
+        "numpy": numpy | {"state": numpy["state"] | {"key": key}},
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """Put all global generators where they were when `random_states` was called."""
+    random.setstate(states["python"])
+    key = states["numpy"]["state"]["key"].numpy().astype(np.uint32)
+    np.random.set_state(states["numpy"] | {"state": states["numpy"]["state"] | {"key": key}})  # noqa: NPY002
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+@contextmanager
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
+    """Within it, torch refuses algorithms whose results vary from call to call (a matter of accelerators alone)."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,76 @@
+"""Schedules: the learning rate as a pure function of the step, so that a resumed training has nothing to restore."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from odenet.blocks.errors import unknown_name
+from odenet.training.settings import Training
+
+_CUT = 0.1
+"""What a milestone multiplies the learning rate by (He et al. 2015, section 3.4)."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """η(k) = lr · min(1, (k + 1) / w) · shape, the learning rate at step k of n, of which w = warmup · n warm up.
+
+    With s = k/n the share of the training behind step k, and r = (k - w) / (n - w) that of the part after warm-up:
+
+    | name | shape |
+    |---|---|
+    | constant | 1 |
+    | cosine | (1 + cos πr) / 2 (Loshchilov & Hutter 2017, one cycle) |
+    | one-cycle | 1 - r (Smith & Topin 2017, with linear legs, and without their cycle of the momentum) |
+    | steps | a tenth for every milestone ≤ s (He et al. 2015) |
+
+    No step has η = 0, so none is wasted.
+
+    Attributes:
+        settings: Their `lr`, `schedule`, `warmup` and `milestones` count.
+        steps: n, over all epochs.
+
+    >>> schedule = Schedule(Training(lr=0.4, schedule="one-cycle", warmup=0.5), steps=8)
+    >>> [round(schedule(step), 3) for step in range(8)]
+    [0.1, 0.2, 0.3, 0.4, 0.4, 0.3, 0.2, 0.1]
+    """
+
+    settings: Training
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.settings.schedule not in _SHAPES:
+            raise unknown_name("schedule", self.settings.schedule, _SHAPES)
+
+    def __call__(self, step: int) -> float:
+        """η(step), 0 ≤ step < steps."""
+        warm = round(self.settings.warmup * self.steps)
+        rise = min(1.0, (step + 1) / max(warm, 1))
+        after = max(0, step - warm) / max(1, self.steps - warm)
+        return self.settings.lr * rise * _SHAPES[self.settings.schedule](self.settings, step / self.steps, after)
+
+
+def _constant(settings: Training, share: float, after: float) -> float:  # noqa: ARG001
+    return 1.0
+
+
+def _cosine(settings: Training, share: float, after: float) -> float:  # noqa: ARG001
+    return (1 + math.cos(math.pi * after)) / 2
+
+
+def _one_cycle(settings: Training, share: float, after: float) -> float:  # noqa: ARG001
+    return 1 - after
+
+
+def _steps(settings: Training, share: float, after: float) -> float:  # noqa: ARG001
+    return _CUT ** sum(milestone <= share for milestone in settings.milestones)
+
+
+_SHAPES: Mapping[str, Callable[[Training, float, float], float]] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "one-cycle": _one_cycle,
+    "steps": _steps,
+}
