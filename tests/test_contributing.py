@@ -32,7 +32,8 @@ def test_the_recipes_work_when_typed_in(tmp_path: Path) -> None:
     block(torch.zeros(1, 2))
     assert block.evaluations == 3 * 6
 
-    run = Run("widths", recipes["SMOKE"], tmp_path / "smoke-digits.json")
+    run = Run.open("widths", recipes["SMOKE"], tmp_path / "smoke-digits.json")
     recipes["widths"](recipes["SMOKE"], load("digits", train_images=128), run)
     assert [row["net"] for row in run.record.summary["table"]] == ["seed0/width4", "seed0/width8"]
     assert all(0 <= row["accuracy"] <= 1 for row in run.record.summary["table"])
+    recipes["draw"](run.record).savefig(tmp_path / "widths.png")
