@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,7 @@ def launch(settings: Training) -> Fabric:
     """
     from lightning_fabric import Fabric
 
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would say "Using bfloat16 …" at every training
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     _check_device(settings.device)

@@ -112,9 +112,10 @@ class Run:
 
     def _say_finished(self) -> None:
         if is_main_process():
+            begun, seconds = self.record.sessions[0]["started"], self.record.seconds
             print(
-                f"{self.path} is finished (begun {self.record.sessions[0]['started']}, {self.record.seconds:.0f} s) and "
-                "is not run again. To run it anew, delete the file or choose another one with --record."
+                f"{self.path} is finished (begun {begun}, {seconds:.0f} s) and is not run again. "
+                "To run it anew, delete the file or choose another one with --record."
             )
 
 

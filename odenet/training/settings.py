@@ -17,7 +17,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a network is trained. The defaults are those of Zagoruyko & Komodakis (2016), in the length of a coffee break.
+    """How a network is trained. The defaults are those of Zagoruyko & Komodakis (2016), but for length and schedule.
 
     Raises:
         TypeError: A count is not a whole number.
