@@ -83,7 +83,8 @@ def fit(
     if (saved := checkpoint.read()) is not None:
         state.restore(saved, str(checkpoint))
     look_every = 1 if fabric.device.type == "cpu" and fabric.world_size == 1 else _STEPS_BETWEEN_LOOKS
-    show = show_progress(label, state.steps(len(train)), learning_rate.steps, quiet=quiet)
+    complete = state.epoch == settings.epochs
+    show = show_progress(label, state.steps(len(train)), learning_rate.steps, quiet=quiet or complete)
 
     with deterministic_algorithms(settings.deterministic), _noting_the_place(state), show as progress:
         while state.epoch < settings.epochs:
@@ -152,16 +153,15 @@ def _row(state: TrainingState, task: Task, after: dict[str, float]) -> dict[str,
 
 def _facts(state: TrainingState, task: Task, settings: Training) -> str:
     loss, score = state.tally.means()
-    return f"epoch {state.epoch + 1}/{settings.epochs}  loss {loss:.4f}  {task.headline} {score:.4f}"
+    return f"epoch {state.epoch + 1}/{settings.epochs}  loss {loss:.3f}  {task.headline} {score:.3f}"
 
 
 def _facts_of_row(state: TrainingState, task: Task, settings: Training) -> str:
-    row = state.rows[-1]
+    row, tested = state.rows[-1], f"test_{task.headline}"
     facts = {"loss": row["train_loss"], task.headline: row[f"train_{task.headline}"]}
-    if (tested := f"test_{task.headline}") in row:
-        facts |= {f"test {task.headline}": row[tested]}
+    facts |= {"test": row[tested]} if tested in row else {}
     return f"epoch {state.epoch}/{settings.epochs}  " + "  ".join(
-        f"{name} {value:.4f}" for name, value in facts.items()
+        f"{name} {value:.3f}" for name, value in facts.items()
     )
 
 

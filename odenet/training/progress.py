@@ -100,7 +100,7 @@ class Bar(Progress):
         from rich.progress import Progress as RichProgress
 
         super().__init__(label, done, total)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"))
+        columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[facts]}"))
         # Each refresh takes the interpreter from a training of small networks; four a second are enough to look at.
         self._rich = RichProgress(*columns, TimeRemainingColumn(), TextColumn("left"), refresh_per_second=4)
         self._bar = self._rich.add_task(label, total=total, completed=done, facts="")
