@@ -69,9 +69,6 @@ class Training:
     device: Device = "auto"
     """auto takes an accelerator where there is one."""
 
-    threads: int | None = None
-    """CPU threads; None: as many as torch likes. Small networks are fastest on one."""
-
     processes: Literal["auto"] | int = "auto"
     """How many processes share every batch: auto, or the number that torchrun must have started (a guard)."""
 
@@ -94,8 +91,6 @@ class Training:
             whole_number("threads", self.threads, 1, because="at least one thread computes")
         if self.processes != "auto":
             whole_number("processes", self.processes, 1, because="at least one process trains")
-        if self.threads is not None:
-            whole_number("threads", self.threads, 1, because="at least one thread computes")
         self._check_numbers()
 
     def _check_numbers(self) -> None:
