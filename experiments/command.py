@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
+from experiments.tables import print_table
 from odenet.data import ImageData, load
 from odenet.training import Record, Run, Training
 
@@ -61,7 +60,7 @@ def main(experiment: str, presets: Mapping[str, S], work: Callable[[S, ImageData
             work(settings, load(settings.data, root, train_images=settings.train_images), run)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         sys.exit(f"{experiment}: {error}")
-    _print_table(run.record)
+    print_table(experiment.replace("_", " "), run.record.summary.get("table", []))
     print(f"record: {path}")
     return run.record
 
@@ -88,15 +87,3 @@ def _explain(experiment: str, presets: Mapping[str, Settings], given: str) -> No
         print(f"{sys.modules['__main__'].__doc__}\n{usage}")
         sys.exit(0)
     sys.exit(f"{usage}\n{experiment}: unknown preset {given!r}; the first argument is one of {known}.")
-
-
-def _print_table(record: Record) -> None:
-    """The rows under "table" of the record's summary, one column for each of their entries."""
-    rows = record.summary.get("table", [])
-    table = Table(title=record.experiment.replace("_", " "), title_justify="left")
-    for name in rows[0] if rows else ():
-        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
-    for row in rows:
-        table.add_row(*(f"{value:g}" if isinstance(value, float) else str(value) for value in row.values()))
-    console = Console()
-    Console(width=None if console.is_terminal else 140).print(table)

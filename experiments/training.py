@@ -22,15 +22,16 @@ def train(net: nn.Module, key: str, settings: Settings, data: ImageData, seed: i
     """
     fabric = launch(settings.training)
     net.to(fabric.device)
-    share = {"rank": fabric.global_rank, "world_size": fabric.world_size}
+    device, rank, processes = fabric.device, fabric.global_rank, fabric.world_size
     batches = data.train_batches(
         settings.training.batch_size,
         seed=seed,
-        device=fabric.device,
+        device=device,
         augment=settings.augment,
         drop_last=True,  # a smaller last batch would give its images more weight
-        **share,
+        rank=rank,
+        world_size=processes,
     )
-    test = data.test_batches(1000, device=fabric.device, **share)
+    test = data.test_batches(1000, device=device, rank=rank, world_size=processes)
     task = Classification(data.num_classes)
     return fit(net, task, batches, test, settings.training, seed=seed, folder=run.folder(key), label=f"{key:22}")
