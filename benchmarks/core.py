@@ -202,7 +202,7 @@ def _jumping(dtype: torch.dtype) -> tuple[PiecewiseConstant, Tensor, Tensor]:
     x = torch.randn(2, 4, dtype=dtype)
     exact = x
     for branch in branches:
-        A = branch.module.weight
+        A = branch.get_parameter("module.weight")
         nn.init.normal_(A)
         exact = exact @ torch.matrix_exp(A / 3).T
     return theta, x, exact

@@ -16,9 +16,9 @@ ROWS = {
     "euler": "Euler, h = 1  (a ResNet)",
     "midpoint": "Midpoint, h = 1",
     "rk4": "RK4, h = 1",
-    "dopri5": "dopri5  (an ODE-Net)",
     "euler/4": "Euler, h = 1/4",
     "shared": "Euler, h = 1, shared θ",
+    "dopri5": "dopri5  (an ODE-Net)",
 }
 GROUPS = {"euler": "Euler", "midpoint": "Midpoint", "rk4": "RK4", "dopri5": "dopri5"}
 OWN = {"euler": "euler×1", "midpoint": "midpoint×1", "rk4": "rk4×1", "dopri5": "dopri5", "euler/4": "euler×4"}

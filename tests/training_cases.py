@@ -68,12 +68,12 @@ def plain_net(seed: int = 0) -> nn.Module:
 NETS = {"noisy": noisy_net, "plain": plain_net}
 
 
-def train(net: nn.Module, folder: Path, settings: Training = SETTINGS, **options: Any) -> History:
+def train(net: nn.Module, folder: Path, settings: Training = SETTINGS) -> History:
     """Train `net` quietly on all processes that there are."""
     fabric = launch(settings)
     share = {"device": fabric.device, "rank": fabric.global_rank, "world_size": fabric.world_size}
     train, test = train_batches(**share), evaluation_batches(**share)
-    return fit(net, TASK, train, test, settings, seed=5, folder=folder, **({"quiet": True} | options))
+    return fit(net, TASK, train, test, settings, seed=5, folder=folder, quiet=True)
 
 
 def without_clock(rows: list[dict[str, float]]) -> list[dict[str, float]]:

@@ -165,8 +165,8 @@ class MLPBranch(nn.Module):
     def __init__(self, features: int, hidden: int = 50, layers: int = 1) -> None:
         super().__init__()
         _checked_channels(features, hidden)
-        if layers < 1:
-            raise ValueError(f"layers = {layers}; an MLP has at least one hidden layer: pass 1 or more.")
+        if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
+            raise ValueError(f"layers = {layers!r}; an MLP has a whole number of hidden layers: pass 1 or more.")
         widths = [features + 1, *[hidden] * layers]
         modules = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.Tanh())]
         self.net = nn.Sequential(*modules, nn.Linear(hidden, features))
