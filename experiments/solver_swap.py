@@ -75,7 +75,12 @@ PRESETS = {
         training=replace(DIGITS.training, epochs=1),
     ),
     "demo": DIGITS,
-    "cpu": SolverSwap(train_images=20000, augment=False, training=Training(epochs=2, batch_size=64, lr=0.2, threads=1)),
+    "cpu": SolverSwap(
+        training_tolerance=0.05,
+        train_images=20000,
+        augment=False,
+        training=Training(epochs=2, batch_size=64, lr=0.2, threads=1),
+    ),
     "gpu": SolverSwap(
         widths=(16, 32, 64),
         stem_stride=1,
