@@ -1,6 +1,6 @@
-"""The README's table of claims: what was published, what the records say, and the verdict that follows from both.
+"""The README's tables, made from records: the claims with what was published and measured, and the benchmark.
 
-`python -m paper_figs.claims` writes it between two marks in README.md; a test holds that it stands there unchanged.
+`python -m paper_figs.claims` writes them between their marks in README.md; a test holds that they stand there unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from odenet.training import Record
 from paper_figs.command import RECORDS
 
 README = Path("README.md")
-BEGIN, END = "<!-- claims: python -m paper_figs.claims -->", "<!-- end of claims -->"
 
 
 @dataclass(frozen=True)
@@ -156,19 +155,30 @@ def _lost_as_ode(record: Record, key: str) -> float:
     return fmean(_percent(record, key, "probe_accuracy")) - fmean(_percent(record, key, "ode_accuracy"))
 
 
-def table() -> str:
+def claims_table() -> str:
     """The table of all claims, in Markdown."""
     head = ["| claim | published | ours | holds | command |", "|---|---|---|---|---|"]
     return "\n".join([*head, *(claim.row() for claim in CLAIMS)])
 
 
-def main() -> None:
-    """Write the table into the README."""
-    text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}", encoding="utf-8")
+def core_table() -> str:
+    """The benchmark of the core, in Markdown."""
+    rows = Record.load(RECORDS / "benchmarks/core-cpu.json").summary["table"]
+    head = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
+    return "\n".join([*head, *("| " + " | ".join(row.values()) + " |" for row in rows)])
+
+
+TABLES = {"claims": claims_table, "core": core_table}
+
+
+def with_tables(text: str) -> str:
+    """`text` with the tables between their marks made anew."""
+    for name, table in TABLES.items():
+        before, begin, rest = text.partition(f"<!-- {name} -->")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        text = f"{before}{begin}\n{table()}\n{end}{after}"
+    return text
 
 
 if __name__ == "__main__":
-    main()
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")

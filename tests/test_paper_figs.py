@@ -46,10 +46,10 @@ def test_a_committed_figure_is_redrawn_byte_for_byte(path, tmp_path):
         assert file.read_bytes() == Path("paper_figs/figures", file.name).read_bytes(), file.name
 
 
-def test_the_table_of_claims_in_the_readme_is_made_from_the_records():
+def test_the_tables_in_the_readme_are_made_from_the_records():
     text = Path("README.md").read_text(encoding="utf-8")
-    found = text.partition(claims.BEGIN)[2].partition(claims.END)[0].strip()
-    assert found == claims.table()
+    assert all(f"<!-- {name} -->" in text and f"<!-- end of {name} -->" in text for name in claims.TABLES)
+    assert claims.with_tables(text) == text
 
 
 def test_a_claim_that_the_numbers_do_not_support_is_called_so():

@@ -19,7 +19,7 @@ def observed_order(steps: Sequence[int], errors: Sequence[float]) -> float:
     Raises:
         ValueError: numbers that do not determine a slope.
     """
-    if len(steps) != len(errors) or len(set(steps)) < 2 or min(steps) <= 0 or not min(errors) > 0:
+    if len(steps) != len(errors) or len(set(steps)) < 2 or not all(0 < v < math.inf for v in [*steps, *errors]):
         raise ValueError(
             f"steps = {list(steps)}, errors = {list(errors)}; a slope needs as many positive errors as steps, and two "
             "different numbers of steps: measure at more of them, or in a higher precision."
