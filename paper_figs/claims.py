@@ -1,6 +1,6 @@
 """The README's tables, made from records: the claims with what was published and measured, and the benchmark.
 
-`python -m paper_figs.claims` writes them between their marks in README.md; a test holds that they stand there unchanged.
+`python -m paper_figs.claims` writes them between their marks in README.md; a test holds that they stand there.
 """
 
 from __future__ import annotations
