@@ -17,7 +17,8 @@ def test_the_code_runs_as_typed_in_and_does_what_its_comments_say():
         exec(compile(snippet, "README.md", "exec"), typed)
     assert len(typed["deeper"].theta.nodes) == 16
     assert typed["deeper"].stepping == typed["FixedSteps"](typed["Euler"]())
-    stage, deeper, x = typed["stage"].eval(), typed["deeper"].eval(), typed["x"]
+    stage, x = typed["stage"].eval(), typed["x"]
+    deeper = typed["refine_theta"](typed["refine_steps"](stage))
     stage.stepping = typed["FixedSteps"](typed["Euler"](), per_piece=2)
     with torch.no_grad():
         assert torch.equal(stage(x), deeper(x))
