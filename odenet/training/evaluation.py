@@ -22,17 +22,19 @@ def evaluate(model: nn.Module, task: Task, batches: BatchSource) -> dict[str, fl
         task: Its loss and metrics.
         batches: The split.
     """
-    from torchmetrics import MeanMetric
+    from torchmetrics import SumMetric
 
     device = batches.split.labels.device
-    losses = MeanMetric(nan_strategy="disable").to(device)  # a NaN is reported, not left out
     metrics = task.metrics().to(device)
+    # A NaN is to be reported, not left out; MeanMetric of torchmetrics 1.9 then forgets its weights, so two sums.
+    losses, examples = (SumMetric(nan_strategy="disable").to(device) for _ in range(2))
     with evaluating(model), torch.inference_mode():
         for inputs, targets in batches.epoch(0):
             outputs = model(inputs)
-            losses.update(task.loss(outputs, targets), len(targets))
+            losses.update(len(targets) * task.loss(outputs, targets))
+            examples.update(len(targets))
             metrics.update(outputs, targets)
-        values = {"loss": losses.compute(), **metrics.compute()}
+        values = {"loss": losses.compute() / examples.compute(), **metrics.compute()}
     return {name: float(value) for name, value in values.items()}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -27,8 +28,8 @@ from odenet.training.settings import Training
 from odenet.training.state import TrainingState
 from odenet.training.tasks import Task
 
-_STEPS_BETWEEN_LOOKS = 50
-"""On an accelerator, or between processes, looking at the loss makes everything wait; on one CPU it costs nothing."""
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def fit(
@@ -82,7 +83,7 @@ def fit(
     checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
     if (saved := checkpoint.read()) is not None:
         state.restore(saved, str(checkpoint))
-    look_every = 1 if fabric.device.type == "cpu" and fabric.world_size == 1 else _STEPS_BETWEEN_LOOKS
+    look_every = _steps_between_looks(fabric)
     complete = state.epoch == settings.epochs
     show = show_progress(label, state.steps(len(train)), learning_rate.steps, quiet=quiet or complete)
 
@@ -113,6 +114,11 @@ def fit(
             _save(state, checkpoint)
             progress.epoch(state.steps(len(train)), _facts_of_row(state, task, settings))
     return History(task.headline, state.rows)
+
+
+def _steps_between_looks(fabric: Fabric) -> int:
+    """On an accelerator, or between processes, a look at the loss makes everybody wait; one process on a CPU may."""
+    return 1 if fabric.device.type == "cpu" and fabric.world_size == 1 else 50
 
 
 def _compiled(model: nn.Module) -> nn.Module:

@@ -81,7 +81,17 @@ give the right num_classes.
             )
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean cross-entropy, in nats."""
+        """The mean cross-entropy, in nats.
+
+        Raises:
+            ValueError: The network was built for another number of classes.
+        """
+        if outputs.shape != (len(targets), self.num_classes):
+            raise ValueError(
+                f"outputs of shape {tuple(outputs.shape)} cannot be logits of {len(targets)} examples for "
+                f"num_classes={self.num_classes}: give the network that number of classes, or the task that of the "
+                "network."
+            )
         return F.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:

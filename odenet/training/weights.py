@@ -76,7 +76,7 @@ def _foreign(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str
         near = difflib.get_close_matches(name, own, n=1)
         return repr(name) + (f" (nearest: {near[0]!r})" if near else "")
 
-    return _listed("it has the foreign", [name for name in found if name not in own], described)
+    return _listed("it has the foreign", sorted(found.keys() - own.keys()), described)
 
 
 def _misshapen(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:

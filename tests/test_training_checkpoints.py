@@ -1,0 +1,147 @@
+"""Checkpoints that must not be continued are refused by name, and nothing that is there is lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from odenet.training import CannotWrite, CheckpointError, Classification, fit
+from odenet.training.checkpoints import FORMAT, Checkpoint
+from tests.training_cases import SETTINGS, TASK, evaluation_batches, noisy_net, train, train_batches
+
+IDENTITY = {"seed": 1}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Checkpoint:
+    checkpoint = Checkpoint(tmp_path / "checkpoint.pt", IDENTITY, seconds=0)
+    checkpoint.write({"x": torch.arange(3)})
+    return checkpoint
+
+
+def test_a_checkpoint_hands_back_what_was_written(checkpoint: Checkpoint) -> None:
+    state = checkpoint.read()
+    assert state is not None
+    assert torch.equal(state["x"], torch.arange(3))
+
+
+def test_without_a_file_there_is_no_state(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path / "checkpoint.pt", IDENTITY, seconds=0).read() is None
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, -1])
+def test_a_truncated_checkpoint_is_refused_by_name(kept: int, checkpoint: Checkpoint) -> None:
+    checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:kept])
+    with pytest.raises(CheckpointError, match=f"{re.escape(str(checkpoint.path))} cannot be read.*Delete it to begin"):
+        checkpoint.read()
+
+
+def write_weights(path: Path) -> None:
+    torch.save(noisy_net().state_dict(), path)
+
+
+def write_tensor(path: Path) -> None:
+    torch.save(torch.zeros(3), path)
+
+
+def write_text(path: Path) -> None:
+    path.write_text("epoch,loss\n1,0.5\n")
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("write", [write_weights, write_tensor, write_text, make_folder])
+def test_a_foreign_file_is_refused_by_name(write: Callable[[Path], Any], checkpoint: Checkpoint) -> None:
+    checkpoint.path.unlink()
+    checkpoint.path.touch()
+    write(checkpoint.path)
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read.*was not written by odenet"):
+        checkpoint.read()
+
+
+class Malice:
+    """What a pickle may do."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (os.environ["MALICE"],)
+
+
+def test_reading_runs_no_code(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = checkpoint.path.with_name("done")
+    monkeypatch.setenv("MALICE", str(done))
+    torch.save({"kind": "odenet checkpoint", "format": FORMAT, "state": Malice()}, checkpoint.path)
+    with pytest.raises(CheckpointError):
+        checkpoint.read()
+    assert not done.exists()
+    pickle.loads(pickle.dumps(Malice()))
+    assert done.exists()  # so that the test shows something
+
+
+def test_a_newer_format_is_refused_with_both_numbers(checkpoint: Checkpoint) -> None:
+    torch.save({"kind": "odenet checkpoint", "format": FORMAT + 1}, checkpoint.path)
+    with pytest.raises(CheckpointError, match=f"has format {FORMAT + 1}, and this version of odenet reads format"):
+        checkpoint.read()
+
+
+def test_a_checkpoint_is_due_when_its_time_has_passed(tmp_path: Path) -> None:
+    assert Checkpoint(tmp_path / "a", IDENTITY, seconds=0).due
+    assert not Checkpoint(tmp_path / "a", IDENTITY, seconds=3600).due
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"settings": replace(SETTINGS, lr=0.07)}, "settings.lr: asked for 0.07, found 0.05"),
+        ({"settings": replace(SETTINGS, epochs=4)}, "settings.epochs: asked for 4, found 3"),
+        ({"seed": 6}, "seed: asked for 6, found 5"),
+        ({"task": Classification(3, label_smoothing=0.1)}, "task: asked for .*label_smoothing=0.1"),
+        ({"train": evaluation_batches()}, "steps_per_epoch: asked for 3, found 5"),
+        ({"model": nn.Sequential(*noisy_net()[:3], nn.Dropout(0.5), *noisy_net()[4:])}, r"network\[4\]: .*p=0\.5"),  # type: ignore[index]
+    ],
+)
+def test_the_checkpoint_of_another_training_is_refused_with_the_difference(
+    change: dict[str, Any], difference: str, tmp_path: Path
+) -> None:
+    train(noisy_net(), tmp_path)
+    asked = {"model": noisy_net(), "task": TASK, "train": train_batches(), "settings": SETTINGS, "seed": 5} | change
+    with pytest.raises(CheckpointError, match=rf"checkpoint\.pt belongs to another training.*{difference}.*another fo"):
+        fit(**asked, test=evaluation_batches(), folder=tmp_path, quiet=True)
+
+
+def test_a_full_disk_stops_with_the_path_and_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    replaced: list[bytes] = []
+    rename = os.replace
+
+    def full_at_the_fourth(*names: Any) -> None:
+        if len(replaced) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        rename(*names)
+        replaced.append(path.read_bytes())
+
+    monkeypatch.setattr(os, "replace", full_at_the_fourth)
+    with pytest.raises(CannotWrite, match=r"the checkpoint .*checkpoint\.pt cannot be written: No space left"):
+        train(noisy_net(), tmp_path)
+    assert path.read_bytes() == replaced[-1]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_folder_that_cannot_be_made_stops_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite, match=r"file/training/checkpoint\.pt cannot be written"):
+        train(noisy_net(), tmp_path / "file" / "training")

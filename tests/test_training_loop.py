@@ -1,0 +1,232 @@
+"""The loop is the one that anybody would write by hand; what it adds changes no number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from odenet.blocks.errors import NonFiniteState
+from odenet.training import History, NonFiniteLoss, Training, evaluate, fit, loop
+from odenet.training.optimizers import make_optimizer
+from odenet.training.schedules import Schedule
+from tests.training_cases import SETTINGS, TASK, evaluation_batches, noisy_net, plain_net, train, train_batches
+
+
+def equal_weights(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(tensor, b.state_dict()[name]) for name, tensor in a.state_dict().items())
+
+
+def train_by_hand(net: nn.Module, settings: Training) -> list[float]:
+    """The mean loss of each epoch."""
+    optimizer, batches, means = make_optimizer(net, settings), train_batches(), []
+    rates = iter([Schedule(settings, 15)(step) for step in range(15)])
+    net.train()
+    for epoch in range(3):
+        total = 0.0
+        for x, y in batches.epoch(epoch):
+            for group in optimizer.param_groups:
+                group["lr"] = next(rates)
+            loss = F.cross_entropy(net(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            if settings.gradient_clip is not None:
+                nn.utils.clip_grad_norm_(net.parameters(), settings.gradient_clip)
+            optimizer.step()
+            total += len(x) * loss.item()
+        means.append(total / 46)
+    return means
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "adamw", "lr": 0.01}, {"gradient_clip": 0.05}])
+def test_training_gives_the_weights_and_losses_of_a_loop_written_by_hand(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, **changes)
+    ours, theirs = plain_net(), plain_net()
+    history = train(ours, tmp_path, settings)
+    assert history.column("train_loss") == pytest.approx(train_by_hand(theirs, settings), rel=1e-12)
+    assert equal_weights(ours, theirs)
+    assert not equal_weights(ours, plain_net())
+
+
+def test_a_training_is_a_function_of_its_seed(tmp_path: Path) -> None:
+    def trained(seed: int, folder: str) -> nn.Module:
+        net = noisy_net()
+        torch.rand(seed)  # whatever was drawn before does not count
+        path = tmp_path / folder
+        fit(net, TASK, train_batches(), None, SETTINGS, seed=seed, folder=path, quiet=True)
+        return net
+
+    assert equal_weights(trained(1, "a"), trained(1, "b"))
+    assert not equal_weights(trained(1, "c"), trained(2, "d"))
+
+
+def test_each_row_says_how_the_epoch_went(tmp_path: Path) -> None:
+    net = noisy_net()
+    history = train(net, tmp_path)
+    columns = ["epoch", "lr", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds"]
+    assert [list(row) for row in history.rows] == [columns] * 3
+    assert history.column("epoch") == [1, 2, 3]
+    assert history.column("lr") == [Schedule(SETTINGS, 15)(step) for step in (4, 9, 14)]
+    assert all(0 <= value <= 1 for value in history.column("train_accuracy"))
+    assert all(value > 0 for value in history.column("seconds"))
+    tested = evaluate(net, TASK, evaluation_batches())
+    assert history.last["test_loss"] == tested["loss"]
+    assert history.last["test_accuracy"] == tested["accuracy"]
+
+
+def test_the_net_learns(tmp_path: Path) -> None:
+    history = train(plain_net(), tmp_path, replace(SETTINGS, epochs=30))
+    assert history.last["train_loss"] < 0.5 * history.rows[0]["train_loss"]
+    assert history.last["test_accuracy"] > 0.8
+
+
+def test_without_test_batches_nothing_is_tested(tmp_path: Path) -> None:
+    history = fit(noisy_net(), TASK, train_batches(), None, SETTINGS, seed=5, folder=tmp_path, quiet=True)
+    assert not any("test" in name for name in history.last)
+
+
+def test_evaluations_and_checkpoints_are_no_seconds_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, state = [0.0], loop.TrainingState
+
+    def slowly(seconds: float, call: Any) -> Any:
+        def slow(*arguments: Any) -> Any:
+            now[0] += seconds
+            return call(*arguments)
+
+        return slow
+
+    monkeypatch.setattr("odenet.training.state.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(loop, "evaluate", slowly(1000.0, evaluate))
+    monkeypatch.setattr(loop, "_save", slowly(100.0, loop._save))
+    monkeypatch.setattr(state, "count", slowly(1.0, state.count))
+    assert train(noisy_net(), tmp_path).column("seconds") == [5.0] * 3
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_labels_out_of_range_are_refused_before_anything_is_done(part: str, tmp_path: Path) -> None:
+    class BadLabels:
+        split = SimpleNamespace(labels=torch.tensor([0, 1, 2, 3]))
+
+        def __len__(self) -> int:
+            return 1
+
+        def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+            raise AssertionError
+
+    batches: dict[str, Any] = {"train": train_batches(), "test": evaluation_batches()} | {part: BadLabels()}
+    with pytest.raises(ValueError, match="label 3 cannot be one of num_classes=3"):
+        fit(noisy_net(), TASK, **batches, settings=SETTINGS, seed=5, folder=tmp_path, quiet=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Failing(nn.Module):
+    """A network that fails in its nth forward pass."""
+
+    def __init__(self, n: int, error: Exception | None = None) -> None:
+        super().__init__()
+        self.net, self.left, self.error = plain_net(), n, error
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.left -= 1
+        if self.left == 0 and self.error is not None:
+            raise self.error
+        return self.net(x) * (math.nan if self.left == 0 else 1)
+
+
+@pytest.mark.parametrize("look_every", [1, 2, 50])
+def test_a_loss_that_is_not_finite_stops_the_training_with_its_epoch_and_step(
+    look_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is looked at now and then on an accelerator, here too: the step that is named stays the first bad one.
+    monkeypatch.setattr(loop, "_steps_between_looks", lambda _: look_every)
+    with pytest.raises(NonFiniteLoss, match=r"not finite in epoch 2, step 3 \(.*Lower lr.*gradient_clip.*32-true"):
+        fit(Failing(5 + 3), TASK, train_batches(), None, SETTINGS, seed=5, folder=tmp_path, quiet=True)
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]
+    assert saved["epoch"] == 1
+    assert all(torch.isfinite(tensor).all() for tensor in saved["model"].values())
+
+
+def test_a_block_that_loses_its_state_says_so_with_the_epoch_and_step(tmp_path: Path) -> None:
+    net = Failing(5 + 3, NonFiniteState("x(t) of stage1 is NaN at t = 2"))
+    with pytest.raises(NonFiniteState, match="stage1 is NaN at t = 2") as error:
+        fit(net, TASK, train_batches(), None, SETTINGS, seed=5, folder=tmp_path, quiet=True)
+    assert error.value.__notes__ == ["in epoch 2, after 2 of its steps"]
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_weights_and_losses_in_float32(tmp_path: Path) -> None:
+    seen: set[torch.dtype] = set()
+    net = noisy_net()
+    net[0].register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))  # type: ignore[index]
+    history = train(net, tmp_path, replace(SETTINGS, precision="bf16-mixed"))
+    assert seen == {torch.bfloat16}
+    assert {parameter.dtype for parameter in net.parameters()} == {torch.float32}
+    exact = train(noisy_net(), tmp_path / "exact")
+    assert history.last["train_loss"] == pytest.approx(exact.last["train_loss"], rel=0.05)
+
+
+def test_channels_last_changes_the_layout_and_no_more(tmp_path: Path) -> None:
+    def net() -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(16, 3))
+
+    layouts: set[bool] = set()
+    last, first = net(), net()
+    last[2].register_forward_hook(
+        lambda _module, inputs, _output: layouts.add(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    history = train(last, tmp_path / "last", replace(SETTINGS, channels_last=True))
+    expected = train(first, tmp_path / "first")
+    assert layouts == {True}
+    assert history.column("train_loss") == pytest.approx(expected.column("train_loss"), rel=1e-4)
+
+
+def test_a_compiled_network_trains_to_the_same_weights_and_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[nn.Module] = []
+    compile_network: Any = torch.compile
+
+    def traced(model: nn.Module, **options: Any) -> Any:
+        compiled.append(model)
+        return compile_network(model, **options | {"backend": "eager"})  # the graphs without a minute of C++
+
+    monkeypatch.setattr(torch, "compile", traced)
+    settings = replace(SETTINGS, compile=True)
+    net, plain = plain_net(), plain_net()
+    train(net, tmp_path / "compiled", settings)
+    train(plain, tmp_path / "plain")
+    assert set(compiled) == {net}  # by us, and around it again by Fabric
+    assert equal_weights(net, plain)
+    again = plain_net(seed=9)
+    train(again, tmp_path / "compiled", settings)
+    assert equal_weights(again, plain)
+
+
+def test_seconds_per_epoch_are_those_of_the_middle_one() -> None:
+    history = History("accuracy", [{"seconds": 90.0}, {"seconds": 2.0}, {"seconds": 3.0}])
+    assert history.seconds_per_epoch == 3.0
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_everything_at_once_trains_and_resumes(tmp_path: Path) -> None:
+    settings = replace(
+        SETTINGS, device="cuda", precision="bf16-mixed", compile=True, channels_last=True, deterministic=True
+    )
+    net = noisy_net()
+    history = train(net, tmp_path, settings)
+    assert next(net.parameters()).device.type == "cuda"
+    again = noisy_net(seed=9)
+    assert train(again, tmp_path, settings) == history
+    assert equal_weights(again, net)

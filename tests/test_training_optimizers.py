@@ -1,0 +1,78 @@
+"""Optimizers by name, against torch's own, and which parameters decay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn, optim
+
+from odenet.training import Training
+from odenet.training.optimizers import make_optimizer, set_learning_rate
+from odenet.training.settings import OptimizerName
+
+REFERENCES: dict[OptimizerName, Callable[[Iterable[Tensor]], optim.Optimizer]] = {
+    "sgd": lambda p: optim.SGD(p, lr=0.05, momentum=0.8, weight_decay=0.01),
+    "nesterov": lambda p: optim.SGD(p, lr=0.05, momentum=0.8, weight_decay=0.01, nesterov=True),
+    "adam": lambda p: optim.Adam(p, lr=0.05, betas=(0.8, 0.999), weight_decay=0.01),
+    "adamw": lambda p: optim.AdamW(p, lr=0.05, betas=(0.8, 0.999), weight_decay=0.01),
+}
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 1))
+
+
+def after_three_steps(model: nn.Module, optimizer: optim.Optimizer) -> list[Tensor]:
+    x = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(x).square().sum().backward()
+        optimizer.step()
+    return list(model.parameters())
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_an_optimizer_by_name_is_torchs_with_the_settings(name: OptimizerName) -> None:
+    settings = Training(optimizer=name, lr=0.05, momentum=0.8, weight_decay=0.01)
+    ours, theirs = net(), net()
+    expected = after_three_steps(theirs, REFERENCES[name](theirs.parameters()))
+    assert all(map(torch.equal, after_three_steps(ours, make_optimizer(ours, settings)), expected))
+
+
+def groups(**settings: Any) -> list[tuple[float, list[torch.Size]]]:
+    optimizer = make_optimizer(net(), Training(weight_decay=0.01, **settings))
+    return [(group["weight_decay"], [p.shape for p in group["params"]]) for group in optimizer.param_groups]
+
+
+def test_all_parameters_decay_unless_only_weights_are_asked_for() -> None:
+    shapes = [parameter.shape for parameter in net().parameters()]
+    assert groups() == [(0.01, shapes)]
+    weights, biases_and_norms = groups(decay="weights")
+    assert weights == (0.01, [shape for shape in shapes if len(shape) > 1])
+    assert biases_and_norms == (0.0, [shape for shape in shapes if len(shape) == 1])
+
+
+def test_the_learning_rate_is_set_in_every_group() -> None:
+    optimizer = make_optimizer(net(), Training(decay="weights"))
+    set_learning_rate(optimizer, 0.123)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.123, 0.123]
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    model = net()
+    model[0].requires_grad_(False)  # type: ignore[index]
+    assert sum(len(group["params"]) for group in make_optimizer(model, Training()).param_groups) == 4
+
+
+def test_a_model_with_nothing_to_train_is_refused() -> None:
+    with pytest.raises(ValueError, match="without a parameter that requires a gradient cannot be trained: unfreeze"):
+        make_optimizer(net().requires_grad_(False), Training())
+
+
+def test_nesterov_without_momentum_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"nesterov with momentum=0 is sgd.*use sgd, or a momentum"):
+        make_optimizer(net(), Training(optimizer="nesterov", momentum=0.0))

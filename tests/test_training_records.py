@@ -1,0 +1,95 @@
+"""Records: there and back, and files in the way."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from odenet.training import CannotWrite, Record, RecordError
+from odenet.training.records import FORMAT
+
+
+def record() -> Record:
+    return Record(
+        experiment="widths",
+        preset="cpu",
+        settings={"widths": [4, 8], "data": {"name": "digits"}},
+        results={"seed0/width4": {"accuracy": 0.9, "loss": float("inf")}},
+        summary={"table": [{"net": "θ", "accuracy": 0.9}]},
+        sessions=[
+            {"started": "2020-01-01T00:00:00+00:00", "seconds": 1.5, "commit": "a", "versions": {}, "machine": {}},
+            {"started": "2020-01-02T00:00:00+00:00", "seconds": 2.0, "commit": "b", "versions": {}, "machine": {}},
+            {"started": "2020-01-03T00:00:00+00:00", "seconds": 2.5, "commit": "b", "versions": {}, "machine": {}},
+            {"started": "2020-01-04T00:00:00+00:00", "seconds": 0.5, "commit": None, "versions": {}, "machine": {}},
+        ],
+        finished=True,
+    )
+
+
+def test_a_record_comes_back_as_it_was_infinities_included(tmp_path: Path) -> None:
+    record().save(tmp_path / "record.json")
+    assert Record.load(tmp_path / "record.json") == record()
+
+
+def test_the_file_is_standard_json_for_people_to_read_and_compare(tmp_path: Path) -> None:
+    record().save(tmp_path / "record.json")
+    text = (tmp_path / "record.json").read_text("utf-8")
+    content = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert content["results"]["seed0/width4"]["loss"] == {"$float": "inf"}
+    assert text.count("\n") > 30
+    assert "θ" in text
+
+
+def test_a_nan_comes_back_as_nan(tmp_path: Path) -> None:
+    Record("e", "", {}, results={"a": {"loss": math.nan}}).save(tmp_path / "record.json")
+    assert math.isnan(Record.load(tmp_path / "record.json").results["a"]["loss"])
+
+
+def test_seconds_are_those_of_all_sessions_and_each_commit_is_named_once() -> None:
+    assert record().seconds == 6.5
+    assert record().commits == ["a", "b"]
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"experiment": "widths"}', "[1, 2]", "\x00\xff"])
+def test_a_truncated_or_foreign_file_is_refused_by_name(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(RecordError, match=r"the record .*record\.json cannot be read .*--record, or delete the file"):
+        Record.load(path)
+
+
+def change(path: Path, **entries: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | entries))
+
+
+def test_another_format_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    record().save(path)
+    change(path, format=FORMAT + 1)
+    with pytest.raises(RecordError, match=f"has format {FORMAT + 1}, and this version of odenet reads format {FORMAT}"):
+        Record.load(path)
+
+
+def test_a_record_without_an_entry_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    record().save(path)
+    content = json.loads(path.read_text("utf-8"))
+    del content["settings"], content["sessions"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecordError, match="it lacks settings, sessions"):
+        Record.load(path)
+
+
+def test_an_absent_record_is_told_by_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"absent\.json"):
+        Record.load(tmp_path / "absent.json")
+
+
+def test_a_path_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotWrite, match=r"the record .*file/record\.json cannot be written"):
+        record().save(tmp_path / "file" / "record.json")
