@@ -31,6 +31,7 @@ from odenet.blocks.solvers import (
     Solver,
 )
 from odenet.blocks.stepping import Adaptive, FixedSteps
+from odenet.blocks.stochastic_depth import StochasticDepth, linear_decay
 from odenet.blocks.theta import Constant, Piece, PiecewiseConstant, PiecewiseLinear, Theta
 
 __version__ = "0.1.0"
@@ -63,11 +64,13 @@ __all__ = [
     "Ralston",
     "RungeKutta",
     "Solver",
+    "StochasticDepth",
     "Theta",
     "coarsen_steps",
     "coarsen_theta",
     "configure",
     "group_norm",
+    "linear_decay",
     "refine_steps",
     "refine_theta",
 ]

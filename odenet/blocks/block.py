@@ -13,11 +13,12 @@ from odenet.blocks.errors import NonFiniteState
 from odenet.blocks.field import Field
 from odenet.blocks.gradients import Backprop, GradientMethod
 from odenet.blocks.stepping import FixedSteps, Projection, Stepping
+from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.blocks.theta import Theta
 
 
 class ODEBlock(nn.Module):
-    """x(0) ↦ x(T), the flow of x′ = F(x, t; θ(t)): θ × stepping × gradient, each replaceable on a trained block.
+    """x(0) ↦ x(T), the flow of x′ = F(x, t; θ(t)): θ × stepping × gradient × noise, each replaceable when trained.
 
     With the defaults on a `PiecewiseConstant` θ of N branches this is N residual blocks, x ← x + F_i(x), bit for bit:
 
@@ -39,6 +40,7 @@ class ODEBlock(nn.Module):
         stepping: `FixedSteps(Euler())` by default.
         gradient: `Backprop()` by default.
         projection: applied to x after every step, e.g. `torch.relu` for post-activation residual blocks.
+        noise: stochastic depth, drawn anew in every forward pass in training mode; assignable.
 
     Attributes:
         evaluations: of F in the last forward pass.
@@ -56,6 +58,7 @@ class ODEBlock(nn.Module):
         gradient: GradientMethod | None = None,
         *,
         projection: Projection | None = None,
+        noise: StochasticDepth | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(theta, Theta):
@@ -69,6 +72,7 @@ class ODEBlock(nn.Module):
         self.label = "ODEBlock"
         self._stepping, self._gradient = FixedSteps(), Backprop()
         self._replace(stepping or self._stepping, gradient or self._gradient)
+        self.noise = noise
 
     @property
     def stepping(self) -> Stepping:
@@ -87,6 +91,19 @@ class ODEBlock(nn.Module):
     @gradient.setter
     def gradient(self, value: GradientMethod) -> None:
         self._replace(self._stepping, value)
+
+    @property
+    def noise(self) -> StochasticDepth | None:
+        """Stochastic depth, or None; assignable, also on a trained block."""
+        return self._noise
+
+    @noise.setter
+    def noise(self, value: StochasticDepth | None) -> None:
+        if value is not None:
+            if not isinstance(value, StochasticDepth):
+                raise TypeError(f"noise = {value!r}; pass StochasticDepth(survival), or None.")
+            value.check(self.theta.number_of_pieces)
+        self._noise = value
 
     def check(self, stepping: Stepping, gradient: GradientMethod) -> None:
         """Raise where this block cannot be stepped and differentiated so."""
@@ -123,11 +140,15 @@ class ODEBlock(nn.Module):
         field.require_finite("output", self.theta.horizon, self._integrate(field, x))
 
     def _integrate(self, field: Field, x: Tensor) -> Tensor:
-        return self._gradient.integrate(self._stepping, self.theta.pieces(), field, x, self.projection)
+        pieces = self.theta.pieces()
+        if self._noise is not None:
+            pieces = self._noise(pieces, x, training=self.training)
+        return self._gradient.integrate(self._stepping, pieces, field, x, self.projection)
 
     def extra_repr(self) -> str:
         """The settings, for `print(model)`."""
-        return f"stepping={self.stepping}, gradient={self.gradient}, projection={self.projection}"
+        noise = "" if self.noise is None else f", noise={self.noise}"
+        return f"stepping={self.stepping}, gradient={self.gradient}, projection={self.projection}{noise}"
 
 
 def _is_finite(y: Tensor) -> bool:

@@ -25,11 +25,13 @@ class Field:
         self.evaluations = 0
         self.step = -1
         self.piece = -1
+        self.cost = 1
         self.branch: Callable[[Time, Tensor], Tensor]
 
     def enter(self, piece: Piece) -> None:
         """From now on, evaluate the branch of `piece`."""
         self.branch = piece.field
+        self.cost = 1 if piece.nodes else 0  # where stochastic depth leaves the branch out, nothing is evaluated
         self.piece += 1
 
     def __call__(self, t: Time, x: Tensor) -> Tensor:
@@ -39,7 +41,7 @@ class Field:
             TypeError, ValueError: the branch returned something else.
         """
         slope = self.branch(t, x)
-        self.evaluations += 1
+        self.evaluations += self.cost
         if not isinstance(slope, Tensor) or slope.shape != x.shape or slope.device != x.device:
             raise self._misfit(t, x, slope)
         if slope.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):

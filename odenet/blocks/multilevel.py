@@ -112,7 +112,9 @@ def _step(block: ODEBlock, per_piece: int) -> None:
 def _hold(block: ODEBlock, theta: Theta) -> None:
     """Give the block another θ, in the mode of its former one; the nodes have theirs."""
     theta.training = theta.nodes.training = block.theta.training
+    noise, block.noise = block.noise, None
     block.theta = theta
+    block.noise = None if noise is None else noise.on_pieces(theta.number_of_pieces)
 
 
 def _divided(number: int, factor: int, block: ODEBlock) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from odenet.blocks.block import ODEBlock, label_blocks
 from odenet.blocks.branches import Activation, BasicBranch, BottleneckBranch, Norm
 from odenet.blocks.stepping import Projection
-from odenet.blocks.theta import PiecewiseConstant
+from odenet.blocks.stochastic_depth import StochasticDepth, linear_decay
+from odenet.blocks.theta import Piece, PiecewiseConstant
 from odenet.models.images import require_counts, require_images
 
 Branch: TypeAlias = Callable[..., nn.Module]
@@ -47,13 +48,19 @@ class Transition(nn.Module):
     def __init__(self, branch: nn.Module, shortcut: nn.Module | None, projection: Projection | None) -> None:
         super().__init__()
         self.branch, self.shortcut, self.projection = branch, shortcut, projection
+        self.noise: StochasticDepth | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, height, width) → the same with the transition's channels and stride."""
-        y = self.branch(0.0, x)
-        if self.shortcut is not None:
-            y = self.shortcut(x) + y
+        y = self.branch(0.0, x) if self.shortcut is None else self._residual(self.shortcut(x), x)
         return y if self.projection is None else self.projection(y)
+
+    def _residual(self, through: Tensor, x: Tensor) -> Tensor:
+        """S(x) + F(x), the branch scaled or left out by the noise."""
+        if self.noise is None:
+            return through + self.branch(0.0, x)
+        (piece,) = self.noise([Piece(0.0, 1.0, self.branch, (self.branch,))], x, training=self.training)
+        return through + piece.field(0.0, x) if piece.nodes else through
 
 
 class PaddedShortcut(nn.Module):
@@ -191,6 +198,38 @@ def imagenet_resnet(
     stages = _stages(widths, blocks, 64, make, shortcut, flow, activation)
     finish = _finish(widths[-1], norm, activation)
     return ResNet(stem, stages, widths[-1], num_classes, in_channels, 4 * 2 ** (len(blocks) - 1), finish)
+
+
+def set_stochastic_depth(
+    model: nn.Module,
+    last: float = 0.5,
+    *,
+    per: Literal["batch", "sample"] = "batch",
+    scaling: Literal["training", "evaluation"] = "training",
+) -> None:
+    """Let block l of L survive with p_l = 1 - (l/L)·(1 - last), transitions included (Huang et al. 2016, section 3).
+
+    Args:
+        model: a residual network; its blocks and transitions get their `noise`.
+        last: p_L in (0, 1]; 0.5 in the paper, 1 for none.
+        per: one B for the whole batch, whose skipped branches cost nothing, or one for each sample.
+        scaling: as in `StochasticDepth`.
+
+    Raises:
+        ValueError: a plain net, in which nothing would be left of x where the branch is skipped.
+    """
+    parts = [module for module in model.modules() if isinstance(module, ODEBlock | Transition)]
+    if any(isinstance(part, Transition) and part.shortcut is None for part in parts):
+        raise ValueError(
+            "stochastic depth was asked for in a plain net; without the identity a skipped branch leaves nothing of x: "
+            "use a residual network."
+        )
+    sizes = [part.theta.number_of_pieces if isinstance(part, ODEBlock) else 1 for part in parts]
+    before = 0
+    for part, size in zip(parts, sizes, strict=True):
+        survival = linear_decay(size, last, first=before + 1, total=sum(sizes))
+        part.noise = StochasticDepth(survival, per=per, scaling=scaling)
+        before += size
 
 
 def _stages(

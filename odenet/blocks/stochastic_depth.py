@@ -1,0 +1,129 @@
+"""Noise on the steps: stochastic depth, a random model x′ = (B/p)·F(x; θ(t)) with B ~ Bernoulli(p(t)) on every piece.
+
+B is drawn once for a piece of θ in a forward pass, not once for a step: the random model is then the same function of t
+whatever solver, steps or gradient method it is given, and a gradient method that evaluates a branch a second time meets
+the same B. Where B = 0 for the whole batch, the branch is not evaluated at all (Huang et al. 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from odenet.blocks.errors import unknown_name
+from odenet.blocks.theta import Piece, Time
+
+VectorField: TypeAlias = Callable[[Time, Tensor], Tensor]
+
+
+class StochasticDepth:
+    """A piece survives with probability p and then has its branch divided by p, so that the mean over B is F.
+
+    Args:
+        survival: p of each piece, in (0, 1]; one number serves all pieces.
+        per: "batch": one B for all samples, as in Huang et al.; a skipped branch costs nothing. "sample": one B for
+            each (timm, torchvision); the branch is evaluated for all.
+        scaling: "training": B·F/p in training, F in evaluation (timm, torchvision). "evaluation": B·F in training, p·F
+            in evaluation (Huang et al. 2016, equation 5). The means agree; with "evaluation" the weights are trained at
+            the scale of the surviving branch.
+
+    Raises:
+        ValueError: a probability outside (0, 1], no probability, or an unknown name.
+
+    >>> StochasticDepth([1.0, 0.75, 0.5])
+    StochasticDepth([1.0, 0.75, 0.5], per='batch', scaling='training')
+    """
+
+    def __init__(
+        self,
+        survival: float | Sequence[float],
+        *,
+        per: Literal["batch", "sample"] = "batch",
+        scaling: Literal["training", "evaluation"] = "training",
+    ) -> None:
+        self.survival = [survival] if isinstance(survival, int | float) else list(survival)
+        if not self.survival or not all(0 < p <= 1 for p in self.survival):
+            raise ValueError(
+                f"survival = {survival!r}; each piece survives with a probability in (0, 1]: a piece that never does "
+                "would be no part of the network. Pass such numbers, or leave the piece out."
+            )
+        for kind, name, known in (("per", per, ("batch", "sample")), ("scaling", scaling, ("training", "evaluation"))):
+            if name not in known:
+                raise unknown_name(kind, name, known)
+        self.per: Literal["batch", "sample"] = per
+        self.scaling: Literal["training", "evaluation"] = scaling
+
+    def check(self, number_of_pieces: int) -> None:
+        """Raise a `ValueError` unless there is one probability, or one for each of `number_of_pieces`."""
+        if len(self.survival) not in (1, number_of_pieces):
+            raise ValueError(
+                f"{len(self.survival)} survival probabilities were given for {number_of_pieces} pieces of θ; give one "
+                "for each, or one for all."
+            )
+
+    def on_pieces(self, number: int) -> StochasticDepth:
+        """The same probabilities over depth-time, on `number` pieces of a θ(t) that was refined or coarsened."""
+        old = len(self.survival)
+        survival = self.survival if old == 1 else [self.survival[k * old // number] for k in range(number)]
+        return StochasticDepth(survival, per=self.per, scaling=self.scaling)
+
+    def __call__(self, pieces: Iterable[Piece], x: Tensor, *, training: bool) -> Iterator[Piece]:
+        """The pieces of one random model, drawn for a batch x; in evaluation mode those of its mean.
+
+        A piece that does not survive has F = 0 and no nodes.
+        """
+        pieces = list(pieces)
+        self.check(len(pieces))
+        survival = self.survival * len(pieces) if len(self.survival) == 1 else self.survival
+        for piece, p in zip(pieces, survival, strict=True):
+            factor = self._factor(p, x) if training else p if self.scaling == "evaluation" else 1.0
+            yield _scaled(piece, factor)
+
+    def _factor(self, p: float, x: Tensor) -> float | Tensor:
+        """B/p, or B: a number for the batch, or a tensor of shape (batch, 1, …)."""
+        size = 1.0 / p if self.scaling == "training" else 1.0
+        if p == 1:
+            return size
+        if self.per == "batch":
+            # On the host, so that nothing waits for the device to learn whether to evaluate the branch.
+            return size if torch.rand(()) < p else 0.0
+        draws = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device) < p
+        return draws.to(x.dtype) * size
+
+    def __repr__(self) -> str:
+        return f"StochasticDepth({self.survival}, per={self.per!r}, scaling={self.scaling!r})"
+
+
+def linear_decay(pieces: int, last: float = 0.5, *, first: int = 1, total: int | None = None) -> list[float]:
+    """p_l = 1 - (l/L)·(1 - p_L) for l = first, …, first + pieces - 1 of L blocks (Huang et al. 2016, equation 4).
+
+    >>> linear_decay(4, 0.5)
+    [0.875, 0.75, 0.625, 0.5]
+
+    Args:
+        pieces: how many.
+        last: p_L, of the last block of the network.
+        first: l of the first one; counts from 1.
+        total: L; by default the last of these is the last of the network.
+    """
+    total = first + pieces - 1 if total is None else total
+    return [1 - (first + k) / total * (1 - last) for k in range(pieces)]
+
+
+def _scaled(piece: Piece, factor: float | Tensor) -> Piece:
+    if isinstance(factor, float) and factor == 1.0:
+        return piece
+    if isinstance(factor, float) and factor == 0.0:
+        return piece._replace(field=_nothing, nodes=())
+    return piece._replace(field=_times(factor, piece.field))
+
+
+def _times(factor: float | Tensor, field: VectorField) -> VectorField:
+    return lambda t, x: factor * field(t, x)
+
+
+def _nothing(t: Time, x: Tensor) -> Tensor:  # noqa: ARG001
+    return torch.zeros_like(x)
