@@ -31,7 +31,7 @@ from odenet import (
 def linear_block(pieces: int = 3, **options: Any) -> ODEBlock:
     torch.manual_seed(0)
     branches = [Autonomous(nn.Linear(2, 2, bias=False, dtype=torch.float64)) for _ in range(pieces)]
-    return ODEBlock(PiecewiseConstant(branches), **options: Any)
+    return ODEBlock(PiecewiseConstant(branches), **options)
 
 
 def with_draws(block: ODEBlock, x: Tensor, draws: Iterator[float], monkeypatch) -> Tensor:
