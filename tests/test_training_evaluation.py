@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from odenet.training import Classification, evaluate
+from odenet.training import evaluate
 from odenet.training.evaluation import evaluating
 from tests.training_cases import TASK, evaluation_batches, noisy_net, split
 
@@ -60,19 +60,3 @@ class Diverged(nn.Module):
 
 def test_a_loss_that_is_not_finite_is_told_not_left_out() -> None:
     assert math.isnan(evaluate(Diverged(), TASK, evaluation_batches())["loss"])
-
-
-def test_any_object_with_a_split_a_length_and_epochs_serves_as_batches() -> None:
-    class Labels:
-        labels = torch.tensor([0, 1])
-
-    class Two:
-        split = Labels()
-
-        def __len__(self) -> int:
-            return 2
-
-        def epoch(self, epoch: int, start: int = 0):  # noqa: ANN202
-            return ((torch.eye(2)[[i]], torch.tensor([i])) for i in range(start, 2))
-
-    assert evaluate(nn.Identity(), Classification(2), Two())["accuracy"] == 1.0

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from odenet.blocks.errors import NonFiniteState
-from odenet.training import History, NonFiniteLoss, Training, evaluate, fit, loop
+from odenet.training import NonFiniteLoss, Training, evaluate, fit, loop
 from odenet.training.optimizers import make_optimizer
 from odenet.training.schedules import Schedule
 from tests.training_cases import SETTINGS, TASK, evaluation_batches, noisy_net, plain_net, train, train_batches
@@ -212,11 +212,6 @@ def test_a_compiled_network_trains_to_the_same_weights_and_checkpoint(
     again = plain_net(seed=9)
     train(again, tmp_path / "compiled", settings)
     assert equal_weights(again, plain)
-
-
-def test_seconds_per_epoch_are_those_of_the_middle_one() -> None:
-    history = History("accuracy", [{"seconds": 90.0}, {"seconds": 2.0}, {"seconds": 3.0}])
-    assert history.seconds_per_epoch == 3.0
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""Two processes that share every batch train as one does."""
+"""Where a training runs; two processes that share every batch train as one does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_two_processes_give_the_weights_of_one_to_rounding_and_only_one_of_them_
     program = ["-m", "tests.training_cases", str(tmp_path / "two"), "--net", "plain"]
     (tmp_path / "two").mkdir()
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([*torchrun, *program], cwd=ROOT, capture_output=True, env=environment, timeout=120)
+    ended = subprocess.run([*torchrun, *program], cwd=ROOT, capture_output=True, env=environment, timeout=300)
     assert ended.returncode == 0, ended.stderr.decode()
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [
         "history.json",
