@@ -5,18 +5,20 @@ given 2, 4 and 8 times the layers with h = 1/2, 1/4, 1/8, in three ways:
 
 - scratch: a net of that many layers trained from random weights;
 - refined: the same net started from the trained coarser one, every layer twice with half the step (Chang et al. 2018);
+  its weights have been through the epochs of the coarser nets too, so at 8N layers it has had 1.9 times the work;
 - steps: the trained coarsest net, its θ(t) untouched, solved with smaller steps.
 
 Every net is then solved by dopri5 with the weights that it has (an ODE-Net), and its final state is compared with the
 finest solution of its own vector field: `distance` is the relative discretization error, 0 for a net that *is* a flow.
 
     python -m experiments.depth_refinement demo     # digits: 3 minutes on two cores, no download (make demo)
-    python -m experiments.depth_refinement cpu      # Fashion-MNIST: 50 minutes on two cores
+    python -m experiments.depth_refinement cpu      # Fashion-MNIST: 40 minutes on one core
     python -m experiments.depth_refinement gpu      # Fashion-MNIST at 28×28, three stages, 20 epochs: one GPU
 
 Expected: accuracy rises little with depth (Chang et al. 2018: 9.75 % error with 14 layers, 7.58 % with 50 on CIFAR-10);
 the distance falls as the layers of a refined net do their work in smaller steps; and the coarsest net gets *worse* when
-it is solved more accurately: trained with h = 1, it has learned its solver's error too.
+it is solved more accurately: trained with h = 1, it has learned its solver's error too. Seen: as expected, but that in
+one epoch of Fashion-MNIST depth alone gains nothing (87.6 ± 0.1 % with 8 layers, 87.2 ± 0.3 % with 36).
 """
 
 from __future__ import annotations
