@@ -84,8 +84,8 @@ CLAIMS = [
         lambda r: fmean(_percent(r, "scratch/level2", "accuracy")) > fmean(_percent(r, "scratch/level0", "accuracy")),
     ),
     Claim(
-        "A deep net that starts from the trained coarser one is no worse than one trained from scratch (here with 1.9 times "
-        "its work; in the paper with 0.6 times)",
+        "A deep net that starts from the trained coarser one is no worse than one trained from scratch "
+        "(here with 1.9 times its work; in the paper with 0.6 times)",
         "92.90 against 92.42 % with 50 layers, CIFAR-10 (Chang et al. 2018)",
         DEPTH,
         lambda r: (
