@@ -5,6 +5,11 @@ solvers, the stepping, the gradient methods, the block, refinement. Networks are
 `odenet.data`, the training loop in `odenet.training`; each is imported when asked for.
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
 from odenet.blocks.block import ODEBlock, configure
 from odenet.blocks.branches import (
     Autonomous,
@@ -74,3 +79,12 @@ __all__ = [
     "refine_steps",
     "refine_theta",
 ]
+
+_WINGS = ("layers", "models", "data", "measure", "training")
+
+
+def __getattr__(name: str) -> ModuleType:
+    """A wing, imported when it is first asked for: `odenet.models.resnet18()` after `import odenet` alone."""
+    if name in _WINGS:
+        return import_module(f"odenet.{name}")
+    raise AttributeError(f"module 'odenet' has no attribute {name!r}")
