@@ -124,7 +124,8 @@ class Constant(Theta):
 
     def field_of_piece(self, index: int, start: float, end: float) -> FieldOfPiece:  # noqa: ARG002
         """The one branch."""
-        return self.nodes[0], (self.nodes[0],)
+        node = self.nodes[0]
+        return node, (node,)
 
 
 class PiecewiseConstant(Theta):
@@ -143,7 +144,8 @@ class PiecewiseConstant(Theta):
 
     def field_of_piece(self, index: int, start: float, end: float) -> FieldOfPiece:  # noqa: ARG002
         """Branch `index`."""
-        return self.nodes[index], (self.nodes[index],)
+        node = self.nodes[index]
+        return node, (node,)
 
 
 class PiecewiseLinear(Theta):
