@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from benchmarks.timing import interleaved, ratio
@@ -13,7 +15,7 @@ def test_contestants_run_equally_often_and_take_turns_in_going_first():
     assert {name: len(times) for name, times in seconds.items()} == {"a": 4, "b": 4}
     firsts = order[::2]
     assert set(firsts) == {"a", "b"}
-    assert all(one != other for one, other in zip(firsts, firsts[1:], strict=False))
+    assert all(one != other for one, other in pairwise(firsts))
 
 
 def test_the_ratio_is_the_median_of_ratios_within_rounds():
