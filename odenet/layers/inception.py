@@ -1,0 +1,171 @@
+"""Inception modules: filters of several sizes side by side on one map, concatenated (Szegedy et al. 2014, section 4).
+
+Large filters on many channels are expensive: h·w·k²·c·n multiply-adds for n filters of k×k on c channels. The naive
+module pays that, and its pooling branch hands all its channels on, so each module is wider than the one before. The
+module with bottlenecks first reduces the channels by 1×1 convolutions. On 256 channels at 28×28 with 128, 192 and 96
+filters: 854 M multiply-adds and 672 channels out, against 271 M and 480 with bottlenecks of 64.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from odenet.blocks.branches import Norm
+
+
+class InceptionWidths(NamedTuple):
+    """Channels in a module with bottlenecks, in the order of table 1 of Szegedy et al. 2014."""
+
+    ones: int
+    """Filters of 1×1."""
+
+    reduced_threes: int
+    """Channels that the 3×3 filters see."""
+
+    threes: int
+    """Filters of 3×3."""
+
+    reduced_fives: int
+    """Channels that the 5×5 filters see."""
+
+    fives: int
+    """Filters of 5×5."""
+
+    pooled: int
+    """Channels that the pooling branch is projected to."""
+
+
+def convolution(
+    in_channels: int, channels: int, size: int, *, stride: int = 1, norm: Norm | None = None
+) -> nn.Sequential:
+    """A filter unit relu ∘ norm ∘ conv: (batch, in_channels, h, w) → (batch, channels, ⌈h/stride⌉, ⌈w/stride⌉).
+
+    Args:
+        in_channels: of the map.
+        channels: number of filters.
+        size: of a filter, odd.
+        stride: in pixels.
+        norm: makes the normalization of a number of channels; with None the convolution has biases instead.
+
+    Raises:
+        ValueError: an even size, for which no padding keeps the map.
+    """
+    if size % 2 != 1:
+        raise ValueError(f"filters of {size}×{size} cannot keep the size of a map: pass an odd size, such as 3 or 5.")
+    parts = OrderedDict[str, nn.Module]()
+    parts["conv"] = nn.Conv2d(in_channels, channels, size, stride, padding=size // 2, bias=norm is None)
+    if norm is not None:
+        parts["norm"] = norm(channels)
+    parts["relu"] = nn.ReLU()
+    return nn.Sequential(parts)
+
+
+class Parallel(nn.ModuleDict):
+    """y = [B₁(x), …, Bₙ(x)]: branches that see the same map, concatenated over channels in the order given.
+
+    Args:
+        branches: modules by name, each (batch, ·, h, w) → (batch, cᵢ, h, w).
+        channels: of y, Σcᵢ.
+    """
+
+    def __init__(self, branches: Mapping[str, nn.Module], channels: int) -> None:
+        super().__init__(branches)
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in_channels, h, w) → (batch, channels, h, w)."""
+        return torch.cat([branch(x) for branch in self.values()], dim=1)
+
+
+class NaiveInception(Parallel):
+    """y = [conv₁ₓ₁(x), conv₃ₓ₃(x), conv₅ₓ₅(x), maxpool₃ₓ₃(x)]: each filter sees every channel (figure 2a).
+
+    For comparison: in_channels + ones + threes + fives channels come out, so that no depth can be built of it.
+
+    Args:
+        in_channels: of x; the pooling branch hands them on.
+        ones: filters of 1×1.
+        threes: filters of 3×3.
+        fives: filters of 5×5.
+        norm: makes the normalization of a number of channels; None for biases.
+        largest: size of the filters in the 5×5 branch, odd.
+
+    Raises:
+        ValueError: a number of channels that is not a positive integer; an even `largest`.
+
+    >>> NaiveInception(256, 128, 192, 96).channels
+    672
+    """
+
+    def __init__(
+        self, in_channels: int, ones: int, threes: int, fives: int, *, norm: Norm | None = None, largest: int = 5
+    ) -> None:
+        _require_channels(in_channels=in_channels, ones=ones, threes=threes, fives=fives)
+        branches = {
+            "ones": convolution(in_channels, ones, 1, norm=norm),
+            "threes": convolution(in_channels, threes, 3, norm=norm),
+            "fives": convolution(in_channels, fives, largest, norm=norm),
+            "pooled": nn.MaxPool2d(3, 1, padding=1),
+        }
+        super().__init__(branches, ones + threes + fives + in_channels)
+
+    @classmethod
+    def of_widths(
+        cls, in_channels: int, widths: InceptionWidths, *, norm: Norm | None = None, largest: int = 5
+    ) -> NaiveInception:
+        """The filters of `widths` without its bottlenecks, to put in the place of `Inception(in_channels, widths)`."""
+        return cls(in_channels, widths.ones, widths.threes, widths.fives, norm=norm, largest=largest)
+
+
+class Inception(Parallel):
+    """y = [c₁(x), c₃(c₁(x)), c₅(c₁(x)), c₁(maxpool₃ₓ₃(x))] with cₖ = relu ∘ norm ∘ convₖₓₖ (figure 2b).
+
+    Args:
+        in_channels: of x.
+        widths: of the four branches and their bottlenecks.
+        norm: makes the normalization of a number of channels; None for biases.
+        largest: size of the filters in the 5×5 branch, odd: 5 in the paper, 3 in torchvision.
+
+    Raises:
+        ValueError: a number of channels that is not a positive integer; an even `largest`.
+
+    >>> Inception(192, InceptionWidths(64, 96, 128, 16, 32, 32)).channels
+    256
+    """
+
+    def __init__(
+        self, in_channels: int, widths: InceptionWidths, *, norm: Norm | None = None, largest: int = 5
+    ) -> None:
+        _require_channels(in_channels=in_channels, **widths._asdict())
+        ones, reduced_threes, threes, reduced_fives, fives, pooled = widths
+        branches = {
+            "ones": convolution(in_channels, ones, 1, norm=norm),
+            "threes": _reduced(in_channels, reduced_threes, threes, 3, norm),
+            "fives": _reduced(in_channels, reduced_fives, fives, largest, norm),
+            "pooled": _pooled(in_channels, pooled, norm),
+        }
+        super().__init__(branches, ones + threes + fives + pooled)
+
+
+def _reduced(in_channels: int, reduced: int, channels: int, size: int, norm: Norm | None) -> nn.Sequential:
+    reduce = convolution(in_channels, reduced, 1, norm=norm)
+    return nn.Sequential(OrderedDict(reduce=reduce, filter=convolution(reduced, channels, size, norm=norm)))
+
+
+def _pooled(in_channels: int, channels: int, norm: Norm | None) -> nn.Sequential:
+    pool = nn.MaxPool2d(3, 1, padding=1)
+    return nn.Sequential(OrderedDict(pool=pool, project=convolution(in_channels, channels, 1, norm=norm)))
+
+
+def _require_channels(**counts: int) -> None:
+    for name, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"{name} = {value!r}; a branch of an Inception module has a whole number of channels: "
+                "pass an integer of 1 or more."
+            )
