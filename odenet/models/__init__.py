@@ -3,6 +3,8 @@
 Constructors follow torchvision's habit: `resnet18(num_classes=1000, in_channels=3)`.
 """
 
+from odenet.models.alexnet import AlexNet, alexnet
+from odenet.models.googlenet import GoogLeNet, GoogLeNetOutput, googlenet, googlenet_bn
 from odenet.models.odenet import ode_net, res_net, rk_net
 from odenet.models.plain import (
     plain18,
@@ -29,10 +31,20 @@ from odenet.models.resnet import (
     resnet152,
     resnet1202,
 )
+from odenet.models.torchvision_googlenet import googlenet_from_torchvision
+from odenet.models.vgg import VGG, vgg16, vgg19
 
 __all__ = [
+    "VGG",
+    "AlexNet",
+    "GoogLeNet",
+    "GoogLeNetOutput",
     "ResNet",
+    "alexnet",
     "cifar_resnet",
+    "googlenet",
+    "googlenet_bn",
+    "googlenet_from_torchvision",
     "imagenet_resnet",
     "ode_net",
     "plain18",
@@ -55,4 +67,6 @@ __all__ = [
     "resnet152",
     "resnet1202",
     "rk_net",
+    "vgg16",
+    "vgg19",
 ]

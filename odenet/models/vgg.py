@@ -1,0 +1,104 @@
+"""VGG: nothing but 3×3 convolutions, doubled in number at each halving of the map (Simonyan & Zisserman 2014, table 1).
+
+With 15.5 and 19.6 G multiply-adds and 138 and 144 M parameters, most of these in the linear layers, they are the
+expensive end of every comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from odenet.blocks.branches import Norm
+from odenet.models.images import require_counts, require_images
+
+
+class VGG(nn.Module):
+    """stages of 3×3 convolutions, each halved by pooling → 7×7 map → two hidden layers of 4096 → logits.
+
+    Parameters are named as in torchvision: `load_state_dict` takes the weights of `torchvision.models.vgg16` and, with
+    `norm=nn.BatchNorm2d`, of `vgg16_bn`.
+
+    Args:
+        stages: the number of filters of each convolution of each stage.
+        num_classes: number of logits.
+        in_channels: of the images.
+        norm: makes the normalization of a number of channels after each convolution; None in the paper.
+        dropout: probability of dropping a unit of a hidden layer.
+
+    Raises:
+        ValueError: a count that is not a positive integer; no stage, or one without convolutions; images of another
+            number of channels, or so small that pooling leaves nothing (below 32×32 with five stages).
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Sequence[int]],
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        *,
+        norm: Norm | None = None,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        _require_stages(stages)
+        require_counts(num_classes=num_classes, in_channels=in_channels)
+        self.in_channels, self.smallest = in_channels, 2 ** len(stages)
+        self.features = nn.Sequential(*_features(stages, in_channels, norm))
+        self.pool = nn.AdaptiveAvgPool2d(7)
+        self.classifier = nn.Sequential(
+            *(nn.Linear(stages[-1][-1] * 7 * 7, 4096), nn.ReLU(), nn.Dropout(dropout)),
+            *(nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(dropout)),
+            nn.Linear(4096, num_classes),
+        )
+        _initialize(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
+        require_images(x, self.in_channels, self.smallest, type(self).__name__)
+        return self.classifier(self.pool(self.features(x)).flatten(1))
+
+
+def _require_stages(stages: Sequence[Sequence[int]]) -> None:
+    if not stages or not all(stages):
+        raise ValueError(
+            f"stages = {stages!r}; each stage of a VGG ends in a pooling of its convolutions: name at least one stage, "
+            "and the filters of at least one convolution in each."
+        )
+    require_counts(**{f"stages[{i}][{j}]": n for i, stage in enumerate(stages) for j, n in enumerate(stage)})
+
+
+def _features(stages: Sequence[Sequence[int]], in_channels: int, norm: Norm | None) -> Iterator[nn.Module]:
+    for stage in stages:
+        for channels in stage:
+            yield nn.Conv2d(in_channels, channels, 3, padding=1)
+            if norm is not None:
+                yield norm(channels)
+            yield nn.ReLU()
+            in_channels = channels
+        yield nn.MaxPool2d(2)
+
+
+def _initialize(model: nn.Module) -> None:
+    """Variance 2/fan-out for the convolutions (He et al. 2015b) and 10⁻⁴ for linear layers, as torchvision has it."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def vgg16(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> VGG:
+    """Configuration D: 138,357,544 parameters, 15.5 G multiply-adds at 224×224; 28.07 % top-1 error (10 crops)."""
+    stages = [(64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3]
+    return VGG(stages, num_classes, in_channels, **options)
+
+
+def vgg19(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> VGG:
+    """Configuration E: 143,667,240 parameters, 19.6 G multiply-adds at 224×224."""
+    stages = [(64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4]
+    return VGG(stages, num_classes, in_channels, **options)
