@@ -8,7 +8,8 @@ import torch
 from odenet.blocks.block import ODEBlock
 from odenet.measure import count_evaluations
 from odenet.models import plain20, resnet20, resnet110
-from odenet.models.resnet import Transition, set_stochastic_depth
+from odenet.models.resnet import Transition
+from odenet.models.stochastic_depth import set_stochastic_depth
 
 
 def test_survival_decays_linearly_over_all_54_blocks_of_resnet_110():

@@ -31,6 +31,7 @@ from odenet.models.resnet import (
     resnet152,
     resnet1202,
 )
+from odenet.models.stochastic_depth import set_stochastic_depth
 from odenet.models.torchvision_googlenet import googlenet_from_torchvision
 from odenet.models.vgg import VGG, vgg16, vgg19
 
@@ -67,6 +68,7 @@ __all__ = [
     "resnet152",
     "resnet1202",
     "rk_net",
+    "set_stochastic_depth",
     "vgg16",
     "vgg19",
 ]
