@@ -1,0 +1,480 @@
+"""Contracts: what every solver, θ, stepping, gradient method and branch promises.
+
+A test file names an implementation in a subclass, and inherits the tests:
+
+    class TestRK4(RungeKuttaLaws):
+        solver = RK4()
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import odenet
+from odenet import (
+    RK4,
+    Adaptive,
+    Autonomous,
+    Backprop,
+    BasicBranch,
+    Constant,
+    Euler,
+    FixedSteps,
+    ODEBlock,
+    PiecewiseConstant,
+    PiecewiseLinear,
+    RungeKutta,
+    Solver,
+    Theta,
+    group_norm,
+)
+from odenet.blocks.gradients import GradientMethod
+from odenet.blocks.stepping import Stepping
+from odenet.blocks.theta import Time
+from tests.problems import PROBLEMS, Logistic, Problem, jumping_linear, jumping_logistic, sloping_logistic
+
+STEP_COUNTS = (32, 48, 64, 96, 128)
+"""Steps on a piece: few enough that rounding is far below the error of a method of order 4, many enough that the next
+term of the error is."""
+
+AWKWARD_HORIZONS = (0.1, 0.7, 1.0, 3.3, 1e-3, 49.0, math.pi, 1 / 3)
+"""T·n/n is not T for some of them, and T·i/n is inexact for most."""
+
+
+def name_of(value: object) -> str:
+    """For test ids: of functions their name, of objects their repr."""
+    return getattr(value, "__name__", repr(value))
+
+
+def slope(numbers: Sequence[int], errors: Sequence[float]) -> float:
+    """p of errors ≈ C·numbers⁻ᵖ, by least squares on logarithms."""
+    return -float(np.polyfit(np.log(numbers), np.log(errors), 1)[0])
+
+
+class Spy(nn.Module):
+    """A branch that notes the t of each of its evaluations."""
+
+    def __init__(self, branch: nn.Module) -> None:
+        super().__init__()
+        self.branch = branch
+        self.times: list[float] = []
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        self.times.append(float(t.detach() if isinstance(t, Tensor) else t))
+        return self.branch(t, x)
+
+
+class Graphs:
+    """A backend of torch.compile that counts the graphs it is handed and runs them as they are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        self.count += 1
+        return graph.forward
+
+
+def logistic_nodes(number: int, size: int = 2) -> list[nn.Module]:
+    """Different logistic branches in float64."""
+    source = random.Random(number)
+    return [Logistic(*(source.uniform(-1, 2) for _ in range(size))) for _ in range(number)]
+
+
+def states(rows: int = 3, size: int = 2) -> Tensor:
+    """A batch of states between 0 and 1, in float64."""
+    return torch.rand(rows, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def spies(number: int) -> list[Spy]:
+    """Branches with slopes between 0 and 1, each under observation."""
+    return [Spy(Autonomous(nn.Sigmoid())) for _ in range(number)]
+
+
+def require_each_on_its_own_piece(block: ODEBlock) -> None:
+    """Every spy was asked, at times of its own closed piece alone, and every time was counted."""
+    seen = [node.times for node in block.theta.nodes if isinstance(node, Spy)]
+    for times, piece in zip(seen, block.theta.pieces(), strict=True):
+        assert piece.start <= min(times)
+        assert max(times) <= piece.end
+    assert block.evaluations == sum(map(len, seen))
+
+
+class SolverLaws:
+    """A solver converges with its order, asks for slopes where it may, compiles, and is a value."""
+
+    solver: Solver
+
+    def error(self, problem: Problem, per_piece: int) -> float:
+        block = ODEBlock(problem.theta, FixedSteps(self.solver, per_piece))
+        with torch.no_grad():
+            return float(torch.linalg.vector_norm(block(problem.x) - problem.exact))
+
+    @pytest.mark.parametrize("make", PROBLEMS, ids=name_of)
+    def test_it_converges_with_its_order_and_no_faster(self, make: Callable[[], Problem]) -> None:
+        problem = make()
+        errors = [self.error(problem, per_piece) for per_piece in STEP_COUNTS]
+        assert slope(STEP_COUNTS, errors) == pytest.approx(self.solver.order, abs=0.05)
+
+    @pytest.mark.parametrize("horizon", AWKWARD_HORIZONS)
+    def test_it_asks_each_branch_for_slopes_within_its_closed_piece_alone(self, horizon: float) -> None:
+        for n in (1, 3, 7):
+            block = ODEBlock(PiecewiseConstant(spies(n), horizon), FixedSteps(self.solver, per_piece=3))
+            block(states())
+            require_each_on_its_own_piece(block)
+
+    def test_where_nothing_moves_the_state_stays_as_it_is_to_the_last_bit(self) -> None:
+        block = ODEBlock(PiecewiseConstant([Logistic(0.0), Logistic(0.0)], horizon=0.3), FixedSteps(self.solver, 3))
+        x = states(rows=50, size=1)
+        assert torch.equal(block(x), x)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+    def test_it_computes_in_the_precision_of_the_state(self, dtype: torch.dtype) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(2), 0.3), FixedSteps(self.solver, 2)).to(dtype)
+        assert block(states().to(dtype)).dtype == dtype
+
+    def test_its_steps_are_differentiated_exactly(self) -> None:
+        block = ODEBlock(PiecewiseLinear(logistic_nodes(3)), FixedSteps(self.solver, per_piece=2))
+        inputs = states().requires_grad_(), *block.parameters()
+        assert torch.autograd.gradcheck(lambda x, *_: block(x), inputs)
+
+    @pytest.mark.parametrize("per_piece", [1, 2])
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: Constant(*logistic_nodes(1), horizon=0.7),
+            lambda: PiecewiseConstant(logistic_nodes(2), horizon=0.7),
+            lambda: PiecewiseLinear(logistic_nodes(2), horizon=0.7),
+        ],
+        ids=["Constant", "PiecewiseConstant", "PiecewiseLinear"],
+    )
+    def test_it_compiles_as_one_graph_once(self, make: Callable[[], Theta], per_piece: int) -> None:
+        torch.compiler.reset()
+        block, graphs = ODEBlock(make(), FixedSteps(self.solver, per_piece)), Graphs()
+        expected, evaluations = block(states()), block.evaluations
+        compiled = torch.compile(block, fullgraph=True, backend=graphs)
+        for _ in range(2):
+            block.evaluations = 0
+            torch.testing.assert_close(compiled(states()), expected, rtol=1e-14, atol=1e-14)
+            assert (graphs.count, block.evaluations) == (1, evaluations)
+
+    def test_it_is_a_value(self) -> None:
+        again = eval(repr(self.solver), {**vars(odenet), type(self.solver).__name__: type(self.solver)})
+        assert again == self.solver
+        assert hash(again) == hash(self.solver)
+        assert pickle.loads(pickle.dumps(self.solver)) == self.solver
+        assert self.solver != _Other()
+
+
+class _Other(Solver):
+    order = 1
+
+    def step(self, f: Any, t0: float, t1: float, state: Any) -> Any:
+        return state
+
+
+class RungeKuttaLaws(SolverLaws):
+    """Besides, a Runge-Kutta method costs its stages, and integrates polynomials in t of degree order - 1."""
+
+    def test_a_step_costs_as_many_evaluations_as_it_has_stages(self) -> None:
+        assert isinstance(self.solver, RungeKutta)
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), FixedSteps(self.solver, per_piece=5))
+        block(states())
+        assert block.evaluations == 3 * 5 * self.solver.stages
+
+    def test_a_step_integrates_polynomials_below_its_order_exactly(self) -> None:
+        for degree in range(self.solver.order):
+            found = self.solver.step(lambda t, x, n=degree: t**n + 0 * x, 0.5, 2.0, torch.zeros(1, dtype=torch.float64))
+            assert found.item() == pytest.approx((2.0 ** (degree + 1) - 0.5 ** (degree + 1)) / (degree + 1), rel=1e-14)
+
+
+class ThetaLaws(ABC):
+    """θ covers [0, T] with pieces that adjoin, holds its nodes as modules, and refuses what is no θ."""
+
+    fewest_nodes = 1
+
+    @abstractmethod
+    def make(self, nodes: Sequence[nn.Module], horizon: float | None = None) -> Theta:
+        """θ with these nodes."""
+
+    def numbers(self) -> Iterator[int]:
+        """Numbers of nodes to try."""
+        yield from (n for n in (1, 2, 3, 7, 49, 50) if n >= self.fewest_nodes)
+
+    @pytest.mark.parametrize("horizon", AWKWARD_HORIZONS)
+    def test_its_pieces_adjoin_and_cover_the_interval_exactly(self, horizon: float) -> None:
+        for n in self.numbers():
+            pieces = list(self.make(logistic_nodes(n), horizon).pieces())
+            assert pieces[0].start == 0
+            assert pieces[-1].end == horizon
+            assert all(piece.start < piece.end for piece in pieces)
+            assert [piece.end for piece in pieces[:-1]] == [piece.start for piece in pieces[1:]]
+
+    def test_its_pieces_are_equally_long(self) -> None:
+        lengths = [piece.end - piece.start for piece in self.make(logistic_nodes(7), 3.3).pieces()]
+        assert lengths == pytest.approx([lengths[0]] * len(lengths), rel=1e-14)
+
+    def test_by_default_a_piece_has_length_one_exactly(self) -> None:
+        for n in self.numbers():
+            theta = self.make(logistic_nodes(n))
+            assert {piece.end - piece.start for piece in theta.pieces()} == {1.0}
+            assert theta.horizon == theta.number_of_pieces
+
+    def test_the_horizon_moves_the_step_continuously(self) -> None:
+        theta = self.make(logistic_nodes(4))
+        block = ODEBlock(theta)
+        moved = []
+        for horizon in (2.0, 2.0 + 1e-6):
+            theta.horizon = horizon
+            assert sum(piece.end - piece.start for piece in theta.pieces()) == pytest.approx(horizon)
+            moved.append(block(states()))
+        assert 0 < (moved[1] - moved[0]).abs().max() < 1e-5
+
+    @pytest.mark.parametrize("horizon", [0, -1.0, math.nan, math.inf, -math.inf, True, "1", 1j, [1.0]], ids=repr)
+    def test_a_horizon_that_is_no_positive_number_is_refused(self, horizon: Any) -> None:
+        with pytest.raises(ValueError, match=r"horizon = .*pass a positive real number"):
+            self.make(logistic_nodes(3), horizon)
+        theta = self.make(logistic_nodes(3), 2.0)
+        with pytest.raises(ValueError, match=r"horizon = .*pass a positive real number"):
+            theta.horizon = horizon
+        assert theta.horizon == 2.0
+
+    def test_its_nodes_are_modules_under_their_numbers(self) -> None:
+        theta = self.make([BasicBranch(2) for _ in range(self.fewest_nodes + 3)])
+        if len(theta.nodes) > 3:
+            assert "nodes.3.conv1.weight" in theta.state_dict()
+        assert {name.split(".")[0] for name in theta.state_dict()} == {"nodes"}
+
+    def test_it_evaluates_only_the_nodes_that_a_piece_names(self) -> None:
+        for piece in self.make(logistic_nodes(4)).pieces():
+            middle = (piece.start + piece.end) / 2
+            read = {id(parameter) for node in piece.nodes for parameter in node.parameters()}
+            found: set[int] = set()
+            _leaves(piece.field(middle, states()).grad_fn, found)
+            assert found == read
+
+    def test_the_gradient_reaches_every_node(self) -> None:
+        theta = self.make(logistic_nodes(5))
+        ODEBlock(theta, FixedSteps(RK4()))(states()).sum().backward()
+        assert all(parameter.grad is not None and parameter.grad.abs().min() > 0 for parameter in theta.parameters())
+
+    def test_a_node_that_is_no_module_is_refused(self) -> None:
+        nodes: list[Any] = [*logistic_nodes(self.fewest_nodes), torch.relu][-self.fewest_nodes :]
+        with pytest.raises(TypeError, match=rf"node {len(nodes) - 1} of \w+ is a builtin.*pass torch\.nn\.Module"):
+            self.make(nodes)
+
+    def test_it_shows_its_horizon(self) -> None:
+        assert "horizon=0.5" in repr(self.make(logistic_nodes(3), 0.5))
+
+
+def _leaves(function: Any, found: set[int]) -> None:
+    """Adds the identities of the tensors at the leaves of an autograd graph."""
+    if hasattr(function, "variable"):
+        found.add(id(function.variable))
+    for following, _ in getattr(function, "next_functions", ()):
+        _leaves(following, found)
+
+
+class SteppingLaws:
+    """A stepping solves each piece with its own branch, counts, keeps the state's kind, and is a value."""
+
+    stepping: Stepping
+    error = 1e-5
+    """On the problems that jump or bend, at most."""
+
+    @pytest.mark.parametrize("make", [jumping_linear, jumping_logistic, sloping_logistic], ids=name_of)
+    def test_it_arrives_at_the_exact_flow(self, make: Callable[[], Problem]) -> None:
+        problem = make()
+        with torch.no_grad():
+            found = ODEBlock(problem.theta, self.stepping)(problem.x)
+        torch.testing.assert_close(found, problem.exact, rtol=0, atol=self.error)
+
+    @pytest.mark.parametrize("horizon", AWKWARD_HORIZONS)
+    def test_it_asks_each_branch_on_its_closed_piece_alone(self, horizon: float) -> None:
+        block = ODEBlock(PiecewiseConstant(spies(7), horizon), self.stepping)
+        with torch.no_grad():
+            block(states())
+        require_each_on_its_own_piece(block)
+
+    def test_evaluations_are_those_of_the_last_pass(self) -> None:
+        block = ODEBlock(Constant(Logistic(1.0)), self.stepping)
+        counts = []
+        for _ in range(2):
+            with torch.no_grad():
+                block(states())
+            counts.append(block.evaluations)
+        assert counts[0] == counts[1] > 0
+
+    def test_a_pass_without_gradient_gives_the_same_numbers(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), self.stepping)
+        with torch.no_grad():
+            without = block(states())
+        assert torch.equal(block(states()), without)
+
+    def test_it_keeps_float32(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), self.stepping).float()
+        with torch.no_grad():
+            assert block(states().float()).dtype == torch.float32
+
+    def test_it_is_a_value(self) -> None:
+        again = eval(repr(self.stepping), dict(vars(odenet)))
+        assert again == self.stepping
+        assert hash(again) == hash(self.stepping)
+        assert pickle.loads(pickle.dumps(self.stepping)) == self.stepping
+        assert again != FixedSteps(Euler(), per_piece=1234)
+        assert again != Adaptive(rtol=0.1234)
+
+
+def batch_norm_branch() -> nn.Module:
+    return BasicBranch(2).double()
+
+
+class GradientLaws(ABC):
+    """A gradient method gives backpropagation's gradient, and evaluates nothing otherwise than the forward pass did."""
+
+    gradient: GradientMethod
+    stepping: Stepping = FixedSteps(RK4(), per_piece=3)
+    closeness = 1e-12
+    """Of its gradients to backpropagation's, relative, on the problems below with the fine steps given."""
+    fine: Stepping = FixedSteps(RK4(), per_piece=32)
+
+    def gradients(self, block: ODEBlock, x: Tensor, gradient: GradientMethod) -> list[Tensor]:
+        block.gradient = gradient
+        x = x.clone().requires_grad_()
+        y = block(x)
+        inputs = [x, *(p for p in block.parameters() if p.requires_grad)]
+        return list(torch.autograd.grad((y * torch.linspace(1, 2, y.numel()).view_as(y)).sum(), inputs))
+
+    def compare(self, block: ODEBlock, x: Tensor) -> None:
+        found = self.gradients(block, x, self.gradient)
+        for ours, exact in zip(found, self.gradients(block, x, Backprop()), strict=True):
+            torch.testing.assert_close(ours, exact, rtol=self.closeness, atol=self.closeness)
+
+    @pytest.mark.parametrize("make", PROBLEMS, ids=name_of)
+    def test_its_gradient_is_that_of_backpropagation(self, make: Callable[[], Problem]) -> None:
+        problem = make()
+        self.compare(ODEBlock(problem.theta, self.fine), problem.x)
+
+    def test_a_node_used_twice_gets_both_gradients(self) -> None:
+        first, second = logistic_nodes(2)
+        self.compare(ODEBlock(PiecewiseConstant([first, second, first]), self.fine), states())
+        self.compare(ODEBlock(PiecewiseLinear([first, second, second]), self.fine), states())
+
+    def test_frozen_parameters_get_none_and_the_others_theirs(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), self.fine, self.gradient)
+        block.theta.nodes[1].requires_grad_(False)
+        self.compare(block, states())
+        block(states()).sum().backward()
+        assert [parameter.grad is None for parameter in block.parameters()] == [False, True, False]
+
+    def test_the_input_gets_a_gradient_where_it_asks_for_one_alone(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient)
+        x = states()
+        block(x).sum().backward()
+        assert x.grad is None
+        block.requires_grad_(False)
+        assert not block(x).requires_grad
+        block(x.requires_grad_()).sum().backward()
+        assert x.grad is not None
+
+    def test_without_grad_nothing_is_recorded(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient)
+        with torch.no_grad():
+            assert not block(states().requires_grad_()).requires_grad
+
+    def test_the_state_it_arrives_at_is_that_of_backpropagation(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), self.stepping)
+        expected, evaluations = block(states()), block.evaluations
+        block.gradient = self.gradient
+        torch.testing.assert_close(block(states()), expected, rtol=1e-14, atol=1e-14)
+        assert block.evaluations == evaluations
+
+    def test_a_backward_pass_can_be_had_twice(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient)
+        y = block(states()).sum()
+        first, second = (torch.autograd.grad(y, list(block.parameters()), retain_graph=True) for _ in range(2))
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+    def test_batch_norm_statistics_are_updated_once_an_evaluation_of_the_forward_pass(self) -> None:
+        torch.manual_seed(0)
+        block = ODEBlock(PiecewiseConstant([batch_norm_branch() for _ in range(2)], horizon=0.2), self.stepping)
+        x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+        reference = copy.deepcopy(block)
+        reference(x)
+        block.gradient = self.gradient
+        block(x).sum().backward()
+        buffers, expected = dict(block.named_buffers()), dict(reference.named_buffers())
+        torch.testing.assert_close(buffers, expected, rtol=1e-12, atol=1e-12)
+        counts = [int(count) for name, count in buffers.items() if name.endswith("norm1.num_batches_tracked")]
+        assert sum(counts) == block.evaluations
+
+    def test_batch_norm_goes_on_tracking_afterwards(self) -> None:
+        block = ODEBlock(PiecewiseConstant([batch_norm_branch()]), self.stepping, self.gradient)
+        block(torch.randn(3, 2, 4, 4, dtype=torch.float64)).sum().backward()
+        norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+        assert all(norm.track_running_stats and norm.training for norm in norms)
+
+    def test_under_autocast_both_passes_compute_in_bfloat16(self) -> None:
+        block = ODEBlock(Constant(BasicBranch(2, norm=group_norm)), self.stepping, self.gradient)
+        kinds: list[torch.dtype] = []
+        for convolution in (module for module in block.modules() if isinstance(module, nn.Conv2d)):
+            convolution.register_forward_hook(lambda _module, _args, output: kinds.append(output.dtype))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = block(torch.randn(2, 2, 4, 4))
+        y.sum().backward()
+        assert set(kinds) == {torch.bfloat16}
+        assert len(kinds) >= 2 * block.evaluations
+        assert y.dtype == torch.float32
+
+    def test_it_is_shown_as_it_is_written(self) -> None:
+        assert repr(eval(repr(self.gradient), dict(vars(odenet)))) == repr(self.gradient)
+
+
+class BranchLaws(ABC):
+    """A branch keeps shape and dtype of its state at every t, trains, compiles, and copies."""
+
+    shape: tuple[int, ...] = (2, 4, 5, 6)
+    depends_on_time = False
+
+    @abstractmethod
+    def make(self) -> nn.Module:
+        """A branch for states of `shape`."""
+
+    def state(self) -> Tensor:
+        return torch.randn(self.shape, generator=torch.Generator().manual_seed(0))
+
+    @pytest.mark.parametrize("t", [0.0, 1.5, torch.tensor(0.5)], ids=str)
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+    def test_it_keeps_the_kind_of_its_state(self, t: Time, dtype: torch.dtype) -> None:
+        slope = self.make().to(dtype)(t, self.state().to(dtype))
+        assert (slope.shape, slope.dtype) == (self.shape, dtype)
+
+    def test_it_depends_on_time_as_it_says(self) -> None:
+        branch = self.make().eval()
+        assert torch.equal(branch(0.0, self.state()), branch(1.0, self.state())) != self.depends_on_time
+
+    def test_a_tensor_and_a_number_are_the_same_time(self) -> None:
+        branch = self.make().eval()
+        assert torch.equal(branch(0.75, self.state()), branch(torch.tensor(0.75), self.state()))
+
+    def test_every_parameter_gets_a_gradient(self) -> None:
+        branch = self.make()
+        (branch(0.5, self.state()) ** 3).sum().backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in branch.parameters())
+
+    def test_it_survives_a_copy_and_a_pickle(self) -> None:
+        branch = self.make().eval()
+        expected = branch(0.5, self.state())
+        for again in (copy.deepcopy(branch), pickle.loads(pickle.dumps(branch))):
+            assert torch.equal(again(0.5, self.state()), expected)

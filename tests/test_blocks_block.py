@@ -1,0 +1,369 @@
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from odenet import (
+    RK4,
+    Adaptive,
+    Autonomous,
+    Backprop,
+    BasicBranch,
+    Constant,
+    ContinuousAdjoint,
+    Euler,
+    FixedSteps,
+    Heun,
+    Midpoint,
+    ODEBlock,
+    PiecewiseConstant,
+    PiecewiseLinear,
+    configure,
+    group_norm,
+)
+from odenet.blocks.block import label_blocks
+from odenet.blocks.stepping import Stepping
+from odenet.blocks.theta import Time
+from tests.laws import Graphs, logistic_nodes, states
+
+DEEPEST = 256
+
+
+class TinyBranch(nn.Module):
+    """norm-conv, scaled so that 256 steps of h = 1 stay finite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(2)
+        self.conv = nn.Conv2d(2, 2, 3, padding=1, bias=False)
+        with torch.no_grad():
+            self.conv.weight /= 16
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        return self.conv(self.norm(x))
+
+
+class Loop:
+    """The hand-written loop x ← x + h·F_i(x) over 256 residual blocks: its first N states are those of N blocks."""
+
+    def __init__(self, h: float, training: bool) -> None:
+        torch.manual_seed(0)
+        self.branches = [TinyBranch().train(training) for _ in range(DEEPEST)]
+        self.x = torch.randn(2, 2, 4, 4, requires_grad=True)
+        self.reset()
+        self.states, x = [], self.x
+        for branch in self.branches:
+            x = x + branch(0.0, x) if h == 1 else x + h * branch(0.0, x)
+            self.states.append(x)
+        self.statistics = [_statistics(branch) for branch in self.branches]
+        self.reset()
+
+    def reset(self) -> None:
+        """The statistics as they were before the loop."""
+        generator = torch.Generator().manual_seed(1)
+        for branch in self.branches:
+            branch.norm.reset_running_stats()
+            if not branch.training:
+                assert branch.norm.running_mean is not None
+                branch.norm.running_mean.normal_(generator=generator)
+
+
+def _statistics(branch: TinyBranch) -> Tensor:
+    return torch.cat([buffer.detach().ravel().float() for buffer in branch.norm.buffers()])
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_a_flow_of_n_pieces_is_the_loop_of_n_residual_blocks_to_the_last_bit_for_every_n(training: bool) -> None:
+    loop = Loop(1.0, training)
+    for n, expected in enumerate(loop.states, start=1):
+        block = ODEBlock(PiecewiseConstant(loop.branches[:n])).train(training)
+        with torch.no_grad():
+            assert torch.equal(block(loop.x), expected), n
+        assert block.evaluations == n
+        found = torch.stack([_statistics(branch) for branch in loop.branches[:n]])
+        assert torch.equal(found, torch.stack(loop.statistics[:n])), n
+        loop.reset()
+
+
+def test_its_gradients_are_the_loops_to_the_last_bit_for_every_n() -> None:
+    loop = Loop(1.0, training=True)
+    for n, expected in enumerate(loop.states, start=1):
+        inputs = [loop.x, *(parameter for branch in loop.branches[:n] for parameter in branch.parameters())]
+        y = ODEBlock(PiecewiseConstant(loop.branches[:n]))(loop.x)
+        ours = torch.autograd.grad(y, inputs, loop.x.detach())
+        theirs = torch.autograd.grad(expected, inputs, loop.x.detach(), retain_graph=True)
+        assert torch.equal(torch.cat([g.ravel() for g in ours]), torch.cat([g.ravel() for g in theirs])), n
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_on_half_the_horizon_it_is_the_loop_with_half_steps(training: bool) -> None:
+    loop = Loop(0.5, training)
+    for n in (*range(1, 33), 49, 77, 100, 127, 128, 129, 255, 256):
+        block = ODEBlock(PiecewiseConstant(loop.branches[:n], horizon=n / 2)).train(training)
+        y = block(loop.x)
+        assert torch.equal(y, loop.states[n - 1]), n
+        ours, theirs = (
+            torch.autograd.grad(z.square().sum(), loop.x, retain_graph=True) for z in (y, loop.states[n - 1])
+        )
+        assert torch.equal(*ours, *theirs), n
+        loop.reset()
+
+
+def test_a_projected_flow_is_the_loop_of_post_activation_blocks_to_the_last_bit() -> None:
+    torch.manual_seed(0)
+    branches = [BasicBranch(3, activation="post") for _ in range(5)]
+    reference = copy.deepcopy(branches)
+    block = ODEBlock(PiecewiseConstant(branches), projection=torch.relu)
+    x = y = torch.randn(4, 3, 5, 5)
+    for branch in reference:
+        y = torch.relu(y + branch(0.0, y))
+    assert torch.equal(block(x), y)
+    theirs = nn.ModuleList(reference).state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in nn.ModuleList(branches).state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("make", "per_piece", "evaluations"),
+    [
+        (lambda: Constant(BasicBranch(2)), 3, 3),
+        (lambda: PiecewiseConstant([BasicBranch(2) for _ in range(4)]), 3, 12),
+        (lambda: PiecewiseLinear([BasicBranch(2, norm=group_norm) for _ in range(4)]), 3, 9),
+    ],
+    ids=["Constant", "PiecewiseConstant", "PiecewiseLinear"],
+)
+@pytest.mark.parametrize(("solver", "stages"), [("euler", 1), ("heun2", 2), ("heun3", 3), ("rk4", 4)])
+def test_evaluations_are_pieces_times_steps_times_stages(
+    make: Any, per_piece: int, evaluations: int, solver: str, stages: int
+) -> None:
+    block = ODEBlock(make(), FixedSteps(solver, per_piece))
+    assert block.evaluations == 0
+    for _ in range(2):
+        block(torch.randn(2, 2, 4, 4))
+        assert block.evaluations == evaluations * stages
+
+
+def test_every_axis_can_be_replaced_on_a_trained_block() -> None:
+    block = ODEBlock(PiecewiseConstant(logistic_nodes(3)))
+    before = block(states())
+    block.stepping = FixedSteps(RK4(), per_piece=4)
+    finer = block(states())
+    block.stepping = Adaptive("dopri5", 1e-6, 1e-6)
+    torch.testing.assert_close(block(states()), finer, rtol=1e-4, atol=1e-4)
+    block.gradient = ContinuousAdjoint()
+    block(states()).sum().backward()
+    block.stepping, block.gradient = FixedSteps(Euler()), Backprop()
+    assert torch.equal(block(states()), before)
+
+
+def test_state_dicts_depend_on_theta_alone_and_go_round() -> None:
+    block = ODEBlock(PiecewiseConstant([BasicBranch(2) for _ in range(2)]))
+    block(torch.randn(4, 2, 4, 4))
+    other = ODEBlock(PiecewiseConstant([BasicBranch(2) for _ in range(2)]), FixedSteps(RK4(), 3), ContinuousAdjoint())
+    other.load_state_dict(block.state_dict())
+    other.stepping, other.gradient = block.stepping, block.gradient
+    x = torch.randn(4, 2, 4, 4)
+    assert torch.equal(block.eval()(x), other.eval()(x))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        ODEBlock(PiecewiseConstant([BasicBranch(2, activation="post")], horizon=0.3), projection=torch.relu),
+        ODEBlock(PiecewiseLinear([BasicBranch(2), BasicBranch(2)]), FixedSteps(Midpoint(), 2)),
+        ODEBlock(Constant(BasicBranch(2)), Adaptive("dopri5", 1e-2, 1e-3, 99), ContinuousAdjoint(rtol=0.1)),
+    ],
+    ids=["projected", "linear", "adaptive"],
+)
+def test_a_block_survives_a_copy_and_a_pickle_with_all_its_settings(block: ODEBlock) -> None:
+    block.eval()
+    x = torch.randn(2, 2, 4, 4)
+    expected = block(x)
+    for again in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
+        assert torch.equal(again(x), expected)
+        assert repr(again) == repr(block)
+        assert again.theta.horizon == block.theta.horizon
+        assert not {id(p) for p in again.parameters()} & {id(p) for p in block.parameters()}
+
+
+def test_a_block_shows_its_settings() -> None:
+    shown = repr(ODEBlock(Constant(nn.Identity()), FixedSteps(Heun(), 2), projection=None))
+    assert "stepping=FixedSteps(Heun(), per_piece=2), gradient=Backprop(), projection=None" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"theta": BasicBranch(2)}, r"given a BasicBranch as θ; .* wrap branches in Constant\(branch\) or Piecewise"),
+        ({"theta": [BasicBranch(2)]}, "given a list as θ"),
+        ({"stepping": Euler()}, r"stepping = Euler\(\); pass a Stepping, e\.g\. FixedSteps\(RK4\(\)\)"),
+        ({"stepping": "dopri5"}, r"stepping = 'dopri5'; pass a Stepping, e\.g\. .* or Adaptive\('dopri5'\)"),
+        ({"gradient": "adjoint"}, r"gradient = 'adjoint'; pass a GradientMethod, e\.g\. Backprop\(\)"),
+        ({"gradient": Backprop}, r"pass a GradientMethod"),
+    ],
+    ids=str,
+)
+def test_an_argument_of_the_wrong_kind_is_refused(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        ODEBlock(**{"theta": Constant(BasicBranch(2)), **arguments})
+
+
+def test_an_assignment_of_the_wrong_kind_is_refused_and_changes_nothing() -> None:
+    block = ODEBlock(Constant(BasicBranch(2)), FixedSteps(RK4()))
+    wrong: Any = RK4()
+    with pytest.raises(TypeError, match="pass a Stepping"):
+        block.stepping = wrong
+    with pytest.raises(TypeError, match="pass a GradientMethod"):
+        block.gradient = wrong
+    assert (block.stepping, repr(block.gradient)) == (FixedSteps(RK4()), "Backprop()")
+
+
+def test_a_block_works_under_vmap() -> None:
+    block = ODEBlock(PiecewiseConstant(logistic_nodes(2)))
+    x = torch.stack([states(), 1 - states()])
+    torch.testing.assert_close(torch.vmap(block)(x), torch.stack([block(x[0]), block(x[1])]))
+
+
+# Compiled
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("projection", [None, torch.relu], ids=["free", "projected"])
+def test_a_compiled_stage_gives_the_same_numbers_statistics_and_gradients(training: bool, projection: Any) -> None:
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    activation = "pre" if projection is None else "post"
+    branches = [BasicBranch(2, activation=activation) for _ in range(2)]
+    block = ODEBlock(PiecewiseConstant(branches), projection=projection).train(training)
+    reference, graphs = copy.deepcopy(block), Graphs()
+    compiled = torch.compile(block, fullgraph=True, backend=graphs)
+    x = torch.randn(3, 2, 4, 4)
+    for _ in range(2):
+        block.evaluations = 0
+        torch.testing.assert_close(compiled(x), reference(x))
+        assert (graphs.count, block.evaluations) == (1, 2)
+    compiled(x).square().sum().backward()
+    reference(x).square().sum().backward()
+    for ours, theirs in zip(block.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    torch.testing.assert_close(block.state_dict(), reference.state_dict())
+
+
+def test_a_stage_compiles_to_machine_code() -> None:
+    torch.compiler.reset()
+    block = ODEBlock(Constant(Autonomous(nn.Tanh())), FixedSteps(Midpoint(), 2))
+    x = torch.randn(8, 3)
+    torch.testing.assert_close(torch.compile(block, fullgraph=True)(x), block(x))
+    assert block.evaluations == 4
+
+
+# configure
+
+
+def network() -> nn.Sequential:
+    return nn.Sequential(
+        ODEBlock(PiecewiseConstant([BasicBranch(2)]), FixedSteps(Heun())),
+        nn.Sequential(nn.ReLU(), ODEBlock(Constant(BasicBranch(2)), FixedSteps(RK4()))),
+    )
+
+
+def settings(model: nn.Module) -> list[tuple[Stepping, str]]:
+    return [(m.stepping, repr(m.gradient)) for m in model.modules() if isinstance(m, ODEBlock)]
+
+
+def test_configure_sets_every_block_of_a_network() -> None:
+    model = network()
+    configure(model, stepping=FixedSteps(Euler(), 2), gradient=ContinuousAdjoint())
+    assert settings(model) == [(FixedSteps(Euler(), 2), "ContinuousAdjoint()")] * 2
+
+
+def test_configure_leaves_what_is_not_named() -> None:
+    model = network()
+    configure(model, gradient=ContinuousAdjoint())
+    assert [stepping for stepping, _ in settings(model)] == [FixedSteps(Heun()), FixedSteps(RK4())]
+
+
+def test_a_single_block_can_be_configured() -> None:
+    block = ODEBlock(Constant(BasicBranch(2)))
+    configure(block, stepping=FixedSteps(RK4()))
+    assert block.stepping == FixedSteps(RK4())
+
+
+def test_at_the_end_of_its_context_configure_gives_each_block_its_own_settings_back() -> None:
+    model = network()
+    before = settings(model)
+    with configure(model, stepping=Adaptive(), gradient=ContinuousAdjoint()):
+        assert settings(model) == [(Adaptive(), "ContinuousAdjoint()")] * 2
+        with configure(model, stepping=FixedSteps(Midpoint())):
+            assert settings(model) == [(FixedSteps(Midpoint()), "ContinuousAdjoint()")] * 2
+        assert settings(model) == [(Adaptive(), "ContinuousAdjoint()")] * 2
+    assert settings(model) == before
+
+
+def test_it_does_so_after_an_exception_too() -> None:
+    model = network()
+    before = settings(model)
+    with pytest.raises(KeyError), configure(model, stepping=Adaptive()):
+        raise KeyError
+    assert settings(model) == before
+
+
+def test_where_one_block_refuses_none_changes() -> None:
+    projected = ODEBlock(PiecewiseConstant([BasicBranch(2, activation="post")]), projection=torch.relu)
+    model = nn.Sequential(network(), projected)
+    before = settings(model)
+    with pytest.raises(ValueError, match="no step-free limit"):
+        configure(model, stepping=Adaptive())
+    with pytest.raises(ValueError, match="adjoint equation is that of a smooth flow"):
+        configure(model, gradient=ContinuousAdjoint())
+    assert settings(model) == before
+
+
+def test_settings_that_fit_only_together_can_be_set_together() -> None:
+    model = network()
+    configure(model, stepping=Adaptive(), gradient=ContinuousAdjoint(rtol=1e-2))
+    with pytest.raises(ValueError, match="without tolerances"):
+        configure(model, stepping=FixedSteps())
+    configure(model, stepping=FixedSteps(), gradient=Backprop())
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [("steping", "did you mean 'stepping'?"), ("grad", "did you mean 'gradient'?"), ("xyz", ": blocks have stepping")],
+)
+def test_an_unknown_option_is_refused_with_the_nearest(option: str, hint: str) -> None:
+    with pytest.raises(TypeError) as refused:
+        configure(network(), **cast(Any, {option: FixedSteps()}))
+    assert f"configure has no option {option!r}" in str(refused.value)
+    assert hint in str(refused.value)
+
+
+def test_a_model_without_blocks_or_nothing_to_set_is_refused() -> None:
+    with pytest.raises(ValueError, match="given a Linear without an ODEBlock: there is nothing to set"):
+        configure(nn.Linear(2, 2), stepping=FixedSteps())
+    with pytest.raises(ValueError, match="neither stepping nor gradient: pass at least one"):
+        configure(network())
+    wrong: Any = [network()]
+    with pytest.raises(TypeError, match=r"given a list; .*: pass a network"):
+        configure(wrong, stepping=FixedSteps())
+
+
+def test_settings_of_the_wrong_kind_are_refused_before_any_is_made() -> None:
+    model = network()
+    before = settings(model)
+    wrong: Any = RK4()
+    with pytest.raises(TypeError, match="pass a Stepping"):
+        configure(model, stepping=wrong)
+    assert settings(model) == before
+
+
+def test_blocks_are_named_after_their_place() -> None:
+    model = network()
+    label_blocks(model)
+    assert [m.label for m in model.modules() if isinstance(m, ODEBlock)] == ["block '0'", "block '1.1'"]
+    label_blocks(model[0])
+    assert model[0].label == "ODEBlock"

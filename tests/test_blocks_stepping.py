@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from odenet import (
+    RK4,
+    Adaptive,
+    Backprop,
+    BasicBranch,
+    Constant,
+    ContinuousAdjoint,
+    Euler,
+    FixedSteps,
+    Midpoint,
+    ODEBlock,
+    PiecewiseConstant,
+    Solver,
+)
+from tests.laws import Spy, SteppingLaws, logistic_nodes, states
+from tests.problems import Logistic
+
+
+class TestFixedSteps(SteppingLaws):
+    stepping = FixedSteps(RK4(), per_piece=16)
+
+
+class TestFixedStepsByName(SteppingLaws):
+    stepping = FixedSteps("midpoint", per_piece=300)
+
+
+class TestDopri5(SteppingLaws):
+    stepping = Adaptive("dopri5", rtol=1e-7, atol=1e-7)
+
+
+class TestBosh3WithABudget(SteppingLaws):
+    stepping = Adaptive("bosh3", rtol=1e-7, atol=1e-8, max_evaluations=10_000)
+
+
+class TestRk4OfTorchdiffeq(SteppingLaws):
+    stepping = Adaptive("rk4", step_size=0.02)
+
+
+@pytest.mark.parametrize(("per_piece", "horizon"), [(1, 4.0), (3, 4.0), (5, 0.1)])
+def test_fixed_steps_are_equal_and_begin_where_the_last_one_ended(per_piece: int, horizon: float) -> None:
+    ends: list[tuple[float, float]] = []
+
+    class Noting(Solver):
+        order = 0
+
+        def step(self, f: Any, t0: float, t1: float, state: Any) -> Any:
+            ends.append((t0, t1))
+            return state
+
+    ODEBlock(PiecewiseConstant(logistic_nodes(4), horizon), FixedSteps(Noting(), per_piece))(states())
+    assert len(ends) == 4 * per_piece
+    assert (ends[0][0], ends[-1][1]) == (0, horizon)
+    assert [t1 for _, t1 in ends[:-1]] == [t0 for t0, _ in ends[1:]]
+    assert [t1 - t0 for t0, t1 in ends] == pytest.approx([horizon / (4 * per_piece)] * len(ends), rel=1e-12)
+
+
+def test_times_under_fixed_steps_are_python_floats() -> None:
+    kinds: set[type] = set()
+
+    class Kinds(Logistic):
+        def forward(self, t: Any, x: Tensor) -> Tensor:
+            kinds.add(type(t))
+            return super().forward(t, x)
+
+    ODEBlock(Constant(Kinds(1.0)), FixedSteps(RK4(), 2))(states())
+    assert kinds == {float}
+
+
+def test_smaller_steps_on_the_same_horizon_are_smaller_moves() -> None:
+    spy = Spy(Logistic(1.0))
+    ODEBlock(Constant(spy, horizon=2.0), FixedSteps(Euler(), per_piece=8))(states())
+    assert spy.times == [0.25 * k for k in range(8)]
+
+
+@pytest.mark.parametrize("per_piece", [0, -1, 1.5, 2.0, True, "2", None], ids=repr)
+def test_steps_that_are_no_positive_integer_are_refused(per_piece: Any) -> None:
+    with pytest.raises(ValueError, match=rf"per_piece = {per_piece!r}; .* whole steps: pass an integer of 1 or more"):
+        FixedSteps(Euler(), per_piece=per_piece)
+
+
+@pytest.mark.parametrize("solver", [5, Euler, torch.relu], ids=["number", "class", "function"])
+def test_what_is_no_solver_is_refused(solver: Any) -> None:
+    with pytest.raises(TypeError, match=r"it steps with a Solver object: pass e\.g\. Euler\(\) or 'midpoint'"):
+        FixedSteps(solver)
+
+
+def test_an_unknown_solver_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"unknown solver 'eular'; did you mean 'euler'\?"):
+        FixedSteps("eular")
+
+
+@pytest.mark.parametrize(
+    ("rtol", "atol"), [(0, 0), (-1e-3, 1e-3), (1e-3, -1e-3), (math.nan, 1e-3), (1e-3, math.nan)], ids=str
+)
+def test_tolerances_that_control_nothing_are_refused(rtol: float, atol: float) -> None:
+    with pytest.raises(ValueError, match=rf"rtol = {rtol}, atol = {atol}; .*at least one positive"):
+        Adaptive(rtol=rtol, atol=atol)
+
+
+def test_one_tolerance_may_be_zero() -> None:
+    for stepping in (Adaptive(rtol=0, atol=1e-6), Adaptive(rtol=1e-6, atol=0)):
+        ODEBlock(Constant(Logistic(1.0)), stepping)(states())
+
+
+@pytest.mark.parametrize("budget", [0, -5, 10.0, True, "100"], ids=repr)
+def test_a_budget_that_is_no_positive_integer_is_refused(budget: Any) -> None:
+    with pytest.raises(ValueError, match=rf"max_evaluations = {budget!r}; .* positive whole number of evaluations"):
+        Adaptive(max_evaluations=budget)
+
+
+def test_an_adaptive_stepping_shows_its_options_and_budget() -> None:
+    shown = "Adaptive('dopri5', rtol=0.001, atol=0.0001, max_evaluations=50, first_step=0.1)"
+    assert repr(Adaptive("dopri5", 1e-3, 1e-4, 50, first_step=0.1)) == shown
+
+
+class Pair(Euler):
+    """Euler, but it says that it carries more than x."""
+
+    def start(self, f: Any, t0: float, x: Tensor) -> Any:
+        return x
+
+
+@pytest.mark.parametrize(
+    ("stepping", "said"),
+    [
+        (Adaptive("dopri5"), r"asked for with Adaptive\('dopri5'.* no step-free limit .*: use FixedSteps, or pre-act"),
+        (FixedSteps(Pair()), r"asked for with Pair\(\), which carries more than x .*: use a Runge-Kutta solver, or no"),
+    ],
+    ids=["adaptive", "pair"],
+)
+def test_a_projection_is_refused_where_it_has_no_meaning(stepping: Any, said: str) -> None:
+    theta = PiecewiseConstant([BasicBranch(2, activation="post")])
+    with pytest.raises(ValueError, match=said):
+        ODEBlock(theta, stepping, projection=torch.relu)
+    block = ODEBlock(theta, projection=torch.relu)
+    with pytest.raises(ValueError, match=said):
+        block.stepping = stepping
+    assert block.stepping == FixedSteps()
+
+
+def test_a_projection_follows_every_step() -> None:
+    projected: list[Tensor] = []
+
+    def project(x: Tensor) -> Tensor:
+        projected.append(x)
+        return x.clamp(0, 0.5)
+
+    block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), FixedSteps(Midpoint(), 4), projection=project)
+    x = states()
+    for piece in PiecewiseConstant(list(block.theta.nodes)).pieces():
+        for k in range(4):
+            h = 0.25
+            x = Midpoint().step(piece.field, piece.start + k * h, piece.start + (k + 1) * h, x).clamp(0, 0.5)
+    assert torch.equal(block(states()), x)
+    assert len(projected) == 12
+
+
+def test_fixed_steps_with_the_same_settings_are_equal_and_others_are_not() -> None:
+    assert FixedSteps("rk4", 2) == FixedSteps(RK4(), 2)
+    assert FixedSteps(RK4(), 2) != FixedSteps(RK4(), 3)
+    assert FixedSteps(RK4(), 2) != FixedSteps(Euler(), 2)
+    assert Adaptive("dopri5", 1e-3) != Adaptive("dopri5", 1e-4)
+    assert Adaptive("dopri5") != Adaptive("dopri5", first_step=0.1)
+    assert FixedSteps() != Adaptive()
+
+
+@pytest.mark.parametrize("gradient", [Backprop(), ContinuousAdjoint()], ids=repr)
+def test_evaluations_of_adaptive_steps_grow_with_the_horizon(gradient: Any) -> None:
+    block = ODEBlock(Constant(Logistic(1.0)), Adaptive("dopri5", 1e-6, 1e-6), gradient)
+    counts = []
+    for horizon in (1.0, 10.0):
+        block.theta.horizon = horizon
+        block(states())
+        counts.append(block.evaluations)
+    assert counts[0] < counts[1]
