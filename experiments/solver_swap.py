@@ -14,9 +14,9 @@ learned the error of its solver along with its task (Queiruga et al. 2020; Ott e
     python -m experiments.solver_swap gpu      # Fashion-MNIST at 28×28, three stages, 10 epochs: one GPU
 
 Each test is made twice: in evaluation mode, and with every evaluation normalized by its own batch, as in training.
-BatchNorm keeps one set of running statistics for a branch; where the branch is evaluated more than once in a pass (several
-stages, several steps, one θ), they are a mixture that fits none of its evaluations, and the accuracy in evaluation mode
-tells of that as much as of the solver.
+BatchNorm keeps one set of running statistics for a branch; where the branch is evaluated more than once in a pass
+(several stages, several steps, one θ), they are a mixture that fits none of its evaluations, and the accuracy in
+evaluation mode tells of that as much as of the solver.
 
 Expected (a prototype on Fashion-MNIST, Euler, h = 1): 91.6 % becomes 88.3, 84.4 and 80.8 % with 2, 4 and 8 times the
 steps, and 58.8 % under Midpoint; nets trained with a higher order or a smaller step hardly move.

@@ -6,8 +6,10 @@ from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
+from experiments.statistics import over_seeds
 from odenet.training import Record
 from paper_figs.command import main
 
@@ -27,23 +29,29 @@ OWN = {"euler": "euler×1", "midpoint": "midpoint×1", "rk4": "rk4×1", "dopri5"
 def draw(record: Record) -> Figure:
     """A cell for each training (row) and test (column); the test that is the training's own solver is framed."""
     trainings = [name for name in ROWS if name in record.settings["trainings"]]
-    tests = list(record.results[f"seed{record.settings['seeds'][0]}/{trainings[0]}"]["tests"])
-    values = [[100 * _mean(record, training, test) for test in tests] for training in trainings]
-    figure = Figure(figsize=(7.2, 0.9 + 0.36 * len(trainings)), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(values, cmap="cividis", vmin=10, vmax=100, aspect="auto")
-    for row, training in enumerate(trainings):
-        for column, test in enumerate(tests):
-            own = OWN.get(training, "euler×1") == test
-            _cell(axes, row, column, values[row][column], own)
-    _label(axes, trainings, tests)
-    figure.colorbar(image, ax=axes, label="test accuracy (%)", pad=0.015, aspect=14)
+    figure = Figure(figsize=(7.2, 1.5 + 0.66 * len(trainings)), layout="constrained")
+    panels = figure.subplots(2, 1, sharex=True)
+    _matrix(panels[0], record, trainings, "/batch", "a   Each evaluation normalized by its batch, as in training")
+    image = _matrix(panels[1], record, trainings, "", "b   BatchNorm's running statistics, as deployed")
+    panels[1].set_xlabel("tested with … steps a unit of depth-time")
+    figure.colorbar(image, ax=panels, label="test accuracy (%)", pad=0.015, aspect=28)
     return figure
 
 
-def _mean(record: Record, training: str, test: str) -> float:
-    results = [record.results[f"seed{seed}/{training}"]["tests"] for seed in record.settings["seeds"]]
-    return fmean(result[test]["accuracy"] for result in results)
+def _matrix(axes: Axes, record: Record, trainings: list[str], statistics: str, title: str) -> AxesImage:
+    tests = list(record.results[f"seed{record.settings['seeds'][0]}/{trainings[0]}"]["tests"])
+    values = [[100 * _mean(record, training + statistics, test) for test in tests] for training in trainings]
+    image = axes.imshow(values, cmap="cividis", vmin=10, vmax=100, aspect="auto")
+    for row, training in enumerate(trainings):
+        for column, test in enumerate(tests):
+            _cell(axes, row, column, values[row][column], OWN.get(training, "euler×1") == test)
+    axes.set_title(title, pad=18)
+    _label(axes, trainings, tests)
+    return image
+
+
+def _mean(record: Record, key: str, test: str) -> float:
+    return fmean(tests[test]["accuracy"] for tests in over_seeds(record.results, key, "tests"))
 
 
 def _cell(axes: Axes, row: int, column: int, value: float, own: bool) -> None:
@@ -58,7 +66,7 @@ def _cell(axes: Axes, row: int, column: int, value: float, own: bool) -> None:
 def _label(axes: Axes, trainings: list[str], tests: list[str]) -> None:
     axes.set_yticks(range(len(trainings)), [ROWS[name] for name in trainings])
     axes.set_xticks(range(len(tests)), [test.partition("×")[2] or "auto" for test in tests])
-    axes.set(ylabel="trained with", xlabel="tested with … steps a unit of depth-time")
+    axes.set_ylabel("trained with")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

@@ -28,7 +28,7 @@ FieldOfPiece: TypeAlias = tuple[Callable[[Time, Tensor], Tensor], tuple[nn.Modul
 class Piece(NamedTuple):
     """A closed interval [start, end] of depth-time on which θ is smooth, with the vector field there.
 
-    `field(t, x)` gives x′; `nodes` are the modules whose parameters it reads.
+    `field(t, x)` gives x′; `nodes` are the modules that it evaluates, none where x′ = 0 without any evaluation.
     """
 
     start: float
