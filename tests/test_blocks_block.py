@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterable
 from typing import Any, cast
 
 import pytest
@@ -54,64 +55,56 @@ class Loop:
     def __init__(self, h: float, training: bool) -> None:
         torch.manual_seed(0)
         self.branches = [TinyBranch().train(training) for _ in range(DEEPEST)]
-        self.x = torch.randn(2, 2, 4, 4, requires_grad=True)
-        self.reset()
-        self.states, x = [], self.x
+        self.x = torch.randn(1, 2, 4, 4, requires_grad=True)
+        self.states: list[Tensor] = []
+        x = self.x
         for branch in self.branches:
             x = x + branch(0.0, x) if h == 1 else x + h * branch(0.0, x)
             self.states.append(x)
-        self.statistics = [_statistics(branch) for branch in self.branches]
-        self.reset()
 
-    def reset(self) -> None:
-        """The statistics as they were before the loop."""
-        generator = torch.Generator().manual_seed(1)
-        for branch in self.branches:
-            branch.norm.reset_running_stats()
-            if not branch.training:
-                assert branch.norm.running_mean is not None
-                branch.norm.running_mean.normal_(generator=generator)
+    def gradients(self, y: Tensor, n: int) -> list[Tensor]:
+        """Of a function of y, in x and in the parameters of the first n branches."""
+        inputs = [self.x, *(parameter for branch in self.branches[:n] for parameter in branch.parameters())]
+        return list(torch.autograd.grad(y, inputs, self.x.detach(), retain_graph=True))
 
 
-def _statistics(branch: TinyBranch) -> Tensor:
-    return torch.cat([buffer.detach().ravel().float() for buffer in branch.norm.buffers()])
+def copies(branches: list[TinyBranch]) -> list[TinyBranch]:
+    """Branches with the same parameters, and statistics of their own from before any batch."""
+    again = copy.deepcopy(branches)
+    for new, branch in zip(again, branches, strict=True):
+        new.norm.reset_running_stats()
+        new.norm.weight, new.norm.bias, new.conv.weight = branch.norm.weight, branch.norm.bias, branch.conv.weight
+    return again
+
+
+def all_equal(ours: Iterable[Tensor], theirs: Iterable[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_a_flow_of_n_pieces_is_the_loop_of_n_residual_blocks_to_the_last_bit_for_every_n(training: bool) -> None:
     loop = Loop(1.0, training)
+    branches = copies(loop.branches)
+    ours, theirs = ([b for branch in bs for b in branch.buffers()] for bs in (branches, loop.branches))
     for n, expected in enumerate(loop.states, start=1):
-        block = ODEBlock(PiecewiseConstant(loop.branches[:n])).train(training)
-        with torch.no_grad():
-            assert torch.equal(block(loop.x), expected), n
+        block = ODEBlock(PiecewiseConstant(branches[:n])).train(training)
+        y = block(loop.x)
+        assert torch.equal(y, expected), n
+        assert all_equal(ours[: 3 * n], theirs[: 3 * n]), n
+        assert all_equal(loop.gradients(y, n), loop.gradients(expected, n)), n
         assert block.evaluations == n
-        found = torch.stack([_statistics(branch) for branch in loop.branches[:n]])
-        assert torch.equal(found, torch.stack(loop.statistics[:n])), n
-        loop.reset()
-
-
-def test_its_gradients_are_the_loops_to_the_last_bit_for_every_n() -> None:
-    loop = Loop(1.0, training=True)
-    for n, expected in enumerate(loop.states, start=1):
-        inputs = [loop.x, *(parameter for branch in loop.branches[:n] for parameter in branch.parameters())]
-        y = ODEBlock(PiecewiseConstant(loop.branches[:n]))(loop.x)
-        ours = torch.autograd.grad(y, inputs, loop.x.detach())
-        theirs = torch.autograd.grad(expected, inputs, loop.x.detach(), retain_graph=True)
-        assert torch.equal(torch.cat([g.ravel() for g in ours]), torch.cat([g.ravel() for g in theirs])), n
+        for branch in branches[:n] if training else ():
+            branch.norm.reset_running_stats()
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_on_half_the_horizon_it_is_the_loop_with_half_steps(training: bool) -> None:
     loop = Loop(0.5, training)
+    branches = copies(loop.branches)
     for n in (*range(1, 33), 49, 77, 100, 127, 128, 129, 255, 256):
-        block = ODEBlock(PiecewiseConstant(loop.branches[:n], horizon=n / 2)).train(training)
-        y = block(loop.x)
+        y = ODEBlock(PiecewiseConstant(branches[:n], horizon=n / 2)).train(training)(loop.x)
         assert torch.equal(y, loop.states[n - 1]), n
-        ours, theirs = (
-            torch.autograd.grad(z.square().sum(), loop.x, retain_graph=True) for z in (y, loop.states[n - 1])
-        )
-        assert torch.equal(*ours, *theirs), n
-        loop.reset()
+        assert all_equal(loop.gradients(y, n), loop.gradients(loop.states[n - 1], n)), n
 
 
 def test_a_projected_flow_is_the_loop_of_post_activation_blocks_to_the_last_bit() -> None:
@@ -123,8 +116,8 @@ def test_a_projected_flow_is_the_loop_of_post_activation_blocks_to_the_last_bit(
     for branch in reference:
         y = torch.relu(y + branch(0.0, y))
     assert torch.equal(block(x), y)
-    theirs = nn.ModuleList(reference).state_dict()
-    assert all(torch.equal(tensor, theirs[name]) for name, tensor in nn.ModuleList(branches).state_dict().items())
+    ours, theirs = (nn.ModuleList(modules).state_dict() for modules in (branches, reference))
+    assert all_equal(ours.values(), theirs.values())
 
 
 @pytest.mark.parametrize(

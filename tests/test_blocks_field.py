@@ -159,7 +159,7 @@ def test_the_place_of_a_fault_is_found_on_request_where_forward_does_not_look() 
 def test_a_field_evaluates_the_piece_entered_last_and_counts() -> None:
     field, x = Field("it"), states()
     for index, factor in enumerate((2.0, 3.0)):
-        field.enter(Piece(0.0, 1.0, lambda _, x, factor=factor: factor * x, ()))
+        field.enter(Piece(0.0, 1.0, lambda _, x, factor=factor: factor * x, (nn.Identity(),)))
         assert field.piece == index
         assert torch.equal(field(0.5, x), factor * x)
     assert field.evaluations == 2

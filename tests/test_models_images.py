@@ -14,9 +14,8 @@ from odenet.models.images import require_counts, require_images
     ids=str,
 )
 def test_images_of_another_shape_are_refused_with_the_one_expected(shape: tuple[int, ...], fix: str) -> None:
-    with pytest.raises(
-        ValueError, match=rf"Net was given a tensor of shape \(.*takes \(batch, 3, height, width\): .*{fix}"
-    ):
+    said = rf"Net was given a tensor of shape \(.*it takes \(batch, 3, height, width\): .*{fix}"
+    with pytest.raises(ValueError, match=said):
         require_images(torch.zeros(shape), 3, 4, "Net")
 
 

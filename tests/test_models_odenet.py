@@ -53,11 +53,12 @@ def test_the_ode_net_steps_by_dopri5_with_the_continuous_adjoint() -> None:
 
 def test_the_rk_net_is_the_ode_net_under_fixed_steps_of_rk4() -> None:
     assert flow_of(rk_net(steps=4)).stepping == FixedSteps(RK4(), per_piece=4)
+    torch.manual_seed(0)
     continuous, discrete = ode_net(channels=4).double(), rk_net(channels=4, steps=20).double()
     discrete.load_state_dict(continuous.state_dict())
     configure(continuous, stepping=Adaptive("dopri5", 1e-8, 1e-8))
-    x = images(2, 1, 12, 12).double()
-    torch.testing.assert_close(continuous(x), discrete(x), rtol=1e-4, atol=1e-4)
+    x = images(2, 1, 28, 28).double()
+    torch.testing.assert_close(continuous(x), discrete(x), rtol=0, atol=1e-3)  # a ReLU bends the field
 
 
 def test_the_residual_net_is_six_blocks_between_the_same_trunk_and_head() -> None:

@@ -9,7 +9,8 @@ from odenet import BasicBranch, FixedSteps, ODEBlock
 from odenet.models import ResNet, plain18, plain20, plain32, plain34, plain44, plain56, plain110
 from odenet.models.plain import Substitution, plain_stage
 from odenet.models.resnet import Transition
-from tests.test_models_resnet import CIFAR, by_hand, multiply_adds, on_meta, parameters, with_statistics
+from tests.network_cases import multiply_adds
+from tests.test_models_resnet import CIFAR, by_hand, on_meta, parameters, with_statistics
 
 CIFAR_COUNTS = {make.__name__.removeprefix("resnet"): numbers for make, numbers in CIFAR.items()}
 
@@ -19,8 +20,8 @@ def test_a_plain_net_has_the_parameters_and_multiply_adds_of_the_residual_one(ma
     three, one, at_32, at_28 = CIFAR_COUNTS[make.__name__.removeprefix("plain")]
     assert parameters(on_meta(make)) == three
     assert parameters(on_meta(make, in_channels=1)) == one
-    assert multiply_adds(on_meta(make), 3, 32, 32) / 1e6 == pytest.approx(at_32, abs=0.005)
-    assert multiply_adds(on_meta(make, in_channels=1), 1, 28, 28) / 1e6 == pytest.approx(at_28, abs=0.005)
+    assert multiply_adds(on_meta(make), 1, 3, 32, 32) / 1e6 == pytest.approx(at_32, abs=0.005)
+    assert multiply_adds(on_meta(make, in_channels=1), 1, 1, 28, 28) / 1e6 == pytest.approx(at_28, abs=0.005)
 
 
 @pytest.mark.parametrize(("make", "residual"), [(plain18, 11_689_512), (plain34, 21_797_672)])
