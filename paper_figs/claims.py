@@ -136,7 +136,7 @@ CLAIMS = [
         lambda r: _fall(r, "euler", "euler×1", "midpoint×1") > 2,
     ),
     Claim(
-        "Most of that loss is BatchNorm's: normalized by batches instead of running statistics, the same net loses less "
+        "Most of that loss is BatchNorm's: normalized by batches, not running statistics, the same net loses less "
         "than half as much (Euler with 8 steps, Midpoint, dopri5)",
         "–",
         SWAP,
