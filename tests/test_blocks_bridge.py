@@ -35,7 +35,7 @@ from odenet import (
 )
 from odenet.blocks.gradients import GradientMethod
 from odenet.blocks.solvers import SOLVERS
-from tests.laws import AWKWARD_HORIZONS, logistic_nodes, require_each_on_its_own_piece, spies, states
+from tests.laws import AWKWARD_HORIZONS, Spy, logistic_nodes, require_each_on_its_own_piece, spies, states
 from tests.problems import bernoulli, jumping_linear, sloping_logistic
 
 METHODS = sorted(name for name in TORCHDIFFEQ if ":" not in name)
@@ -242,6 +242,18 @@ def test_an_adjoint_that_its_budget_does_not_suffice_for_says_so() -> None:
         RuntimeError, match=r"adjoint equation of ODEBlock .* the budget of 100 .*raise max_evaluations"
     ):
         y.sum().backward()
+
+
+def test_each_way_back_has_the_budget_anew() -> None:
+    block = smooth_block(Adaptive("dopri5", 1e-4, 1e-4))
+    block.gradient = ContinuousAdjoint()
+    spy = Spy(block.theta.nodes[0])
+    block.theta.nodes[0] = spy
+    block(smooth_state()).sum().backward()
+    block.stepping = Adaptive("dopri5", 1e-4, 1e-4, max_evaluations=len(spy.times) - block.evaluations)
+    y = block(smooth_state()).sum()
+    first, second = (torch.autograd.grad(y, list(block.parameters()), retain_graph=True) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_an_adjoint_whose_step_underflows_says_so() -> None:
