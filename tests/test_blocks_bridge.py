@@ -284,6 +284,7 @@ def test_scipys_solvers_stop_at_an_infinity_and_say_where() -> None:
         block(one())
 
 
+@pytest.mark.filterwarnings("ignore:The following arguments have no effect")  # torchdiffeq's `min_step`
 def test_scipys_solvers_give_up_with_a_warning_where_their_step_underflows() -> None:
     class Pole(nn.Module):
         def forward(self, t: Any, x: Tensor) -> Tensor:

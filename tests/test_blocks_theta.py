@@ -99,7 +99,7 @@ class Recorded(nn.Module):
 
 
 def test_at_its_nodes_piecewise_linear_has_their_tensors_exactly() -> None:
-    nodes = [Recorded(value) for value in (0.1, 0.7, -1.3)]
+    nodes = [Recorded(value) for value in (0.3, 0.9, -1.3)]  # 0.3 + (0.9 - 0.3) is not 0.9
     for index, piece in enumerate(PiecewiseLinear(nodes, horizon=0.3).pieces()):
         for node, t in ((nodes[index], piece.start), (nodes[index + 1], piece.end)):
             piece.field(t, states())
