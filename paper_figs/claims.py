@@ -150,8 +150,8 @@ CLAIMS = [
         lambda r: _fall(r, "euler/4", "euler×4", "euler×8", "midpoint×1", "dopri5") < 2,
     ),
     Claim(
-        "Most of what the Euler net loses is BatchNorm's: normalized by batches, not running statistics, the same net loses less "
-        "than half as much (Euler with 8 steps, Midpoint, dopri5)",
+        "Most of what the Euler net loses is BatchNorm's: normalized by batches, not running statistics, the same net "
+        "loses less than half as much (Euler with 8 steps, Midpoint, dopri5)",
         "–",
         SWAP,
         _swapped("euler/batch", "euler×1", "euler×8", "midpoint×1", "dopri5"),
