@@ -14,6 +14,7 @@ from odenet.training.loop import fit
 from odenet.training.randomness import seed_everything
 from odenet.training.records import Record, RecordError
 from odenet.training.runs import Run
+from odenet.training.segmentation import Segmentation
 from odenet.training.settings import Training
 from odenet.training.state import NonFiniteLoss
 from odenet.training.tasks import Classification, Task
@@ -29,6 +30,7 @@ __all__ = [
     "Record",
     "RecordError",
     "Run",
+    "Segmentation",
     "Task",
     "Training",
     "WeightsError",

@@ -1,0 +1,38 @@
+"""The boundary F1 of a split as a metric of torchmetrics, reduced over processes like the others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from odenet.measure.boundary import boundary_f1
+
+
+class BoundaryF1(Metric):
+    """The mean of `boundary_f1` over all images, each counting the same.
+
+    Args:
+        num_classes: K.
+        ignore_index: the value of targets that are not judged.
+    """
+
+    full_state_update = False
+    total: Tensor
+    images: Tensor
+
+    def __init__(self, num_classes: int, ignore_index: int | None = None) -> None:
+        super().__init__()
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+        self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count the images of a batch: logits (m, K, h, w) and classes (m, h, w)."""
+        scores = boundary_f1(outputs.argmax(dim=1), targets, self.num_classes, ignore_index=self.ignore_index)
+        self.total += scores.sum()
+        self.images += len(scores)
+
+    def compute(self) -> Tensor:
+        """The mean so far."""
+        return (self.total / self.images).float()
