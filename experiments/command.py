@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import tyro
 
@@ -15,9 +15,19 @@ from odenet.data import ImageData, load
 from odenet.training import Record, Run, Training
 
 
+@runtime_checkable
+class HasData(Protocol):
+    """Settings of an experiment on a data set."""
+
+    @property
+    def data(self) -> str:
+        """Its name."""
+        ...
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What every experiment on images has to know."""
+    """What every experiment on labelled images has to know."""
 
     data: str = "fashion-mnist"
     """Data set: digits, mnist, fashion-mnist, cifar10, cifar100."""
@@ -35,29 +45,47 @@ class Settings:
             raise ValueError(f"seeds = {self.seeds}; each is one repetition: pass different whole numbers from 0 on.")
 
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S")
+T = TypeVar("T", bound=Settings)
 
 
-def main(experiment: str, presets: Mapping[str, S], work: Callable[[S, ImageData, Run], None]) -> Record:
-    """Parse the command line, run or continue the experiment, and print what its record says.
-
-    The record goes to `runs/EXPERIMENT/PRESET-DATA.json` unless `--record` names another file; the data are looked for
-    in `--data-root`, then in the environment variable ODENET_DATA, then in `data/`.
+def main(experiment: str, presets: Mapping[str, T], work: Callable[[T, ImageData, Run], None]) -> Record:
+    """`run_experiment` on labelled images: the data set that the settings name is loaded first.
 
     Args:
         experiment: name of the script.
-        presets: settings by name; the first argument of the command.
-        work: computes results through `Run.once` and concludes with `Run.finish(table=rows, …)`.
+        presets: settings by name.
+        work: of the settings, the images and the run.
+    """
+
+    def on_images(settings: T, root: Path | None, run: Run) -> None:
+        work(settings, load(settings.data, root, train_images=settings.train_images), run)
+
+    return run_experiment(experiment, presets, on_images)
+
+
+def run_experiment(experiment: str, presets: Mapping[str, S], work: Callable[[S, Path | None, Run], None]) -> Record:
+    """Parse the command line, run or continue the experiment, and print what its record says.
+
+    The record goes to `runs/EXPERIMENT/PRESET-DATA.json`, `PRESET.json` where the settings name no `data`, unless
+    `--record` names another file. Data are looked for in `--data-root`, then in the environment variable ODENET_DATA,
+    then in `data/`.
+
+    Args:
+        experiment: name of the script.
+        presets: settings by name, a frozen dataclass; the first argument of the command.
+        work: of the settings, the folder of the data sets if one was given, and the run; it computes results through
+            `Run.once` and concludes with `Run.finish(table=rows, …)`.
     """
     preset, *rest = sys.argv[1:] or ["--help"]
     if preset not in presets:
         _explain(experiment, presets, preset)
     settings, record, root = _parse(experiment, preset, presets[preset], rest)
-    path = record or Path("runs") / experiment / f"{preset}-{settings.data}.json"
+    path = record or Path("runs") / experiment / f"{'-'.join([preset, *_data_of(settings)])}.json"
     try:
         run = Run.open(experiment, settings, path, preset=preset)
         if not run.finished:
-            work(settings, load(settings.data, root, train_images=settings.train_images), run)
+            work(settings, root, run)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         sys.exit(f"{experiment}: {error}")
     print_table(experiment.replace("_", " "), run.record.summary.get("table", []))
@@ -65,22 +93,26 @@ def main(experiment: str, presets: Mapping[str, S], work: Callable[[S, ImageData
     return run.record
 
 
+def _data_of(settings: object) -> list[str]:
+    """The name of the data set, where the settings have one."""
+    return [settings.data] if isinstance(settings, HasData) else []
+
+
 def _parse(experiment: str, preset: str, settings: S, arguments: list[str]) -> tuple[S, Path | None, Path | None]:
-    record_help = "File of the record; by default runs/EXPERIMENT/PRESET-DATA.json."
+    record_help = f"File of the record; by default runs/{experiment}/{'-'.join([preset, *_data_of(settings)])}.json."
     root_help = "Folder of the data sets; by default that of ODENET_DATA, or data/."
-    options = make_dataclass(
-        "Options",
-        [
-            ("settings", Annotated[type(settings), tyro.conf.arg(name="")], settings),
-            ("record", Annotated[Path | None, tyro.conf.arg(help=record_help)], None),
-            ("data_root", Annotated[Path | None, tyro.conf.arg(help=root_help)], None),
-        ],
-    )
+    fields: list[tuple[str, Any, Any]] = [
+        ("settings", Annotated[type(settings), tyro.conf.arg(name="")], settings),
+        ("record", Annotated[Path | None, tyro.conf.arg(help=record_help)], None),
+    ]
+    if _data_of(settings):
+        fields.append(("data_root", Annotated[Path | None, tyro.conf.arg(help=root_help)], None))
+    options = make_dataclass("Options", fields)
     given = tyro.cli(options, prog=f"python -m experiments.{experiment} {preset}", description="", args=arguments)
-    return given.settings, given.record, given.data_root
+    return given.settings, given.record, getattr(given, "data_root", None)
 
 
-def _explain(experiment: str, presets: Mapping[str, Settings], given: str) -> NoReturn:
+def _explain(experiment: str, presets: Mapping[str, object], given: str) -> NoReturn:
     known = ", ".join(presets)
     usage = f"usage: python -m experiments.{experiment} {{{known}}} [--help] [settings]"
     if given in ("-h", "--help"):

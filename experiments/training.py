@@ -6,11 +6,13 @@ from torch import nn
 
 from experiments.command import Settings
 from odenet.data import ImageData
-from odenet.training import Classification, History, Run, fit, launch
+from odenet.training import Classification, History, Run, Task, fit, launch
 
 
-def train(net: nn.Module, key: str, settings: Settings, data: ImageData, seed: int, run: Run) -> History:
-    """Train `net` in place on one label an image; where that is done already, give it its trained weights.
+def train(
+    net: nn.Module, key: str, settings: Settings, data: ImageData, seed: int, run: Run, task: Task | None = None
+) -> History:
+    """Train `net` in place; where that is done already, give it its trained weights.
 
     Args:
         net: The network, initialized under `seed`.
@@ -19,6 +21,7 @@ def train(net: nn.Module, key: str, settings: Settings, data: ImageData, seed: i
         data: Images.
         seed: Of the order of the images and their augmentation.
         run: Beside whose record the checkpoint is kept.
+        task: By default, one label an image.
     """
     fabric = launch(settings.training)
     net.to(fabric.device)
@@ -33,5 +36,5 @@ def train(net: nn.Module, key: str, settings: Settings, data: ImageData, seed: i
         world_size=processes,
     )
     test = data.test_batches(1000, device=device, rank=rank, world_size=processes)
-    task = Classification(data.num_classes)
+    task = task or Classification(data.num_classes)
     return fit(net, task, batches, test, settings.training, seed=seed, folder=run.folder(key), label=f"{key:22}")

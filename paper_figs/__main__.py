@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from paper_figs import depth_refinement, solver_swap
-from paper_figs.command import FIGURES, draw_records
+from paper_figs.command import FIGURES, draw_records, scripts
 
-for script in (depth_refinement, solver_swap):
-    draw_records(script.NAME, script.draw, None, FIGURES)
+for script in scripts():
+    draw_records(script.name, script.draw, None, FIGURES, script.experiment)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from pkgutil import iter_modules
+from typing import NamedTuple, TypeAlias
 
 import tyro
 from matplotlib.figure import Figure
@@ -18,8 +20,14 @@ Draw: TypeAlias = Callable[[Record], Figure]
 RECORDS, FIGURES = Path("records"), Path("paper_figs/figures")
 
 
-def main(name: str, draw: Draw) -> None:
-    """Draw the figure of every record of experiment `name` in `records/`, or of `--record`."""
+def main(name: str, draw: Draw, experiment: str | None = None) -> None:
+    """Draw figure `name` for every record of its experiment in `records/`, or for `--record`.
+
+    Args:
+        name: of the figure.
+        draw: makes it.
+        experiment: whose records it shows; by default the one called `name`.
+    """
 
     def options(record: Path | None = None, out: Path = FIGURES) -> None:
         """Draw a figure.
@@ -29,27 +37,47 @@ def main(name: str, draw: Draw) -> None:
             out: Folder of the figures.
         """
         try:
-            draw_records(name, draw, [record] if record else None, out)
+            draw_records(name, draw, [record] if record else None, out, experiment)
         except (ValueError, OSError) as error:
             sys.exit(f"{name}: {error}")
 
     tyro.cli(options, prog=f"python -m paper_figs.{name}")
 
 
-def draw_records(name: str, draw: Draw, paths: list[Path] | None, out: Path) -> None:
+def draw_records(name: str, draw: Draw, paths: list[Path] | None, out: Path, experiment: str | None = None) -> None:
     """Draw and save a figure for each record, `NAME-PRESET-DATA.pdf` and `.png`; print where they are.
 
     Raises:
         FileNotFoundError: no record.
         ValueError: a record that is not finished, or of another experiment.
     """
-    for path in paths or sorted((RECORDS / name).glob("*.json")):
+    experiment = experiment or name
+    for path in paths or sorted((RECORDS / experiment).glob("*.json")):
         record = Record.load(path)
-        if record.experiment != name or not record.finished:
+        if record.experiment != experiment or not record.finished:
             state = "" if record.finished else ", not finished"
             raise ValueError(
-                f"{path} is a record of {record.experiment}{state}; this figure needs a finished one of {name}: run "
-                f"python -m experiments.{name} first."
+                f"{path} is a record of {record.experiment}{state}; this figure needs a finished one of {experiment}: "
+                f"run python -m experiments.{experiment} first."
             )
         for file in save(draw(record), out / f"{name}-{path.stem}"):
             print(f"figure: {file}")
+
+
+class Script(NamedTuple):
+    """A script of this folder that draws a figure."""
+
+    name: str
+    draw: Draw
+    experiment: str
+
+
+def scripts() -> list[Script]:
+    """Every script of this folder that has a `NAME` and a `draw`, by name."""
+    modules = [
+        import_module(f"paper_figs.{found.name}")
+        for found in iter_modules([str(Path(__file__).parent)])
+        if not found.name.startswith("__")
+    ]
+    drawing = [module for module in modules if hasattr(module, "NAME")]
+    return [Script(m.NAME, m.draw, getattr(m, "EXPERIMENT", m.NAME)) for m in drawing]

@@ -6,14 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from odenet.training import Record
+from paper_figs.command import draw_records, scripts
 
 ROOT = Path(__file__).parent.parent
-EXPERIMENTS = ["depth_refinement", "solver_swap"]
+EXPERIMENTS = sorted(
+    path.stem for path in (ROOT / "experiments").glob("*.py") if "\nPRESETS" in path.read_text("utf-8")
+)
+FIGURES = {name: [script for script in scripts() if script.experiment == name] for name in EXPERIMENTS}
+ONE = "depth_refinement"
+"""The experiment that stands for all where they share the code."""
 
 
 def run(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -22,63 +29,59 @@ def run(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
-@pytest.fixture(scope="module", params=EXPERIMENTS)
-def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, str]:
-    """An experiment, the folder in which its smoke preset was run, and what it printed."""
-    folder = tmp_path_factory.mktemp(request.param)
-    outcome = run(f"experiments.{request.param}", "smoke", folder=folder)
-    assert outcome.returncode == 0, outcome.stderr
-    return request.param, folder, outcome.stdout
-
-
 def record_of(name: str, folder: Path) -> Path:
-    return folder / "runs" / name / "smoke-digits.json"
+    (path,) = (folder / "runs" / name).glob("smoke*.json")
+    return path
 
 
-def test_smoke_ends_with_a_table_and_a_finished_record(finished):
-    name, folder, printed = finished
-    record = Record.load(record_of(name, folder))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the smoke preset of `ONE` was run."""
+    folder = tmp_path_factory.mktemp(ONE)
+    outcome = run(f"experiments.{ONE}", "smoke", folder=folder)
+    assert outcome.returncode == 0, outcome.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_has_presets_and_a_figure(name):
+    assert {"smoke", "cpu", "gpu"} <= set(import_module(f"experiments.{name}").PRESETS)
+    assert FIGURES[name]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_the_same(name, tmp_path):
+    outcome = run(f"experiments.{name}", "smoke", folder=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    assert name.replace("_", " ") in outcome.stdout
+    assert "record: runs" in outcome.stdout
+    path = record_of(name, tmp_path)
+    record = Record.load(path)
     assert record.finished
     assert record.preset == "smoke"
     assert record.summary["table"]
-    assert "record: runs" in printed
-    assert name.replace("_", " ") in printed
+    for out in ("a", "b"):
+        for figure in FIGURES[name]:
+            draw_records(figure.name, figure.draw, [path], tmp_path / out, name)
+    drawn = [{file.name: file.read_bytes() for file in (tmp_path / out).iterdir()} for out in ("a", "b")]
+    assert drawn[0] == drawn[1]
+    assert set(drawn[0]) == {f"{f.name}-{path.stem}.{ending}" for f in FIGURES[name] for ending in ("pdf", "png")}
 
-
-def test_a_finished_run_is_not_run_again(finished):
-    name, folder, _ = finished
-    before = record_of(name, folder).read_bytes()
-    outcome = run(f"experiments.{name}", "smoke", folder=folder)
-    assert outcome.returncode == 0
-    assert "is not run again" in outcome.stdout
-    assert record_of(name, folder).read_bytes() == before
-
-
-def test_other_settings_do_not_overwrite_a_record(finished):
-    name, folder, _ = finished
-    before = record_of(name, folder).read_bytes()
-    outcome = run(f"experiments.{name}", "smoke", "--training.lr", "0.05", folder=folder)
-    assert outcome.returncode != 0
-    assert "lr" in outcome.stderr
-    assert "--record" in outcome.stderr
-    assert "Traceback" not in outcome.stderr
-    assert record_of(name, folder).read_bytes() == before
-
-
-def test_an_interrupted_run_goes_on_and_ends_with_the_same_results(finished, tmp_path):
-    name, folder, _ = finished
-    whole = json.loads(record_of(name, folder).read_text())
-    key = list(whole["results"])[-1]
-    interrupted = whole | {"finished": False, "summary": {}}
-    interrupted["results"] = {k: v for k, v in whole["results"].items() if k != key}
-    path = record_of(name, tmp_path)
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(interrupted))
+    interrupt(path)
     outcome = run(f"experiments.{name}", "smoke", folder=tmp_path)
     assert outcome.returncode == 0, outcome.stderr
     again = Record.load(path)
     assert again.finished
-    assert untimed(again.results) == untimed(Record.load(record_of(name, folder)).results)
+    assert untimed(again.results) == untimed(record.results)
+
+
+def interrupt(path: Path) -> None:
+    """Make the record what it was before its last result, without the checkpoints beside it."""
+    whole = json.loads(path.read_text())
+    kept = dict(list(whole["results"].items())[:-1])
+    if (checkpoints := path.with_suffix(".d")).exists():
+        checkpoints.rename(path.with_suffix(".old"))
+    path.write_text(json.dumps(whole | {"finished": False, "summary": {}, "results": kept}))
 
 
 def untimed(value: object) -> object:
@@ -87,42 +90,58 @@ def untimed(value: object) -> object:
     return [untimed(item) for item in value] if isinstance(value, list) else value
 
 
-def test_the_figure_of_a_record_is_the_same_bytes_every_time(finished):
-    name, folder, _ = finished
-    drawn = []
-    for out in ("a", "b"):
-        outcome = run(f"paper_figs.{name}", "--record", str(record_of(name, folder)), "--out", out, folder=folder)
-        assert outcome.returncode == 0, outcome.stderr
-        drawn.append({path.name: path.read_bytes() for path in sorted((folder / out).iterdir())})
-    assert drawn[0] == drawn[1]
-    assert set(drawn[0]) == {f"{name}-smoke-digits.pdf", f"{name}-smoke-digits.png"}
+def test_a_finished_run_is_not_run_again(folder):
+    before = record_of(ONE, folder).read_bytes()
+    outcome = run(f"experiments.{ONE}", "smoke", folder=folder)
+    assert outcome.returncode == 0
+    assert "is not run again" in outcome.stdout
+    assert record_of(ONE, folder).read_bytes() == before
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_unknown_preset_is_answered_with_the_known_ones(name, tmp_path):
-    outcome = run(f"experiments.{name}", "cpuu", folder=tmp_path)
+def test_other_settings_do_not_overwrite_a_record(folder):
+    before = record_of(ONE, folder).read_bytes()
+    outcome = run(f"experiments.{ONE}", "smoke", "--training.lr", "0.05", folder=folder)
+    assert outcome.returncode != 0
+    assert "lr" in outcome.stderr
+    assert "--record" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert record_of(ONE, folder).read_bytes() == before
+
+
+def test_a_figure_is_drawn_by_its_command_and_refuses_a_record_that_is_not_finished(folder, tmp_path):
+    path = record_of(ONE, folder)
+    outcome = run(f"paper_figs.{ONE}", "--record", str(path), "--out", str(tmp_path), folder=folder)
+    assert outcome.returncode == 0, outcome.stderr
+    assert f"figure: {tmp_path / f'{ONE}-smoke-digits.pdf'}" in outcome.stdout
+    unfinished = tmp_path / "record.json"
+    unfinished.write_text(json.dumps(json.loads(path.read_text()) | {"finished": False}))
+    outcome = run(f"paper_figs.{ONE}", "--record", str(unfinished), folder=tmp_path)
+    assert outcome.returncode != 0
+    assert "not finished" in outcome.stderr
+
+
+def test_an_unknown_preset_is_answered_with_the_known_ones(tmp_path):
+    outcome = run(f"experiments.{ONE}", "cpuu", folder=tmp_path)
     assert outcome.returncode != 0
     assert "unknown preset 'cpuu'" in outcome.stderr
     assert "smoke" in outcome.stderr
 
 
+def test_help_shows_the_question_and_the_settings(tmp_path):
+    assert "?" in run(f"experiments.{ONE}", "--help", folder=tmp_path).stdout.splitlines()[0]
+    shown = run(f"experiments.{ONE}", "smoke", "--help", folder=tmp_path).stdout
+    assert "--training.lr" in shown
+    assert "--data-root" in shown
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_help_shows_the_question_and_the_settings(name, tmp_path):
-    assert "?" in run(f"experiments.{name}", "--help", folder=tmp_path).stdout.splitlines()[0]
-    assert "--training.lr" in run(f"experiments.{name}", "smoke", "--help", folder=tmp_path).stdout
+def test_every_experiment_opens_with_its_question(name):
+    opening = (import_module(f"experiments.{name}").__doc__ or "").splitlines()[0]
+    assert opening.endswith("?")
 
 
 def test_a_data_set_that_is_absent_is_a_message_and_no_traceback(tmp_path):
-    outcome = run("experiments.depth_refinement", "smoke", "--data", "mnistt", folder=tmp_path)
+    outcome = run(f"experiments.{ONE}", "smoke", "--data", "mnistt", folder=tmp_path)
     assert outcome.returncode != 0
     assert "did you mean 'mnist'" in outcome.stderr
     assert "Traceback" not in outcome.stderr
-
-
-def test_a_figure_refuses_a_record_that_is_not_finished(finished, tmp_path):
-    name, folder, _ = finished
-    path = tmp_path / "record.json"
-    path.write_text(json.dumps(json.loads(record_of(name, folder).read_text()) | {"finished": False}))
-    outcome = run(f"paper_figs.{name}", "--record", str(path), folder=tmp_path)
-    assert outcome.returncode != 0
-    assert "not finished" in outcome.stderr

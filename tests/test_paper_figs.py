@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from odenet.training import Record
-from paper_figs import claims, depth_refinement, solver_swap
-from paper_figs.command import draw_records
+from paper_figs.claims.claim import Claim
+from paper_figs.claims.readme import TABLES, claims, with_tables
+from paper_figs.command import Script, draw_records, scripts
 
 ROOT = Path(__file__).parent.parent
-SCRIPTS = {script.NAME: script for script in (depth_refinement, solver_swap)}
-RECORDS = sorted(path.relative_to(ROOT) for name in SCRIPTS for path in (ROOT / "records" / name).glob("*.json"))
+EXPERIMENTS = sorted({script.experiment for script in scripts()})
+RECORDS = sorted(path.relative_to(ROOT) for name in EXPERIMENTS for path in (ROOT / "records" / name).glob("*.json"))
+FIGURES = [(script, path) for script in scripts() for path in RECORDS if path.parent.name == script.experiment]
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +24,15 @@ def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def test_every_experiment_has_a_committed_record():
-    assert {path.parent.name for path in RECORDS} == set(SCRIPTS)
+def test_every_figure_has_a_committed_record():
+    assert sorted({path.parent.name for path in RECORDS}) == EXPERIMENTS
+
+
+def test_every_claim_is_that_of_a_committed_record():
+    lacking = {
+        claim.record for made in claims().values() for claim in made if not Path("records", claim.record).exists()
+    }
+    assert sorted(lacking) == []
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=str)
@@ -34,24 +43,23 @@ def test_a_committed_record_is_finished_and_names_its_commit(path):
     assert not any("+" in commit for commit in record.commits)
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=str)
-def test_a_committed_figure_is_redrawn_byte_for_byte(path, tmp_path):
+@pytest.mark.parametrize(("script", "path"), FIGURES, ids=lambda value: getattr(value, "name", None))
+def test_a_committed_figure_is_redrawn_byte_for_byte(script: Script, path: Path, tmp_path):
     pinned = re.search(r"^matplotlib==(\S+)", Path("constraints.txt").read_text(), re.MULTILINE)
     assert pinned is not None
     if version("matplotlib") != pinned[1]:
         pytest.skip("another matplotlib than the pinned one draws other bytes")
-    name = path.parent.name
-    draw_records(name, SCRIPTS[name].draw, [path], tmp_path)
+    draw_records(script.name, script.draw, [path], tmp_path, script.experiment)
     for file in sorted(tmp_path.iterdir()):
         assert file.read_bytes() == Path("paper_figs/figures", file.name).read_bytes(), file.name
 
 
 def test_the_tables_in_the_readme_are_made_from_the_records():
     text = Path("README.md").read_text(encoding="utf-8")
-    assert all(f"<!-- {name} -->" in text and f"<!-- end of {name} -->" in text for name in claims.TABLES)
-    assert claims.with_tables(text) == text
+    assert all(f"<!-- {name} -->" in text and f"<!-- end of {name} -->" in text for name in TABLES)
+    assert with_tables(text) == text
 
 
 def test_a_claim_that_the_numbers_do_not_support_is_called_so():
-    refuted = claims.Claim("two is one", "–", claims.DEPTH, lambda _: "2", lambda _: False)
+    refuted = Claim("two is one", "–", "depth_refinement/cpu-fashion-mnist.json", lambda _: "2", lambda _: False)
     assert "| **no** |" in refuted.row()
