@@ -4,6 +4,7 @@ Importing this costs no more than torch: what trains (lightning-fabric, torchmet
 so a figure reads records without it.
 """
 
+from odenet.training.auxiliary import AuxiliaryClassification
 from odenet.training.batches import BatchSource
 from odenet.training.checkpoints import CheckpointError
 from odenet.training.devices import is_main_process, launch
@@ -21,6 +22,7 @@ from odenet.training.tasks import Classification, Task
 from odenet.training.weights import WeightsError, load_weights, save_weights
 
 __all__ = [
+    "AuxiliaryClassification",
     "BatchSource",
     "CannotWrite",
     "CheckpointError",
