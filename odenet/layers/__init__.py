@@ -1,5 +1,22 @@
 """Layers that are no flows: what the baselines and the segmentation networks need beside ODE blocks."""
 
 from odenet.layers.inception import Inception, InceptionWidths, NaiveInception, Parallel, convolution
+from odenet.layers.transpose_convolution import Bilinear, TransposeConvolution, bilinear_kernel, initialize_bilinear
+from odenet.layers.upsampling import BedOfNails, MakeUpsampling, MaxUnpooling, Nearest, Upsampling
 
-__all__ = ["Inception", "InceptionWidths", "NaiveInception", "Parallel", "convolution"]
+__all__ = [
+    "BedOfNails",
+    "Bilinear",
+    "Inception",
+    "InceptionWidths",
+    "MakeUpsampling",
+    "MaxUnpooling",
+    "NaiveInception",
+    "Nearest",
+    "Parallel",
+    "TransposeConvolution",
+    "Upsampling",
+    "bilinear_kernel",
+    "convolution",
+    "initialize_bilinear",
+]
