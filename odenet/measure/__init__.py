@@ -3,17 +3,32 @@
 from odenet.measure.boundary import boundary_f1
 from odenet.measure.convergence import observed_order
 from odenet.measure.distance import distance_to_flow
+from odenet.measure.energy import Energy, gpu_power, measure_energy
 from odenet.measure.gradient_flow import LayerGradient, layer_gradients, weight_movement
+from odenet.measure.latency import interleaved, latencies, ratio
+from odenet.measure.memory import activation_bytes, peak_bytes, peak_cuda_bytes
+from odenet.measure.operations import count_multiply_adds, count_operations
 from odenet.measure.size import count_evaluations, count_layers, count_parameters
 
 __all__ = [
+    "Energy",
     "LayerGradient",
+    "activation_bytes",
     "boundary_f1",
     "count_evaluations",
     "count_layers",
+    "count_multiply_adds",
+    "count_operations",
     "count_parameters",
     "distance_to_flow",
+    "gpu_power",
+    "interleaved",
+    "latencies",
     "layer_gradients",
+    "measure_energy",
     "observed_order",
+    "peak_bytes",
+    "peak_cuda_bytes",
+    "ratio",
     "weight_movement",
 ]

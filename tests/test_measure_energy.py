@@ -1,0 +1,79 @@
+"""Energy: power times time where something reads power, and nothing where nothing does."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from odenet.measure import gpu_power, measure_energy
+from odenet.measure.energy import _power_by_nvidia_smi
+
+
+def test_at_a_constant_power_a_call_takes_power_times_its_time():
+    energy = measure_energy(lambda: time.sleep(0.01), 0.3, power=lambda: 100.0, interval=0.01)
+    assert energy is not None
+    assert energy.watts == energy.idle_watts == 100
+    assert 1.0 <= energy.joules < 3  # a call sleeps for 0.01 s or a little more
+
+
+def test_the_first_half_of_the_readings_does_not_count():
+    start = time.perf_counter()
+    rising = lambda: 50.0 if time.perf_counter() - start < 0.1 else 200.0  # noqa: E731
+    energy = measure_energy(lambda: time.sleep(0.005), 0.5, power=rising, interval=0.01)
+    assert energy is not None
+    assert energy.idle_watts == 50
+    assert energy.watts == 200
+
+
+@pytest.mark.parametrize("readings", [iter(lambda: None, 0), iter([30.0, *[None] * 1000])], ids=["never", "no more"])
+def test_where_nothing_reports_power_there_is_no_energy(readings):
+    assert measure_energy(lambda: time.sleep(0.001), 0.02, power=lambda: next(readings), interval=0.005) is None
+
+
+def test_without_cuda_no_power_is_reported(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_power() is None
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError("pynvml"), RuntimeError("no driver")], ids=str)
+def test_without_nvmls_package_the_drivers_command_is_asked(monkeypatch, error):
+    def refuse() -> int:
+        raise error
+
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "power_draw", refuse)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="0-1"))
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **_: asked.append(command) or SimpleNamespace(stdout="123.45\n")
+    )
+    assert gpu_power() == 123.45
+    assert "--id=GPU-0-1" in asked[0]
+
+
+@pytest.mark.parametrize("answer", [FileNotFoundError("nvidia-smi"), "[N/A]\n"], ids=str)
+def test_a_driver_that_does_not_say_gives_none(monkeypatch, answer):
+    def run(*_: object, **__: object) -> SimpleNamespace:
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(stdout=answer)
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="0-1"))
+    monkeypatch.setattr(subprocess, "run", run)
+    assert _power_by_nvidia_smi() is None
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_reports_its_power_takes_more_at_work_than_nothing():
+    if gpu_power() is None:
+        pytest.skip("this GPU reports no power")
+    a = torch.randn(4096, 4096, device="cuda")
+    energy = measure_energy(lambda: a @ a, 1.0)
+    assert energy is not None
+    assert energy.joules > 0

@@ -1,0 +1,56 @@
+"""Latency: contestants take turns, rounds before do not count, a batch is timed at its size."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from odenet.measure import interleaved, latencies, ratio
+
+
+def test_contestants_take_turns_in_alternating_order_after_the_rounds_that_do_not_count():
+    order: list[str] = []
+    seconds = interleaved({name: lambda name=name: order.append(name) for name in "ab"}, 3, warm_up=1)
+    assert "".join(order) == "ab" + "ba" + "ab" + "ba"
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_what_sleeps_longer_takes_longer():
+    sleeps = {"short": lambda: time.sleep(0.002), "long": lambda: time.sleep(0.01)}
+    assert ratio(interleaved(sleeps, 3, warm_up=0), "long", "short") > 2
+
+
+def test_the_ratio_is_taken_within_rounds():
+    assert ratio({"a": [1.0, 20.0, 3.0], "b": [1.0, 10.0, 1.0]}, "a", "b") == 2
+
+
+def test_no_round_is_refused():
+    with pytest.raises(ValueError, match=r"repetitions = 0; .* pass 1 or more"):
+        interleaved({"a": lambda: None}, 0)
+
+
+class Spy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones((), dtype=torch.float64))
+        self.seen: Counter[tuple[int, ...]] = Counter()
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        assert x.dtype == torch.float64
+        self.seen[tuple(x.shape)] += 1
+        return x
+
+
+def test_each_batch_size_is_timed_in_evaluation_mode_without_gradients_in_the_nets_precision():
+    net = Spy()
+    seconds = latencies(net, (3, 4, 5), [1, 8], repetitions=2, warm_up=1)
+    assert net.seen == {(1, 3, 4, 5): 3, (8, 3, 4, 5): 3}
+    assert list(seconds) == [1, 8]
+    assert all(value > 0 for value in seconds.values())
+    assert net.training
