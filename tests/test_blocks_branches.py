@@ -145,3 +145,28 @@ def test_an_mlp_without_hidden_layers_or_units_is_refused() -> None:
 def test_an_unknown_activation_is_refused_with_the_nearest(kind: Any) -> None:
     with pytest.raises(ValueError, match=r"unknown activation 'past'; did you mean 'post'\? Known: post, pre"):
         kind(4, activation="past")
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "width_per_group", "width"),
+    [(256, 1, 64, 64), (2048, 32, 4, 1024), (256, 32, 4, 128), (512, 64, 4, 512), (1024, 1, 128, 512)],
+)
+def test_the_width_of_a_bottleneck_follows_from_its_groups(
+    channels: int, groups: int, width_per_group: int, width: int
+) -> None:
+    with torch.device("meta"):
+        branch = BottleneckBranch(channels, groups=groups, width_per_group=width_per_group)
+    assert branch.conv2.weight.shape == (width, width // groups, 3, 3)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True], ids=repr)
+@pytest.mark.parametrize("name", ["width", "groups", "width_per_group"])
+def test_counts_of_a_bottleneck_that_are_no_positive_integers_are_refused(name: str, value: Any) -> None:
+    options: dict[str, Any] = {name: value}
+    with pytest.raises(ValueError, match=rf"^{name} = {value!r}; .* pass an integer of 1 or more"):
+        BottleneckBranch(8, **options)
+
+
+def test_a_width_said_in_two_ways_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"width = 4 and width_per_group = 8 were asked for; .* pass one of them"):
+        BottleneckBranch(8, width=4, width_per_group=8)

@@ -79,12 +79,17 @@ class BottleneckBranch(nn.Module):
 
     Args:
         channels: of the output, and of x unless `in_channels` says otherwise.
-        width: of the 3×3 convolution; a quarter of `channels` by default.
+        width: of the 3×3 convolution; by default ⌊channels/4 · width_per_group/64⌋·groups.
         activation: "pre" or "post", as in `BasicBranch`.
         norm: makes the normalization of a number of channels.
-        groups: of the 3×3 convolution (ResNeXt).
+        groups: of the 3×3 convolution (ResNeXt; Xie et al. 2017).
+        width_per_group: channels of a group where `channels` is 256, as in a name like 32x4d; 128 with one group makes
+            a wide ResNet (Zagoruyko and Komodakis 2016).
         in_channels: of x, for a transition.
         stride: for a transition.
+
+    Raises:
+        ValueError: counts that are not positive whole numbers, or both `width` and `width_per_group`.
     """
 
     def __init__(
@@ -95,12 +100,13 @@ class BottleneckBranch(nn.Module):
         activation: Activation = "pre",
         norm: Norm = nn.BatchNorm2d,
         groups: int = 1,
+        width_per_group: int = 64,
         in_channels: int | None = None,
         stride: int = 1,
     ) -> None:
         super().__init__()
         in_channels = _checked_channels(channels, in_channels)
-        width = max(1, channels // 4) if width is None else width
+        width = _bottleneck_width(channels, width, groups, width_per_group)
         self.activation = _checked_activation(activation)
         before = activation == "pre"
         self.conv1 = _conv(in_channels, width, 1)
@@ -203,6 +209,24 @@ def _checked_channels(channels: int, in_channels: int | None) -> int:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ValueError(f"a branch of {value!r} channels was asked for; a width is a positive whole number.")
     return channels if in_channels is None else in_channels
+
+
+def _bottleneck_width(channels: int, width: int | None, groups: int, width_per_group: int) -> int:
+    for name, value in (
+        ("width", 1 if width is None else width),
+        ("groups", groups),
+        ("width_per_group", width_per_group),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} = {value!r}; convolutions have whole channels: pass an integer of 1 or more.")
+    if width is None:
+        return max(1, channels // 4 * width_per_group // 64) * groups
+    if width_per_group != 64:
+        raise ValueError(
+            f"width = {width} and width_per_group = {width_per_group} were asked for; the second is another way to say "
+            "the first: pass one of them."
+        )
+    return width
 
 
 def _checked_activation(activation: str) -> Activation:

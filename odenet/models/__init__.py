@@ -31,8 +31,16 @@ from odenet.models.resnet import (
     resnet152,
     resnet1202,
 )
+from odenet.models.resnext import (
+    resnext50_32x4d,
+    resnext101_32x8d,
+    resnext101_64x4d,
+    wide_resnet50_2,
+    wide_resnet101_2,
+)
 from odenet.models.stochastic_depth import set_stochastic_depth
 from odenet.models.torchvision_googlenet import googlenet_from_torchvision
+from odenet.models.torchvision_resnet import from_torchvision, to_torchvision
 from odenet.models.vgg import VGG, vgg16, vgg19
 
 __all__ = [
@@ -43,6 +51,7 @@ __all__ = [
     "ResNet",
     "alexnet",
     "cifar_resnet",
+    "from_torchvision",
     "googlenet",
     "googlenet_bn",
     "googlenet_from_torchvision",
@@ -67,8 +76,14 @@ __all__ = [
     "resnet110",
     "resnet152",
     "resnet1202",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
     "rk_net",
     "set_stochastic_depth",
+    "to_torchvision",
     "vgg16",
     "vgg19",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
 ]

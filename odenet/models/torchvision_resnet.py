@@ -1,0 +1,284 @@
+"""torchvision's ResNets as flows and transitions with the same outputs, there and back.
+
+torchvision's residual block is x ← relu(x + F(x)), a *projected* Euler step of h = 1. So the blocks of a stage whose
+shortcut is the identity are one flow, an `ODEBlock` with the projection `relu`, and its first block, where it has a
+`downsample`, is a transition. Layers are copied whole, so that everything they carry comes along: groups, dilation,
+any normalization, weights and running statistics, device, precision, training mode, and what does not learn.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from odenet.blocks.block import ODEBlock
+from odenet.blocks.branches import BasicBranch, BottleneckBranch
+from odenet.blocks.solvers import Euler
+from odenet.blocks.stepping import FixedSteps
+from odenet.blocks.theta import PiecewiseConstant
+from odenet.models.resnet import ResNet, Transition, imagenet_resnet
+
+if TYPE_CHECKING:
+    from torchvision.models import ResNet as TorchvisionResNet
+
+_LAYERS = ("layer1", "layer2", "layer3", "layer4")
+
+
+def from_torchvision(model: TorchvisionResNet | Mapping[str, Tensor]) -> ResNet:
+    """The network of flows and transitions that computes what `model` does, in evaluation and in training mode.
+
+    Every ResNet of torchvision: resnet18 to resnet152, ResNeXt, wide; any numbers of blocks, classes and channels, any
+    `norm_layer`, `replace_stride_with_dilation`, and another stem convolution, pooling or head in place of the usual.
+    Nothing is shared with `model`. Forward hooks on its blocks, which are no longer there, are left out.
+
+    >>> from torchvision.models import resnet18
+    >>> theirs = resnet18(num_classes=10).eval()
+    >>> ours, x = from_torchvision(theirs), torch.randn(2, 3, 32, 32)
+    >>> torch.equal(ours(x), theirs(x))
+    True
+
+    Args:
+        model: the ResNet, or its state dict. Of a state dict, strides, dilation and the kind of normalization are
+            unknown: they are taken to be the usual ones.
+
+    Raises:
+        TypeError: no ResNet of torchvision.
+        ValueError: layers or keys that are missing or foreign to it; the message names them.
+    """
+    if isinstance(model, Mapping):
+        model = _model_of(model)
+    _require_torchvision(model)
+    blocks = [len(list(model.get_submodule(layer).children())) for layer in _LAYERS]
+    basic = type(model.layer1[0]).__name__ == "BasicBlock"
+    with torch.device("meta"):
+        net = imagenet_resnet(blocks) if basic else imagenet_resnet(blocks, expansion=4, branch=BottleneckBranch)
+    net.train(model.training)
+    net.in_channels, net.smallest = _in_channels(model.conv1), _stride(model) // 2 + 1
+    places = dict(_places(net))
+    _require_same_layers(model, list(places.values()))
+    copies: dict[int, Any] = {}  # of all layers together, so that a weight shared by two of them stays one
+    for ours, theirs in places.items():
+        net.set_submodule(ours, copy.deepcopy(model.get_submodule(theirs), copies))
+    return net
+
+
+def to_torchvision(net: ResNet) -> dict[str, Tensor]:
+    """The state dict of the torchvision ResNet that computes what `net` does; it loads there with `strict=True`.
+
+    The way back from `from_torchvision`, after training too, and for any net of `odenet.models.resnet18` and its
+    relatives. The tensors are those of `net`, as in its own state dict. Where a flow has other than the usual number of
+    pieces, torchvision's net is `torchvision.models.ResNet(BasicBlock or Bottleneck, [blocks of each stage])`.
+
+    Raises:
+        TypeError: no `ResNet`.
+        ValueError: a net that is none of torchvision's: of other widths, pre-activation, with θ of another kind, with
+            other steps than h = 1 of Euler's method; the message names the place and what to do.
+    """
+    if not isinstance(net, ResNet):
+        raise TypeError(
+            f"to_torchvision was given a {type(net).__name__}; it converts networks of torchvision's ResNet family: "
+            "pass one made by from_torchvision, or by odenet.models.resnet18 and its relatives."
+        )
+    _require_family(net)
+    _require_branches(net)
+    for name, module in net.named_modules():
+        if isinstance(module, Transition):
+            _require_transition(module, name)
+        elif isinstance(module, ODEBlock):
+            _require_flow(module, name)
+    return {
+        f"{theirs}.{name}": tensor
+        for ours, theirs in _places(net)
+        for name, tensor in net.get_submodule(ours).state_dict().items()
+    }
+
+
+def _places(net: ResNet) -> Iterator[tuple[str, str]]:
+    """The name of each layer here and in torchvision, in torchvision's order."""
+    yield from (("stem.0.conv", "conv1"), ("stem.0.norm", "bn1"), ("stem.1", "maxpool"))
+    for stage, layer in enumerate(_LAYERS):
+        for index, branch in enumerate(_branches(net, f"stages.{stage}")):
+            for number in range(1, 4 if hasattr(net.get_submodule(branch), "conv3") else 3):
+                yield f"{branch}.conv{number}", f"{layer}.{index}.conv{number}"
+                yield f"{branch}.norm{number}", f"{layer}.{index}.bn{number}"
+            if branch.endswith(".transition.branch"):
+                shortcut = branch.removesuffix("branch") + "shortcut"
+                yield f"{shortcut}.conv", f"{layer}.{index}.downsample.0"
+                yield f"{shortcut}.norm", f"{layer}.{index}.downsample.1"
+    yield "head", "fc"
+
+
+def _branches(net: ResNet, stage: str) -> Iterator[str]:
+    """The names of the branches of a stage in order."""
+    for name, module in net.get_submodule(stage).named_children():
+        if isinstance(module, ODEBlock):
+            yield from (f"{stage}.{name}.theta.nodes.{index}" for index in range(len(module.theta.nodes)))
+        else:
+            yield f"{stage}.{name}.branch"
+
+
+def _require_torchvision(model: Any) -> None:
+    """Raise unless `model` is torchvision's own class, of its own residual blocks: others may compute otherwise."""
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+    from torchvision.models.resnet import ResNet as Torchvision
+
+    if type(model) is not Torchvision:
+        raise TypeError(
+            f"from_torchvision was given a {type(model).__module__}.{type(model).__name__}; it converts "
+            "torchvision.models.ResNet (resnet18 to resnet152, ResNeXt, wide), itself or its state dict: pass one, or "
+            "use odenet.models.googlenet_from_torchvision for a GoogLeNet."
+        )
+    kinds = set()
+    for layer in _LAYERS:
+        blocks = dict(model.get_submodule(layer).named_children())
+        if not blocks:
+            raise _misfit(f"{layer!r} is a {type(model.get_submodule(layer)).__name__} without residual blocks")
+        for name, block in blocks.items():
+            kinds.add(type(block))
+            if type(block) not in (BasicBlock, Bottleneck) or len(kinds) > 1:
+                raise _misfit(f"{layer}.{name} is a {type(block).__name__}, no block of torchvision's like the others")
+
+
+def _require_same_layers(model: nn.Module, places: list[str]) -> None:
+    """Raise unless `model` has a layer at each of `places`, and nothing else but ReLUs and the mean over pixels."""
+    modules = dict(model.named_modules())
+    missing = [place for place in places if place not in modules]
+    leaves = [name for name, module in modules.items() if not list(module.children())]
+    foreign = [
+        name
+        for name in dict.fromkeys([*model.state_dict(), *leaves])
+        if not any(f"{name}.".startswith(f"{place}.") for place in places) and not _is_usual(name, modules.get(name))
+    ]
+    faults = {"it lacks": missing, "it has the foreign": foreign}
+    if missing or foreign:
+        raise _misfit("; ".join(f"{what} {_listed(names)}" for what, names in faults.items() if names))
+
+
+def _is_usual(name: str, module: nn.Module | None) -> bool:
+    """Whether this is one of torchvision's layers without weights, which are here as functions."""
+    if name == "avgpool":
+        return isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
+    return name.split(".")[-1] == "relu" and type(module) is nn.ReLU
+
+
+def _listed(names: list[str], shown: int = 4) -> str:
+    rest = [f"{len(names) - shown} more"] if len(names) > shown else []
+    return ", ".join([*map(repr, names[:shown]), *rest])
+
+
+def _misfit(found: str) -> ValueError:
+    return ValueError(
+        f"from_torchvision was asked for a network that is none of torchvision's ResNets: {found}. Their forward pass "
+        "alone is known here: give it their layers, or build the network from ODEBlock and Transition."
+    )
+
+
+def _in_channels(stem: nn.Module) -> int:
+    """Of the images: those of the first convolution, which may be one of several in place of the usual one."""
+    return next(module.in_channels for module in stem.modules() if isinstance(module, nn.Conv2d))
+
+
+def _stride(model: TorchvisionResNet) -> int:
+    """Pixels of the image for one of the last feature map."""
+    branches = [
+        m for layer in _LAYERS for block in model.get_submodule(layer).children() for m in block.named_children()
+    ]
+    layers = [model.conv1, model.maxpool, *(module for name, module in branches if name.startswith("conv"))]
+    strides = [module.stride for layer in layers for module in layer.modules() if hasattr(module, "stride")]
+    return math.prod(stride if isinstance(stride, int) else max(stride) for stride in strides)
+
+
+def _model_of(state: Mapping[str, Tensor]) -> TorchvisionResNet:
+    """The torchvision ResNet of the architecture that the shapes in its state dict tell, with these weights."""
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+    from torchvision.models.resnet import ResNet as Torchvision
+
+    needed = ("conv1.weight", "fc.weight", *(f"{layer}.0.conv2.weight" for layer in _LAYERS))
+    if missing := [name for name in needed if name not in state]:
+        raise _misfit(f"the state dict lacks {_listed(missing)}")
+    blocks = [len({name.split(".")[1] for name in state if name.startswith(f"{layer}.")}) for layer in _LAYERS]
+    options: dict[str, Any] = {}
+    if bottleneck := "layer1.0.conv3.weight" in state:
+        width, width_per_group = state["layer1.0.conv2.weight"].shape[:2]
+        options = {"groups": width // width_per_group, "width_per_group": width_per_group}
+    with torch.device("meta"):
+        model = Torchvision(Bottleneck if bottleneck else BasicBlock, blocks, len(state["fc.weight"]), **options)
+        model.conv1 = nn.Conv2d(state["conv1.weight"].shape[1], 64, 7, 2, padding=3, bias=False)
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as error:  # torch's message names the keys that are missing, foreign or of another shape
+        raise _misfit(f"of the state dict it is said: {error}") from error
+    return model
+
+
+def _require_family(net: ResNet) -> None:
+    """Raise unless stem, finish and stages are those of torchvision's ResNets."""
+    stem = {"0.conv", "0.norm", "1"} - {name for name, _ in net.stem.named_modules()}
+    if not isinstance(net.finish, nn.Identity):
+        raise _unlike("finish", "the end of a pre-activation net", "build it with activation='post'")
+    if stem or len(net.stages) != len(_LAYERS):
+        found = "a stem without pooling" if stem else f"{len(net.stages)} stages"
+        raise _unlike("the net", f"{found}, not of the four-stage ImageNet family", "use resnet18 or its relatives")
+    for stage in range(len(_LAYERS)):
+        for name, module in net.get_submodule(f"stages.{stage}").named_children():
+            if not isinstance(module, ODEBlock | Transition):
+                raise _unlike(f"stages.{stage}.{name}", f"a {type(module).__name__}", "use flows and transitions")
+
+
+def _require_branches(net: ResNet) -> None:
+    """Raise unless all branches are of one kind, post-activation, and as wide as torchvision's."""
+    names = [(stage, name) for stage in range(len(_LAYERS)) for name in _branches(net, f"stages.{stage}")]
+    kind = type(net.get_submodule(names[0][1]))
+    for stage, name in names:
+        branch = net.get_submodule(name)
+        if type(branch) is not kind or not isinstance(branch, BasicBranch | BottleneckBranch):
+            raise _unlike(name, f"a {type(branch).__name__}", "use BasicBranch, or BottleneckBranch, everywhere")
+        if branch.activation != "post":
+            raise _unlike(name, "a pre-activation branch", "build the net with activation='post'")
+        width = 64 * 2**stage * (1 if kind is BasicBranch else 4)
+        last = branch.conv2 if isinstance(branch, BasicBranch) else branch.conv3
+        if last.out_channels != width:
+            raise _unlike(name, f"{last.out_channels} channels wide instead of {width}", "use torchvision's widths")
+
+
+def _require_transition(transition: Transition, name: str) -> None:
+    shortcut = transition.shortcut
+    if shortcut is None or [part for part, _ in shortcut.named_children()] != ["conv", "norm"]:
+        kind = "no shortcut" if shortcut is None else f"the shortcut {type(shortcut).__name__}"
+        raise _unlike(name, f"a transition with {kind}", "use projected_shortcut")
+    _require_projection(transition, name)
+
+
+def _require_flow(block: ODEBlock, name: str) -> None:
+    if type(block.theta) is not PiecewiseConstant:
+        raise _unlike(name, f"a flow with the θ {type(block.theta).__name__}", "carry it to PiecewiseConstant")
+    h = block.theta.horizon / block.theta.number_of_pieces
+    if block.stepping != FixedSteps(Euler()) or h != 1:
+        raise _unlike(
+            name,
+            f"a flow with pieces of length {h:g} stepped by {block.stepping}",
+            "set stepping=FixedSteps(Euler()) and a horizon of as many as there are pieces, or undo a refinement by "
+            "coarsen_theta and coarsen_steps",
+        )
+    _require_projection(block, name)
+
+
+def _require_projection(module: ODEBlock | Transition, name: str) -> None:
+    if module.projection is not torch.relu:
+        raise _unlike(name, f"with the projection {module.projection}", "use torch.relu")
+    if module.noise is not None and module.noise.scaling == "evaluation":
+        raise _unlike(
+            name, f"with {module.noise}, which scales branches in evaluation", "train with scaling='training'"
+        )
+
+
+def _unlike(where: str, found: str, instead: str) -> ValueError:
+    return ValueError(
+        f"to_torchvision was asked for a net in which {where} is {found}; torchvision's residual block is "
+        f"x ← relu(x + F(x)) in the widths of its ResNets, h = 1: {instead}."
+    )
