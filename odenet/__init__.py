@@ -8,7 +8,7 @@ solvers, the stepping, the gradient methods, the block, refinement. Networks are
 from __future__ import annotations
 
 from importlib import import_module
-from types import ModuleType
+from typing import Any
 
 from odenet.blocks.block import ODEBlock, configure
 from odenet.blocks.branches import (
@@ -81,10 +81,13 @@ __all__ = [
 ]
 
 _WINGS = ("layers", "models", "data", "measure", "training")
+_CONVERTERS = ("from_torchvision", "to_torchvision")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     """A wing, imported when it is first asked for: `odenet.models.resnet18()` after `import odenet` alone."""
     if name in _WINGS:
         return import_module(f"odenet.{name}")
+    if name in _CONVERTERS:  # of networks, which a block can do without
+        return getattr(import_module("odenet.models"), name)
     raise AttributeError(f"module 'odenet' has no attribute {name!r}")

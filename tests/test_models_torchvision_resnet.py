@@ -14,6 +14,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.resnet import ResNet as Torchvision
 from torchvision.ops import FrozenBatchNorm2d
 
+import odenet
 from odenet import (
     Autonomous,
     BasicBranch,
@@ -276,6 +277,11 @@ def test_our_own_nets_of_the_family_go_to_torchvision(make: Callable[..., ResNet
     theirs = getattr(torchvision.models, make.__name__)(num_classes=5)
     theirs.load_state_dict(to_torchvision(ours), strict=True)
     require_same_function(ours, theirs, images())
+
+
+def test_the_front_door_hands_both_directions_on() -> None:
+    assert odenet.from_torchvision is from_torchvision
+    assert odenet.to_torchvision is to_torchvision
 
 
 # State dicts alone
