@@ -1,13 +1,14 @@
 """Noise on the steps: stochastic depth, a random model x′ = (B/p)·F(x; θ(t)) with B ~ Bernoulli(p(t)) on every piece.
 
-B is drawn once for a piece of θ in a forward pass, not once for a step: the random model is then the same function of t
-whatever solver, steps or gradient method it is given, and a gradient method that evaluates a branch a second time meets
-the same B. Where B = 0 for the whole batch, the branch is not evaluated at all (Huang et al. 2016).
+B is drawn once for a piece of θ in a forward pass, not once for a step, and for all pieces before any is evaluated: the
+random model is then the same function of t whatever solver, steps or gradient method it is given, whatever else its
+branches draw, and a gradient method that evaluates a branch a second time meets the same B. Where B = 0 for the whole
+batch, nothing moves: the branch is not evaluated and no step is taken (Huang et al. 2016).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, TypeAlias
 
 import torch
@@ -25,7 +26,8 @@ class StochasticDepth:
     Args:
         survival: p of each piece, in (0, 1]; one number serves all pieces.
         per: "batch": one B for all samples, as in Huang et al.; a skipped branch costs nothing. "sample": one B for
-            each (timm, torchvision); the branch is evaluated for all.
+            each (timm, torchvision); the branch is evaluated for all. Under DDP take the latter: processes that skip
+            different branches have different parameters without a gradient, which DDP refuses.
         scaling: "training": B·F/p in training, F in evaluation (timm, torchvision). "evaluation": B·F in training, p·F
             in evaluation (Huang et al. 2016, equation 5). The means agree; with "evaluation" the weights are trained at
             the scale of the surviving branch.
@@ -44,12 +46,8 @@ class StochasticDepth:
         per: Literal["batch", "sample"] = "batch",
         scaling: Literal["training", "evaluation"] = "training",
     ) -> None:
-        self.survival = [survival] if isinstance(survival, int | float) else list(survival)
-        if not self.survival or not all(0 < p <= 1 for p in self.survival):
-            raise ValueError(
-                f"survival = {survival!r}; each piece survives with a probability in (0, 1]: a piece that never does "
-                "would be no part of the network. Pass such numbers, or leave the piece out."
-            )
+        self.survival = list(survival) if isinstance(survival, Sequence) else [survival]
+        _require_probabilities("survival", survival, self.survival)
         for kind, name, known in (("per", per, ("batch", "sample")), ("scaling", scaling, ("training", "evaluation"))):
             if name not in known:
                 raise unknown_name(kind, name, known)
@@ -70,17 +68,21 @@ class StochasticDepth:
         survival = self.survival if old == 1 else [self.survival[k * old // number] for k in range(number)]
         return StochasticDepth(survival, per=self.per, scaling=self.scaling)
 
-    def __call__(self, pieces: Iterable[Piece], x: Tensor, *, training: bool) -> Iterator[Piece]:
+    def __call__(self, pieces: Iterable[Piece], x: Tensor, *, training: bool) -> list[Piece]:
         """The pieces of one random model, drawn for a batch x; in evaluation mode those of its mean.
 
-        A piece that does not survive has F = 0 and no nodes.
+        A piece that does not survive is left out: a step of x′ = 0 and a projection of what is projected already change
+        nothing. The first piece stays, with F = 0 and no nodes, so that a projection meets x all the same.
         """
         pieces = list(pieces)
         self.check(len(pieces))
         survival = self.survival * len(pieces) if len(self.survival) == 1 else self.survival
-        for piece, p in zip(pieces, survival, strict=True):
-            factor = self._factor(p, x) if training else p if self.scaling == "evaluation" else 1.0
-            yield _scaled(piece, factor)
+        factors = [self._factor(p, x) if training else self._mean_factor(p) for p in survival]
+        first, *others = map(_scaled, pieces, factors)
+        return [first, *(piece for piece in others if piece.nodes)]
+
+    def _mean_factor(self, p: float) -> float:
+        return p if self.scaling == "evaluation" else 1.0
 
     def _factor(self, p: float, x: Tensor) -> float | Tensor:
         """B/p, or B: a number for the batch, or a tensor of shape (batch, 1, …)."""
@@ -89,7 +91,7 @@ class StochasticDepth:
             return size
         if self.per == "batch":
             # On the host, so that nothing waits for the device to learn whether to evaluate the branch.
-            return size if torch.rand(()) < p else 0.0
+            return size if torch.rand((), device="cpu") < p else 0.0
         draws = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device) < p
         return draws.to(x.dtype) * size
 
@@ -105,12 +107,29 @@ def linear_decay(pieces: int, last: float = 0.5, *, first: int = 1, total: int |
 
     Args:
         pieces: how many.
-        last: p_L, of the last block of the network.
+        last: p_L in (0, 1], of the last block of the network.
         first: l of the first one; counts from 1.
         total: L; by default the last of these is the last of the network.
+
+    Raises:
+        ValueError: a probability outside (0, 1], or blocks that are not among 1, …, L.
     """
+    _require_probabilities("last", last, [last])
     total = first + pieces - 1 if total is None else total
+    if pieces < 1 or first < 1 or total < first + pieces - 1:
+        raise ValueError(
+            f"pieces = {pieces!r}, first = {first!r}, total = {total!r}; the blocks first, …, first + pieces - 1 are "
+            "some of 1, …, total: pass positive whole numbers with first + pieces - 1 ≤ total."
+        )
     return [1 - (first + k) / total * (1 - last) for k in range(pieces)]
+
+
+def _require_probabilities(name: str, given: object, values: Sequence[object]) -> None:
+    if not values or not all(isinstance(p, int | float) and not isinstance(p, bool) and 0 < p <= 1 for p in values):
+        raise ValueError(
+            f"{name} = {given!r}; each piece survives with a probability in (0, 1]: a piece that never does would be "
+            "no part of the network. Pass such numbers, or leave the piece out."
+        )
 
 
 def _scaled(piece: Piece, factor: float | Tensor) -> Piece:
@@ -126,4 +145,4 @@ def _times(factor: float | Tensor, field: VectorField) -> VectorField:
 
 
 def _nothing(t: Time, x: Tensor) -> Tensor:  # noqa: ARG001
-    return torch.zeros_like(x)
+    return 0 * x  # and not zeros: the adjoint equation asks for a derivative
