@@ -38,9 +38,11 @@ from odenet.models.resnext import (
     wide_resnet50_2,
     wide_resnet101_2,
 )
+from odenet.models.sigmoid import SigmoidChain, SigmoidMLP
 from odenet.models.stochastic_depth import set_stochastic_depth
 from odenet.models.torchvision_googlenet import googlenet_from_torchvision
 from odenet.models.torchvision_resnet import from_torchvision, to_torchvision
+from odenet.models.unet import UNet, unet
 from odenet.models.vgg import VGG, vgg16, vgg19
 
 __all__ = [
@@ -49,6 +51,9 @@ __all__ = [
     "GoogLeNet",
     "GoogLeNetOutput",
     "ResNet",
+    "SigmoidChain",
+    "SigmoidMLP",
+    "UNet",
     "alexnet",
     "cifar_resnet",
     "from_torchvision",
@@ -82,6 +87,7 @@ __all__ = [
     "rk_net",
     "set_stochastic_depth",
     "to_torchvision",
+    "unet",
     "vgg16",
     "vgg19",
     "wide_resnet50_2",
