@@ -124,9 +124,9 @@ class _Trace:
     def _see(self, name: str, layer: nn.Module, _inputs: object, output: Tensor) -> None:
         if output.grad_fn is None:
             raise ValueError(
-                f"layer {name} was evaluated without a graph, as gradient methods do that recompute or solve an adjoint "
-                "equation, so no gradient can be followed back to it: measure with configure(model, "
-                "gradient=Backprop()), which gives the same one where the other is exact."
+                f"layer {name} was evaluated without a graph, as gradient methods do that recompute or solve an "
+                "adjoint equation, so no gradient can be followed back to it: measure with "
+                "configure(model, gradient=Backprop()), which gives the same one where the other is exact."
             )
         depth = 1 + self._deepest_before(output.grad_fn)
         self._depths[output.grad_fn] = depth

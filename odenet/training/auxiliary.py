@@ -37,8 +37,8 @@ class AuxiliaryClassification(Classification):
         super().__post_init__()
         if not 0 <= self.weight < math.inf:
             raise ValueError(
-                f"weight={self.weight} cannot be: it is the share of each auxiliary loss in the whole; give a number of "
-                "at least 0, such as the paper's 0.3."
+                f"weight={self.weight} cannot be: it is what each auxiliary loss counts beside the net's own; give a "
+                "number of at least 0, such as the paper's 0.3."
             )
 
     def loss(self, outputs: Tensor | GoogLeNetOutput, targets: Tensor) -> Tensor:
