@@ -5,6 +5,7 @@ Constructors follow torchvision's habit: `resnet18(num_classes=1000, in_channels
 
 from odenet.models.alexnet import AlexNet, alexnet
 from odenet.models.googlenet import GoogLeNet, GoogLeNetOutput, googlenet, googlenet_bn
+from odenet.models.identity_layers import add_identity_layers
 from odenet.models.odenet import ode_net, res_net, rk_net
 from odenet.models.plain import (
     plain18,
@@ -54,6 +55,7 @@ __all__ = [
     "SigmoidChain",
     "SigmoidMLP",
     "UNet",
+    "add_identity_layers",
     "alexnet",
     "cifar_resnet",
     "from_torchvision",
