@@ -5,10 +5,14 @@
 ...     pass
 """
 
-from odenet.data.augmentation import Augmentation, Compose, RandomCrop, RandomFlip
+from odenet.data.augmentation import Augmentation, Compose, RandomCrop, RandomErasing, RandomFlip
 from odenet.data.batches import Batches
 from odenet.data.catalogue import DATA_SETS, data_root, load
+from odenet.data.garments import garment_scenes
 from odenet.data.image_data import ImageData
+from odenet.data.scene_batch import SceneBatch
+from odenet.data.scene_batches import SceneBatches
+from odenet.data.scenes import Scenes
 from odenet.data.split import Split
 
 __all__ = [
@@ -18,8 +22,13 @@ __all__ = [
     "Compose",
     "ImageData",
     "RandomCrop",
+    "RandomErasing",
     "RandomFlip",
+    "SceneBatch",
+    "SceneBatches",
+    "Scenes",
     "Split",
     "data_root",
+    "garment_scenes",
     "load",
 ]

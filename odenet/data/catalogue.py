@@ -11,7 +11,9 @@ from pathlib import Path
 from odenet.blocks.errors import unknown_name
 from odenet.data.augmentation import Augmentation, Compose, RandomCrop, RandomFlip
 from odenet.data.digits import read_digits
+from odenet.data.garments import read_garments
 from odenet.data.image_data import ImageData
+from odenet.data.scenes import read_scenes
 from odenet.data.split import Split
 from odenet.data.torchvision_sets import read_torchvision
 
@@ -35,6 +37,8 @@ class Entry:
 
 DATA_SETS: Mapping[str, Entry] = {
     "digits": Entry(read_digits, RandomCrop(1)),
+    "scenes": Entry(read_scenes, Compose(RandomCrop(4), RandomFlip())),
+    "garments": Entry(read_garments, Compose(RandomCrop(4), RandomFlip())),
     "mnist": Entry(partial(read_torchvision, "MNIST"), RandomCrop(2)),
     "fashion-mnist": Entry(partial(read_torchvision, "FashionMNIST"), Compose(RandomCrop(2), RandomFlip())),
     "cifar10": Entry(partial(read_torchvision, "CIFAR10"), Compose(RandomCrop(4), RandomFlip())),
@@ -56,7 +60,8 @@ def load(
     Args:
         name: One of `DATA_SETS`.
         root: The folder of the data sets, in torchvision's layout; by default the environment variable `ODENET_DATA`,
-            or else `data` in the working directory. `digits` needs none.
+            or else `data` in the working directory. `digits` and `scenes` need
+            none, and `garments` that of `fashion-mnist`.
         download: Whether to download what is missing.
         train_images: Only so many training images, drawn with the classes equally often and the same ones in every run;
             all if `None`.
