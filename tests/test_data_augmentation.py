@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from odenet.data import Augmentation, Compose, RandomCrop, RandomFlip
+from odenet.data import Augmentation, Compose, RandomCrop, RandomErasing, RandomFlip
 
-EVERY = [RandomCrop(1), RandomCrop(3), RandomFlip(), Compose(RandomCrop(2), RandomFlip()), Compose()]
+EVERY = [RandomCrop(1), RandomCrop(3), RandomFlip(), RandomErasing(), Compose(RandomCrop(2), RandomFlip()), Compose()]
 
 
 def images(n: int = 32) -> Tensor:
@@ -55,6 +55,40 @@ def test_a_flip_mirrors_the_columns_of_half_of_the_images() -> None:
     flipped = RandomFlip().apply(x, u)
     for before, after, number in zip(x, flipped, u, strict=True):
         assert torch.equal(after, before[:, :, [4, 3, 2, 1, 0]] if number < 0.5 else before)
+
+
+def test_what_is_erased_is_one_rectangle_of_2_to_40_percent_in_the_given_share_of_images() -> None:
+    x = torch.ones(4000, 1, 30, 40, dtype=torch.uint8)
+    erased = RandomErasing(0.25)(x, torch.Generator().manual_seed(0))[:, 0] == 0
+    pixels = erased.sum(dim=(1, 2))
+    assert ((pixels > 0).float().mean() - 0.25).abs() < 0.035  # five standard deviations
+    sides = erased.any(2).sum(1), erased.any(1).sum(1)
+    assert torch.equal(pixels, sides[0] * sides[1])
+    some = pixels[pixels > 0] / 1200
+    assert some.min() < 0.03
+    assert some.min() > 0.015
+    assert 0.35 < some.max() < 0.42
+
+
+def test_every_pixel_is_erased_sometimes_and_kept_sometimes() -> None:
+    x = torch.ones(3000, 1, 8, 6, dtype=torch.uint8)
+    kept = RandomErasing(1.0)(x, torch.Generator().manual_seed(0)).float().mean(0)
+    assert kept.min() > 0.3
+    assert kept.max() < 1
+
+
+@pytest.mark.parametrize("number", [0.0, 1 - 2**-24])
+def test_the_extreme_numbers_keep_the_rectangle_within_the_image(number: float) -> None:
+    x = torch.ones(1, 1, 5, 50, dtype=torch.uint8)
+    u = torch.full((1, 5), number)
+    u[0, 0] = 0
+    assert 0 < (RandomErasing().apply(x, u) == 0).sum() < 250
+
+
+@pytest.mark.parametrize("probability", [0.0, -0.1, 1.1, float("nan")])
+def test_a_share_of_images_outside_0_to_1_is_refused(probability: float) -> None:
+    with pytest.raises(ValueError, match=r"probability=.* cannot be the share of images .* at most 1"):
+        RandomErasing(probability)
 
 
 def test_a_composition_applies_its_parts_in_order_each_with_its_own_numbers() -> None:

@@ -89,6 +89,52 @@ class RandomFlip(Augmentation):
         return torch.where(u[:, :, None, None] < 0.5, images.flip(-1), images)
 
 
+@dataclass(frozen=True)
+class RandomErasing(Augmentation):
+    """A rectangle set to 0, in a share of the images: what is recognized must not hang on one part of it.
+
+    It covers 2 to 40 % of the image, uniform, with sides in a ratio of 0.3 to 1/0.3, uniform in its logarithm, and lies
+    anywhere within the image; sides longer than the image are cut to it.
+
+    Source: Zhong et al., "Random erasing data augmentation" (2017), who fill it with noise and take the ratio uniform.
+
+    Attributes:
+        probability: The share of images of which a rectangle is erased, in (0, 1].
+    """
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.probability <= 1:
+            raise ValueError(
+                f"probability={self.probability} cannot be the share of images of which a rectangle is erased: give a "
+                "number greater than 0 and at most 1, or leave RandomErasing out."
+            )
+
+    @property
+    def draws(self) -> int:
+        """Whether to erase, the area, the ratio of the sides, and the place: row and column."""
+        return 5
+
+    def apply(self, images: Tensor, u: Tensor) -> Tensor:
+        """0 within the rectangle where u₁ < probability, the image elsewhere."""
+        height, width = images.shape[-2:]
+        whether, area, ratio, row, column = u.unbind(1)
+        pixels, ratio = height * width * (0.02 + 0.38 * area), 0.3 ** (1 - 2 * ratio)
+        rows = _interval((pixels * ratio).sqrt(), height, row)
+        columns = _interval((pixels / ratio).sqrt(), width, column)
+        erased = rows[:, :, None] & columns[:, None, :] & (whether < self.probability)[:, None, None]
+        return images.masked_fill(erased[:, None], 0)
+
+
+def _interval(length: Tensor, size: int, place: Tensor) -> Tensor:
+    """(n, size), true on a stretch of about `length` of the `size` places, at least one; `place` in [0, 1) moves it."""
+    length = length.round().clamp(1, size)
+    start = (place * (size - length + 1)).floor().unsqueeze(1)
+    index = torch.arange(size, device=length.device)
+    return (start <= index) & (index < start + length.unsqueeze(1))
+
+
 @dataclass(frozen=True, init=False)
 class Compose(Augmentation):
     """A_k ∘ … ∘ A_1, each with numbers of its own.
