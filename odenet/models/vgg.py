@@ -16,7 +16,7 @@ from odenet.models.images import require_counts, require_images
 
 
 class VGG(nn.Module):
-    """stages of 3×3 convolutions, each halved by pooling → 7×7 map → two hidden layers of 4096 → logits.
+    """stages of 3×3 convolutions, each halved by pooling → 7×7 map → two hidden layers → logits.
 
     Parameters are named as in torchvision: `load_state_dict` takes the weights of `torchvision.models.vgg16` and, with
     `norm=nn.BatchNorm2d`, of `vgg16_bn`.
@@ -26,6 +26,7 @@ class VGG(nn.Module):
         num_classes: number of logits.
         in_channels: of the images.
         norm: makes the normalization of a number of channels after each convolution; None in the paper.
+        hidden: units of each hidden layer; 4096 in the paper.
         dropout: probability of dropping a unit of a hidden layer.
 
     Raises:
@@ -40,18 +41,19 @@ class VGG(nn.Module):
         in_channels: int = 3,
         *,
         norm: Norm | None = None,
+        hidden: int = 4096,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
         _require_stages(stages)
-        require_counts(num_classes=num_classes, in_channels=in_channels)
+        require_counts(num_classes=num_classes, in_channels=in_channels, hidden=hidden)
         self.in_channels, self.smallest = in_channels, 2 ** len(stages)
         self.features = nn.Sequential(*_features(stages, in_channels, norm))
         self.pool = nn.AdaptiveAvgPool2d(7)
         self.classifier = nn.Sequential(
-            *(nn.Linear(stages[-1][-1] * 7 * 7, 4096), nn.ReLU(), nn.Dropout(dropout)),
-            *(nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(dropout)),
-            nn.Linear(4096, num_classes),
+            *(nn.Linear(stages[-1][-1] * 7 * 7, hidden), nn.ReLU(), nn.Dropout(dropout)),
+            *(nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout)),
+            nn.Linear(hidden, num_classes),
         )
         _initialize(self)
 

@@ -1,0 +1,199 @@
+"""What does accuracy cost, in operations, parameters, memory, time and energy?
+
+After Canziani et al. 2016, who compared the nets of ImageNet, in two parts. The nets of the lecture at 224×224, with
+their published accuracies: parameters, multiply-adds and memory are counted without computing anything, and the time of
+an image is measured against the batch size, with the energy where the GPU reports its power. And a zoo of small nets of
+the same kinds, trained on Fashion-MNIST for the same number of epochs, so that accuracy is our own; one of them trains
+for longer, to be good.
+
+    python -m experiments.complexity smoke    # digits: seconds
+    python -m experiments.complexity cpu      # Fashion-MNIST: 25 minutes on two cores
+    python -m experiments.complexity gpu      # three seeds, ResNet-18, energy: 10 minutes on one H100
+
+Expected: operations say what a net of ImageNet takes in time (Canziani et al.: nearly linear), but for AlexNet, whose
+linear layers take theirs in reading weights until the batch is large. Accuracy per parameter: GoogLeNet first, VGG
+last. On Fashion-MNIST accuracy rises by ever less with operations, plain nets fall behind at 20 layers, and the ODE-Net
+has the fewest parameters, but not the fewest operations. The net that trains for longer gets 92.5 % or more (ResNet-18
+on a GPU: 95.5 %; 94.9 % in the table of the data set's authors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import nan
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from experiments import published
+from experiments.command import Settings, main
+from experiments.costs import counts, per_image, timings
+from experiments.statistics import over_seeds, spread
+from experiments.training import train
+from experiments.zoo import CIFAR, IMAGENET, published_net, small_net
+from odenet.data import Compose, ImageData, RandomErasing
+from odenet.measure import gpu_power, latencies
+from odenet.measure.energy import NOT_REPORTED
+from odenet.training import Classification, Run, Training, launch
+
+
+@dataclass(frozen=True)
+class Complexity(Settings):
+    """Settings of the experiment."""
+
+    seeds: tuple[int, ...] = (0,)
+    """One repetition of the trainings each."""
+    counted: tuple[str, ...] = (*IMAGENET, *CIFAR)
+    """Nets of which parameters, multiply-adds and memory are counted."""
+    timed: tuple[str, ...] = tuple(IMAGENET)
+    """Nets whose time at 224×224 is measured."""
+    batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
+    """Images in a batch (Canziani et al. 2016: 1 to 64)."""
+    repetitions: int = 3
+    """Of each timing; the median counts."""
+    zoo: tuple[str, ...] = ()
+    """Small nets that are trained, each for as many epochs."""
+    best: str = "conv6"
+    """The small net that trains for longer."""
+    best_epochs: int = 12
+    """For how long."""
+    label_smoothing: float = 0.0
+    """In training the best net."""
+    erasing: float = 0.0
+    """The share of the best net's training images of which a rectangle is erased (Zhong et al. 2017: 0.5)."""
+
+
+PROBE = 100
+"""Test images in the batch on which a small net is counted and timed."""
+
+ZOO = ("linear", "plain8/2", "resnet8/2", "plain20/2", "resnet20/2", "vgg6", "conv6", "inception")
+GPU = Training(epochs=10, batch_size=512, lr=0.2, precision="bf16-mixed", channels_last=True)
+PRESETS = {
+    "smoke": Complexity(
+        data="digits",
+        train_images=256,
+        counted=("alexnet", "googlenet_bn", "resnet18", "resnet20", "plain20"),
+        timed=("alexnet", "googlenet_bn", "resnet18"),
+        batch_sizes=(1, 2),
+        repetitions=1,
+        zoo=("linear", "resnet8/2", "inception"),
+        best="resnet8/2",
+        best_epochs=2,
+        training=Training(epochs=1, threads=1),
+    ),
+    "cpu": Complexity(
+        zoo=(*ZOO, "res_net16", "rk_net16", "ode_net16"), training=Training(epochs=2, threads=2, channels_last=True)
+    ),
+    "gpu": Complexity(
+        seeds=(0, 1, 2),
+        batch_sizes=(1, 2, 4, 8, 16, 32, 64),
+        repetitions=11,
+        zoo=("linear", "vgg6", "conv6", "inception", "plain20", "resnet20", "res_net", "rk_net", "ode_net"),
+        best="resnet18",
+        best_epochs=30,
+        label_smoothing=0.1,
+        erasing=0.5,
+        training=GPU,
+    ),
+}
+
+
+def complexity(settings: Complexity, data: ImageData, run: Run) -> None:
+    """Count and time the nets of ImageNet, train the zoo, and draw up the table."""
+    device = launch(settings.training).device
+    for name in settings.counted:
+        run.once(f"counted/{name}", lambda name=name: _counted(name))
+    for name in settings.timed:
+        run.once(f"timed/{name}", lambda name=name: _timed(name, settings, device))
+    for seed in settings.seeds:
+        for name in settings.zoo:
+            _trained(name, f"seed{seed}/{name}", settings, data, seed, run)
+        longer = replace(settings, training=replace(settings.training, epochs=settings.best_epochs))
+        _trained(settings.best, f"seed{seed}/best", longer, _erased(data, settings.erasing), seed, run)
+    run.finish(
+        table=[*_imagenet_rows(run), *_zoo_rows(run)],
+        published={name: accuracy._asdict() for name, accuracy in published.IMAGENET.items()},
+        densities=published.DENSITY,
+        winners=[winner._asdict() for winner in published.WINNERS],
+        energy=NOT_REPORTED if device.type != "cuda" or gpu_power() is None else "joules of an image by NVML",
+    )
+
+
+def _counted(name: str) -> dict[str, int]:
+    make, shape = published_net(name)
+    with torch.device("meta"):
+        return counts(make(), torch.empty(1, *shape))
+
+
+def _timed(name: str, settings: Complexity, device: torch.device) -> dict[str, Any]:
+    make, shape = published_net(name)
+    torch.manual_seed(0)
+    return {"seconds": timings(make().to(device), shape, settings.batch_sizes, settings.repetitions)}
+
+
+def _erased(data: ImageData, probability: float) -> ImageData:
+    """The data with a rectangle of so many training images erased."""
+    parts = [data.augmentation] if data.augmentation else []
+    return replace(data, augmentation=Compose(*parts, RandomErasing(probability))) if probability else data
+
+
+def _trained(name: str, key: str, settings: Complexity, data: ImageData, seed: int, run: Run) -> None:
+    """Train a small net, and count and time what it takes for a test image."""
+    torch.manual_seed(seed)
+    net = small_net(name, data)
+    task = Classification(data.num_classes, settings.label_smoothing if key.endswith("/best") else 0.0)
+    history = train(net, key, settings, data, seed, run, task)
+
+    def compute() -> dict[str, Any]:
+        images = next(data.test_batches(PROBE, device=next(net.parameters()).device).epoch(0))[0]
+        seconds = latencies(net, images.shape[1:], [PROBE], settings.repetitions)[PROBE] / PROBE
+        accuracy = {"net": name, "epochs": settings.training.epochs, "accuracy": history.last["test_accuracy"]}
+        measured = {"seconds_per_epoch": history.seconds_per_epoch, "seconds_per_image": seconds}
+        return accuracy | per_image(counts(net, images), len(images)) | measured | {"history": history.rows}
+
+    run.once(key, compute)
+
+
+def _imagenet_rows(run: Run) -> Iterator[dict[str, Any]]:
+    """Counts with the published accuracies, and the time of an image in the largest batch."""
+    for key, needs in run.record.results.items():
+        kind, _, name = key.partition("/")
+        if kind != "counted":
+            continue
+        accuracy = published.IMAGENET[name].top1 if name in IMAGENET else 100 - published.CIFAR10_ERROR.get(name, nan)
+        by_batch = run.record.results.get(f"timed/{name}", {"seconds": {"by_batch": {}}})["seconds"]["by_batch"]
+        seconds = [taken / int(size) for size, taken in by_batch.items()]
+        yield _row(name, "224×224" if name in IMAGENET else "32×32", [accuracy], needs, seconds[-1:])
+
+
+def _zoo_rows(run: Run) -> Iterator[dict[str, Any]]:
+    """Means and deviations over the seeds."""
+    for key in dict.fromkeys(key.partition("/")[2] for key in run.record.results if key.startswith("seed")):
+        accuracy, seconds, names, epochs = (
+            over_seeds(run.record.results, key, entry) for entry in ("accuracy", "seconds_per_image", "net", "epochs")
+        )
+        needs = next(result for name, result in run.record.results.items() if name.partition("/")[2] == key)
+        percent = [100 * value for value in accuracy]
+        yield _row(f"{names[0]}, {epochs[0]} epochs", run.record.settings["data"], percent, needs, seconds)
+
+
+def _row(
+    name: str, images: str, accuracy: list[float | None], needs: dict[str, Any], seconds: list[float]
+) -> dict[str, Any]:
+    known = [value for value in accuracy if value is not None and value == value]
+    return {
+        "net": name,
+        "images": images,
+        "top-1 %": spread(known) if known else "–",
+        "params": f"{needs['parameters']:,}",
+        "M multiply-adds": f"{needs['multiply_adds'] / 1e6:,.1f}",
+        "MB for training": f"{needs['activation_bytes'] / 1e6:.2f}",
+        "MB in use": f"{needs['peak_bytes'] / 1e6:.2f}",
+        "ms/image": f"{1000 * fmean(seconds):.2f}" if seconds else "–",
+    }
+
+
+if __name__ == "__main__":
+    main("complexity", PRESETS, complexity)

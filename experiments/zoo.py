@@ -1,0 +1,127 @@
+"""The networks that `complexity` compares, by name: those for ImageNet, and small ones for images such as 28×28."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from odenet import models
+from odenet.blocks.errors import unknown_name
+from odenet.data import ImageData
+from odenet.layers import Inception, InceptionWidths, convolution
+from odenet.models import VGG, cifar_resnet, ode_net, plain20, res_net, resnet20, rk_net
+from odenet.models.plain import plain_stage
+from odenet.models.resnet import projected_shortcut
+
+Maker: TypeAlias = Callable[..., nn.Module]
+"""`make(num_classes, in_channels)`."""
+
+IMAGENET: Mapping[str, Maker] = {
+    "alexnet": models.alexnet,
+    "vgg16": models.vgg16,
+    "vgg19": models.vgg19,
+    "googlenet": partial(models.googlenet, auxiliary=None),  # the auxiliary classifiers are for training
+    "googlenet_bn": partial(models.googlenet_bn, auxiliary=None),
+    "plain18": models.plain18,
+    "plain34": models.plain34,
+    "resnet18": models.resnet18,
+    "resnet34": models.resnet34,
+    "resnet50": models.resnet50,
+    "resnet101": models.resnet101,
+    "resnet152": models.resnet152,
+}
+
+CIFAR: Mapping[str, Maker] = {
+    f"{kind}{depth}": getattr(models, f"{kind}{depth}")
+    for kind, depths in {"resnet": (20, 32, 44, 56, 110, 1202), "plain": (20, 32, 44, 56, 110)}.items()
+    for depth in depths
+}
+
+WIDTHS = (
+    InceptionWidths(16, 24, 32, 4, 8, 8),
+    InceptionWidths(48, 24, 52, 4, 12, 16),
+    InceptionWidths(64, 40, 80, 8, 32, 32),
+)
+"""GoogLeNet's modules 3a, 4a and 4e with a quarter of the channels."""
+
+
+def linear(num_classes: int, in_channels: int) -> nn.Module:
+    """One linear layer on the pixels: what a net is worth without depth."""
+    del in_channels
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
+
+
+def all_convolutional(num_classes: int, in_channels: int, *, width: int = 24) -> nn.Module:
+    """VGG without its linear layers: 3×3 convolutions, `width`, twice 2·`width`, twice 4·`width`, and means."""
+    unit = partial(convolution, size=3, norm=nn.BatchNorm2d)
+    return nn.Sequential(
+        *(unit(in_channels, width), nn.MaxPool2d(2)),
+        *(unit(width, 2 * width), unit(2 * width, 2 * width), nn.MaxPool2d(2)),
+        *(unit(2 * width, 4 * width), unit(4 * width, 4 * width)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, num_classes)),
+    )
+
+
+def small_inception(num_classes: int, in_channels: int) -> nn.Module:
+    """3×3 stem, one Inception module at half the resolution and two at a quarter, means, linear: a small GoogLeNet."""
+    first = Inception(32, WIDTHS[0], norm=nn.BatchNorm2d)
+    second = Inception(first.channels, WIDTHS[1], norm=nn.BatchNorm2d)
+    third = Inception(second.channels, WIDTHS[2], norm=nn.BatchNorm2d)
+    return nn.Sequential(
+        *(convolution(in_channels, 32, 3, norm=nn.BatchNorm2d), nn.MaxPool2d(2)),
+        *(first, nn.MaxPool2d(2), second, third),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(third.channels, num_classes)),
+    )
+
+
+SMALL: Mapping[str, Maker] = {
+    "linear": linear,
+    "vgg6": partial(VGG, [(16, 16), (32, 32)], norm=nn.BatchNorm2d, hidden=256),
+    "conv6": all_convolutional,
+    "inception": small_inception,
+    "plain8/2": partial(cifar_resnet, 1, stem_stride=2, shortcut=None, flow=plain_stage),
+    "resnet8/2": partial(cifar_resnet, 1, stem_stride=2),
+    "plain20/2": partial(plain20, stem_stride=2),
+    "resnet20/2": partial(resnet20, stem_stride=2),
+    "plain20": plain20,
+    "resnet20": resnet20,
+    "resnet18": partial(cifar_resnet, 2, widths=(64, 128, 256, 512), shortcut=projected_shortcut),
+    "res_net16": partial(res_net, channels=16),
+    "rk_net16": partial(rk_net, channels=16),
+    "ode_net16": partial(ode_net, channels=16),
+    "res_net": res_net,
+    "rk_net": rk_net,
+    "ode_net": ode_net,
+}
+"""`/2`: the stem halves the image at once. The last six are those of Chen et al. 2018, with 16 channels or their 64."""
+
+
+def published_net(name: str) -> tuple[Maker, tuple[int, int, int]]:
+    """What makes the net of `IMAGENET` or `CIFAR` that is called so, and the shape of its images.
+
+    Raises:
+        ValueError: no net is called so.
+    """
+    if name in IMAGENET:
+        return IMAGENET[name], (3, 224, 224)
+    if name in CIFAR:
+        return CIFAR[name], (3, 32, 32)
+    raise unknown_name("net", name, [*IMAGENET, *CIFAR])
+
+
+def small_net(name: str, data: ImageData) -> nn.Module:
+    """The net of `SMALL` that is called so, for these images; tried on an empty one, so that what does not fit is said.
+
+    Raises:
+        ValueError: no net is called so, or the images are too small for it.
+    """
+    if name not in SMALL:
+        raise unknown_name("net", name, SMALL)
+    net = SMALL[name](data.num_classes, data.in_channels).eval()
+    with torch.no_grad():
+        net(torch.zeros(1, data.in_channels, *data.image_size))
+    return net.train()
