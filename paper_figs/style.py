@@ -17,6 +17,12 @@ COLOURS: Mapping[str, str] = {
     "midpoint": "#009E73",
     "rk4": "#D55E00",
     "dopri5": "#CC79A7",
+    "plain": "#D55E00",
+    "resnet": "#0072B2",
+    "googlenet": "#CC79A7",
+    "sigmoid": "#666666",
+    "sigmoid+bn": "#009E73",
+    "sigmoid+identity": "#0072B2",
 }
 """A colour for each method, everywhere the same (Okabe and Ito's palette, told apart by colour-blind readers)."""
 

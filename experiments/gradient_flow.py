@@ -1,0 +1,198 @@
+"""Why do deep sigmoid nets not train? Vanishing and exploding gradients, layer by layer.
+
+- The lecture's chain a_l = σ(w·a_(l-1) + b): |w| < 1 makes each factor σ′(z)·w of ∂C/∂b_1 less than 1/4, and w = 100
+  with biases that put z at 0 makes it 25.
+- Nets on images at initialisation: sigmoid nets of growing depth, with BatchNorm, with identities; plain and residual
+  nets of 20 and 56 layers, with and without BatchNorm; GoogLeNet with and without the losses of its auxiliary
+  classifiers, weights and dropout masks the same.
+- In training: ‖∂C/∂b_l‖ of each layer of sigmoid nets over 500 steps of gradient descent on 1,000 images (Nielsen 2015,
+  chapter 5), and plain and residual nets after training, with the way that each layer's weights have gone.
+
+    python -m experiments.gradient_flow cpu    # Fashion-MNIST: 6 minutes on one core
+    python -m experiments.gradient_flow gpu    # Fashion-MNIST at 28×28, 10 epochs, 3 seeds: one GPU
+
+Expected: a hidden layer of sigmoids leaves about a fifth of the error (z ~ N(0, 1.3), √(E σ′²) = 0.20), so learns that
+much slower than the next (Nielsen, from memory: 0.003, 0.017, 0.070, 0.285). BatchNorm holds it (E σ′²/Var σ = 1.03 for
+z ~ N(0, 1)), and so do identities. In a plain net with BatchNorm and ReLUs it does not vanish: backwards it *grows* by
+√(½/(½ - 1/2π)) = 1.21 a layer, 3·10⁴ over 54 (Yang et al. 2019 show that it must explode), in a residual net much less.
+So degradation is no vanishing gradient (He et al. 2015, section 4.1). Without BatchNorm He's initialisation keeps it
+level in plain nets, and identities make it grow. Auxiliary losses raise the gradient before module 4e, not after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from statistics import geometric_mean
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from experiments.command import Settings, main
+from experiments.statistics import over_seeds
+from experiments.training import train
+from odenet.data import ImageData
+from odenet.measure import layer_gradients, weight_movement
+from odenet.models import SigmoidChain, SigmoidMLP, cifar_resnet, googlenet
+from odenet.models.plain import plain_stage
+from odenet.models.resnet import residual_flow
+from odenet.training import AuxiliaryClassification, Classification, Record, Run, Task, Training
+
+
+@dataclass(frozen=True)
+class GradientFlow(Settings):
+    """Settings of the experiment."""
+
+    depths: tuple[int, ...] = (2, 3, 4, 6, 8, 12)
+    """Hidden layers of the sigmoid nets, each of 30 neurons (Nielsen 2015)."""
+    followed: tuple[int, ...] = (2, 3, 4)
+    """Those of the depths whose speed of learning is followed (Nielsen 2015)."""
+    steps: int = 500
+    """Of gradient descent (Nielsen 2015)."""
+    probe_images: int = 1000
+    """Training images on which the sigmoid nets descend and are measured (Nielsen 2015)."""
+    batch: int = 128
+    """Training images on which the other nets are measured."""
+    blocks: tuple[int, ...] = (3, 9)
+    """Residual blocks a stage: 3 for 20 layers, 9 for 56 (He et al. 2015)."""
+    widths: tuple[int, ...] = (16, 32, 64)
+    """Channels of each stage."""
+    stem_stride: int = 2
+    """2 halves the image at once: a quarter of the work."""
+    trained_seeds: int = 1
+    """With so many of the seeds the plain and residual nets are trained."""
+    side: int = 64
+    """Pixels to which images are enlarged for GoogLeNet, 31 or more."""
+
+
+# Without BatchNorm the first steps at this learning rate need the limit on the gradient.
+TRAINING = Training(epochs=2, batch_size=64, gradient_clip=1.0, threads=1)
+CPU = GradientFlow(train_images=10_000, training=TRAINING)
+SMOKE = replace(CPU, data="digits", train_images=128, seeds=(0,), training=replace(TRAINING, epochs=1))
+PRESETS = {
+    "smoke": replace(SMOKE, depths=(2, 3), followed=(2, 3), steps=20, batch=32, blocks=(1, 2), widths=(4, 8), side=32),
+    "cpu": CPU,
+    "gpu": replace(CPU, train_images=None, stem_stride=1, trained_seeds=3, training=replace(TRAINING, epochs=10)),
+}
+
+SIGMOID_NETS: dict[str, Callable[..., SigmoidMLP]] = {
+    "sigmoid": SigmoidMLP,
+    "sigmoid+bn": partial(SigmoidMLP, norm=nn.BatchNorm1d),
+    "sigmoid+identity": partial(SigmoidMLP, flow=residual_flow),
+}
+FAMILIES: dict[str, dict[str, Any]] = {"plain": {"shortcut": None, "flow": plain_stage}, "resnet": {}}
+NORMS = {"": nn.Identity, "+bn": nn.BatchNorm2d}
+AUXILIARY_WEIGHTS = {"googlenet": 0.0, "googlenet+auxiliary": 0.3}
+
+
+def flows(settings: GradientFlow, data: ImageData, run: Run) -> None:
+    """The chain; then with each seed the sigmoid nets, the plain and residual nets, and GoogLeNet."""
+    chains(run)
+    for seed in settings.seeds:
+        sigmoid_nets(settings, data, seed, run)
+        for blocks, family, norm in product(settings.blocks, FAMILIES, NORMS):
+            torch.manual_seed(seed)
+            options = {"widths": settings.widths, "stem_stride": settings.stem_stride, "norm": NORMS[norm]}
+            net = cifar_resnet(blocks, data.num_classes, data.in_channels, **options, **FAMILIES[family])
+            key = f"seed{seed}/{family}{6 * blocks + 2}{norm}"
+            run.once(f"{key}/initial", partial(measured, net, settings, data, Classification(data.num_classes), seed))
+            if seed in settings.seeds[: settings.trained_seeds]:
+                trained(net, key, settings, data, seed, run)
+        for name, weight in AUXILIARY_WEIGHTS.items():
+            torch.manual_seed(seed)
+            enlarged = nn.Upsample(size=(settings.side, settings.side), mode="bilinear")
+            net = nn.Sequential(enlarged, googlenet(data.num_classes, data.in_channels))
+            task = AuxiliaryClassification(data.num_classes, weight=weight)
+            run.once(f"seed{seed}/{name}/initial", partial(measured, net, settings, data, task, seed))
+    run.finish(table=table(run.record))
+
+
+def chains(run: Run) -> None:
+    """Chains of four neurons with equal weights, with biases that put z at 0 where a_0 = 1/2 and without biases."""
+    a = torch.tensor(0.5, dtype=torch.float64)
+    for w in (0.9, 6.9, 100.0):
+        weights = torch.full((4,), w, dtype=a.dtype)
+        without = SigmoidChain(weights, torch.zeros_like(weights))
+        for name, chain in {"z=0": SigmoidChain.centred(weights, a), "b=0": without}.items():
+            gradients = {"factors": chain.factors(a).tolist(), "bias_gradients": chain.bias_gradients(a).tolist()}
+            run.once(f"chain/w={w:g}, {name}", lambda gradients=gradients: gradients)
+
+
+def sigmoid_nets(settings: GradientFlow, data: ImageData, seed: int, run: Run) -> None:
+    """Sigmoid nets of each depth at initialisation; the speed of learning of some."""
+    images = data.train.images[: settings.probe_images].float() / 255  # in [0, 1], as Nielsen has them
+    target = F.one_hot(data.train.labels[: settings.probe_images], data.num_classes).float()
+
+    def cost(logits: Tensor) -> Tensor:
+        """Nielsen's: the cross-entropy of sigmoid outputs, summed over the outputs."""
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(target)
+
+    for (name, make), depth in product(SIGMOID_NETS.items(), settings.depths):
+        torch.manual_seed(seed)
+        net, key = make(depth, images[0].numel(), data.num_classes), f"seed{seed}/{name}{depth}"
+        run.once(f"{key}/initial", partial(columns, net, images, cost))
+        if name == "sigmoid" and depth in settings.followed:
+            run.once(f"{key}/speed", partial(descend, net, images, cost, settings.steps))
+
+
+def descend(net: nn.Module, images: Tensor, cost: Callable[[Tensor], Tensor], steps: int) -> dict[str, Any]:
+    """Gradient descent with Nielsen's step and decay; cost and ‖∂C/∂b_l‖ of the hidden layers at every tenth step."""
+    weights, biases = ([p for p in net.parameters() if (p.dim() > 1) is matrix] for matrix in (True, False))
+    optimizer = torch.optim.SGD([{"params": weights, "weight_decay": 5 / len(images)}, {"params": biases}], lr=0.1)
+    looks: dict[str, list[Any]] = {"step": [], "cost": [], "bias_gradient": []}
+    for step in range(steps + 1):
+        value = cost(net(images))
+        if step % 10 == 0:
+            row = {"step": step, "cost": value.item(), "bias_gradient": columns(net, images, cost)["bias_gradient"]}
+            looks = {name: [*values, row[name]] for name, values in looks.items()}
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    return looks
+
+
+def measured(net: nn.Module, settings: GradientFlow, data: ImageData, task: Task, seed: int) -> dict[str, Any]:
+    """The gradient of the task's loss on one batch, in training mode."""
+    device = next(net.parameters()).device
+    images, labels = next(data.train_batches(settings.batch, augment=False, shuffle=False, device=device).epoch(0))
+    torch.manual_seed(seed)  # the same dropout masks whatever was drawn before
+    return columns(net.train(), images, lambda outputs: task.loss(outputs, labels))
+
+
+def columns(net: nn.Module, images: Tensor, cost: Callable[[Any], Tensor]) -> dict[str, Any]:
+    """What `layer_gradients` measures of the layers before the classifiers, a list for each quantity."""
+    layers = [e for e in layer_gradients(net, images, cost) if not {"head", "auxiliaries"} & {*e.name.split(".")}]
+    names = ("depth", "error", "weight_gradient", "bias_gradient")
+    return {"layer": [e.name for e in layers]} | {name: [getattr(e, name) for e in layers] for name in names}
+
+
+def trained(net: nn.Module, key: str, settings: GradientFlow, data: ImageData, seed: int, run: Run) -> None:
+    """Train `net`, measure it again, and how far each layer's weights are from where they began."""
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    history = train(net, key, settings, replace(data, test=data.test.first(min(1000, len(data.test)))), seed, run)
+
+    def compute() -> dict[str, Any]:
+        after = measured(net, settings, data, Classification(data.num_classes), seed)
+        movement = weight_movement(before, net.state_dict())
+        return after | {"movement": [movement[name] for name in after["layer"]], "history": history.rows}
+
+    run.once(f"{key}/trained", compute)
+
+
+def table(record: Record) -> list[dict[str, Any]]:
+    """A row for each net: the error of its first layer over that of its last, and what a layer multiplies it by."""
+    keys = dict.fromkeys(key.partition("/")[2] for key, result in record.results.items() if "error" in result)
+    return [_row(key, over_seeds(record.results, key, "error")) for key in keys]
+
+
+def _row(key: str, errors: list[list[float]]) -> dict[str, Any]:
+    ratio, layers = geometric_mean([e[0] / e[-1] for e in errors]), len(errors[0])
+    return {"net": key, "layers": layers, "first/last": f"{ratio:.3g}", "a layer": f"{ratio ** (1 / (layers - 1)):.3f}"}
+
+
+if __name__ == "__main__":
+    main("gradient_flow", PRESETS, flows)

@@ -1,0 +1,104 @@
+"""Gradients over depth: the chain, sigmoid nets and their speed of learning, plain and residual nets, GoogLeNet."""
+
+from __future__ import annotations
+
+from statistics import geometric_mean
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.statistics import over_seeds
+from odenet.training import Record
+from paper_figs.command import main
+from paper_figs.style import COLOURS
+
+NAME = "gradient_flow"
+SIGMOIDS = {"sigmoid": "alone", "sigmoid+bn": "with BatchNorm", "sigmoid+identity": "with identities"}
+FAMILIES = {"plain": "plain", "resnet": "residual"}
+NORMS = {"+bn": "-", "": ":"}
+
+
+def draw(record: Record) -> Figure:
+    """Six panels: vanishing and its cures in nets of sigmoids above, nets of ReLUs below."""
+    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+    (chain, sigmoids, speed), (initial, trained, googlenet) = figure.subplots(2, 3)
+    _chain(chain, record)
+    _sigmoids(sigmoids, record)
+    _speed(speed, record)
+    layers = 6 * max(record.settings["blocks"]) + 2
+    _nets(initial, record, layers, "initial", f"d   ReLU, {layers} layers: before training")
+    _nets(trained, record, layers, "trained", "e   … and after")
+    trained.set_ylim(initial.get_ylim())
+    for norm, style in NORMS.items():
+        trained.plot([], [], style, color="black", label="with BatchNorm" if norm else "without")
+    trained.legend(*_legend(initial, trained), loc="best", fontsize=7)
+    _googlenet(googlenet, record)
+    return figure
+
+
+def _chain(axes: Axes, record: Record) -> None:
+    for w, colour in ((100, "plain"), (6.9, "resnet"), (0.9, "sigmoid")):
+        gradients = record.results[f"chain/w={w:g}, z=0"]["bias_gradients"]
+        axes.plot(range(1, len(gradients) + 1), gradients, "-o", color=COLOURS[colour])
+        axes.annotate(f"w = {w:g}", (1, gradients[0]), xytext=(6, 4), textcoords="offset points", color=COLOURS[colour])
+    axes.set(yscale="log", xlabel="layer l", ylabel="∂a₄/∂b_l", title="a   A chain of sigmoids, z = 0")
+    axes.set_xticks(range(1, len(gradients) + 1))
+
+
+def _sigmoids(axes: Axes, record: Record) -> None:
+    depth = max(record.settings["depths"])
+    for name, label in SIGMOIDS.items():
+        errors = _over_depth(record, f"{name}{depth}/initial", "error")
+        axes.plot(range(1, depth + 1), errors, "-o", color=COLOURS[name], markersize=3, label=label)
+    axes.set(yscale="log", xlabel="layer l", ylabel="error δ_l, root mean square", title="b   Layers of sigmoids")
+    axes.legend(loc="lower right")
+
+
+def _speed(axes: Axes, record: Record) -> None:
+    depth = max(record.settings["followed"])
+    runs = over_seeds(record.results, f"sigmoid{depth}/speed", "bias_gradient")
+    steps = over_seeds(record.results, f"sigmoid{depth}/speed", "step")[0]
+    shades = mpl.colormaps["viridis"]
+    for layer in range(depth):
+        speed = [geometric_mean([run[look][layer] for run in runs]) for look in range(len(steps))]
+        axes.plot(steps, speed, color=shades(0.9 * layer / (depth - 1)), label=f"layer {layer + 1}")
+    axes.set(yscale="log", xlabel="step of gradient descent", ylabel="‖∂C/∂b_l‖", title="c   Speed of learning")
+    axes.legend(loc="upper right", reverse=True)
+
+
+def _nets(axes: Axes, record: Record, layers: int, when: str, title: str) -> None:
+    for family, label in FAMILIES.items():
+        for norm, style in NORMS.items():
+            errors = _over_depth(record, f"{family}{layers}{norm}/{when}", "error")
+            axes.plot(range(1, len(errors) + 1), errors, style, color=COLOURS[family], label=label if norm else None)
+    axes.set(yscale="log", xlabel="layer l", ylabel="error δ_l, root mean square", title=title)
+
+
+def _legend(first: Axes, second: Axes) -> tuple[list, list]:
+    """The families, in colour, of the first axes, and the styles of line of the second."""
+    families, styles = first.get_legend_handles_labels(), second.get_legend_handles_labels()
+    return families[0] + styles[0][len(FAMILIES) :], families[1] + styles[1][len(FAMILIES) :]
+
+
+def _googlenet(axes: Axes, record: Record) -> None:
+    depths = over_seeds(record.results, "googlenet/initial", "depth")[0]
+    without, beside = (
+        _over_depth(record, f"{name}/initial", "weight_gradient") for name in ("googlenet", "googlenet+auxiliary")
+    )
+    ratios = [b / a for a, b in zip(without, beside, strict=True)]
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.plot(depths, ratios, "o", color=COLOURS["googlenet"], markersize=3.5)
+    for name, depth in {"4a": 9, "4d": 15}.items():
+        axes.axvline(depth + 0.5, color="#666666", linewidth=0.8, linestyle="--")
+        axes.annotate(f"auxiliary\nafter {name}", (depth + 0.7, max(ratios)), va="top", fontsize=7)
+    axes.set(xlabel="depth of the layer", ylabel="‖∂C/∂W‖, with ÷ without", title="f   GoogLeNet's auxiliary losses")
+
+
+def _over_depth(record: Record, key: str, entry: str) -> list[float]:
+    """`entry` of each layer, the geometric mean over the seeds."""
+    return [geometric_mean(values) for values in zip(*over_seeds(record.results, key, entry), strict=True)]
+
+
+if __name__ == "__main__":
+    main(NAME, draw)
