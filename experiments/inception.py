@@ -12,7 +12,7 @@ passes and training steps (forward and backward) are timed, naive and bottleneck
 
 Expected: the terms of the lecture's module sum to 271 M (358 counts the one of the 3×3 twice): 68 % saved, in time a
 little less, since thin layers are less efficient. Modules of the table save 58 % (3a) to 80 % (5a), GoogLeNet 87 %.
-Memory is another matter: a bottleneck is one layer more, whose map is kept for the backward pass, so that a module needs
+Memory is another matter: a bottleneck is a layer more, whose map is kept for the backward pass, so that a module needs
 *more* of it in training; what is saved are the channels that it does not hand on, and that shows in the whole net.
 """
 

@@ -23,6 +23,12 @@ COLOURS: Mapping[str, str] = {
     "sigmoid": "#666666",
     "sigmoid+bn": "#009E73",
     "sigmoid+identity": "#0072B2",
+    "naive": "#D55E00",
+    "bottleneck": "#0072B2",
+    "vgg": "#009E73",
+    "alexnet": "#E69F00",
+    "ode_net": "#56B4E9",
+    "linear": "#666666",
 }
 """A colour for each method, everywhere the same (Okabe and Ito's palette, told apart by colour-blind readers)."""
 
