@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from odenet.layers import BedOfNails, Bilinear, MakeUpsampling, MaxUnpooling, Nearest, TransposeConvolution, Upsampling
+from odenet.layers.upsampling import centred
 
 KINDS: dict[str, MakeUpsampling] = {
     "nearest": Nearest,
@@ -146,6 +147,17 @@ def test_what_a_pooling_that_rounds_down_dropped_is_the_last_pixel_again_or_zero
     assert not BedOfNails(1)(SMALL, (5, 5))[0, 0, 4].any()
     x, indices = pooled(torch.rand(1, 1, 5, 5), ceil_mode=False)
     assert not MaxUnpooling(1)(x, (5, 5), indices)[0, 0, 4].any()
+
+
+@given(size=SIDES, other=SIDES)
+@settings(max_examples=60, deadline=None)
+def test_cutting_off_undoes_surrounding_with_zeros(size, other):
+    x = torch.randn(1, 2, *size)
+    larger = [max(pair) for pair in zip(size, other, strict=True)]
+    around = centred(x, larger)
+    assert around.shape[2:] == torch.Size(larger)
+    assert torch.equal(centred(around, size), x)
+    assert around.count_nonzero() == x.count_nonzero()
 
 
 # Refusals

@@ -184,6 +184,19 @@ def fitted(y: Tensor, size: Sequence[int], mode: str = "constant") -> Tensor:
     return F.pad(y, [pad for extra in reversed(missing) for pad in (0, extra)], mode=mode) if any(missing) else y
 
 
+def centred(x: Tensor, size: Sequence[int]) -> Tensor:
+    """`x` on `size` pixels: cut off, or surrounded by zeros, alike on both sides.
+
+    >>> import torch
+    >>> centred(torch.tensor([[[[1.0, 2.0]]]]), (1, 4))
+    tensor([[[[0., 1., 2., 0.]]]])
+    """
+    missing = [N - n for N, n in zip(size, x.shape[2:], strict=True)]
+    before = [int(extra / 2) for extra in missing]  # rounded towards 0, so that cutting off undoes surrounding
+    pads = [(first, extra - first) for first, extra in zip(before, missing, strict=True)]
+    return F.pad(x, [pad for pair in reversed(pads) for pad in pair]) if any(missing) else x
+
+
 def _pixels(size: Sequence[int]) -> str:
     return "×".join(map(str, size))
 

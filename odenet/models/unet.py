@@ -21,7 +21,7 @@ from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import Autonomous, Norm
 from odenet.blocks.errors import unknown_name
 from odenet.layers.transpose_convolution import TransposeConvolution
-from odenet.layers.upsampling import MakeUpsampling
+from odenet.layers.upsampling import MakeUpsampling, centred
 from odenet.models.images import require_counts, require_images
 from odenet.models.resnet import Flow
 
@@ -87,7 +87,7 @@ class UNet(nn.Module):
         x = bottom(x)
         for upsampling, stage, (skip, indices) in zip(self.ups, self.up, reversed(skips), strict=True):
             size = [min(2 * n, side) for n, side in zip(x.shape[2:], skip.shape[2:], strict=True)]
-            x = stage(torch.cat([_middle(skip, size), upsampling(x, size, indices)], dim=1))
+            x = stage(torch.cat([centred(skip, size), upsampling(x, size, indices)], dim=1))
         return self.head(x)
 
     def _require_valid(self, size: Sequence[int]) -> None:
@@ -139,11 +139,6 @@ def mirrored(x: Tensor, sizes: ValidSizes) -> Tensor:
         place = place.remainder(period)
         x = x.index_select(axis, torch.minimum(place, period - place))
     return x
-
-
-def _middle(x: Tensor, size: Sequence[int]) -> Tensor:
-    top, left = ((have - side) // 2 for have, side in zip(x.shape[2:], size, strict=True))
-    return x[:, :, top : top + size[0], left : left + size[1]]
 
 
 def unet(
