@@ -4,6 +4,7 @@ Constructors follow torchvision's habit: `resnet18(num_classes=1000, in_channels
 """
 
 from odenet.models.alexnet import AlexNet, alexnet
+from odenet.models.deconvnet import DeconvNet, deconvnet
 from odenet.models.googlenet import GoogLeNet, GoogLeNetOutput, googlenet, googlenet_bn
 from odenet.models.identity_layers import add_identity_layers
 from odenet.models.odenet import ode_net, res_net, rk_net
@@ -49,6 +50,7 @@ from odenet.models.vgg import VGG, vgg16, vgg19
 __all__ = [
     "VGG",
     "AlexNet",
+    "DeconvNet",
     "GoogLeNet",
     "GoogLeNetOutput",
     "ResNet",
@@ -58,6 +60,7 @@ __all__ = [
     "add_identity_layers",
     "alexnet",
     "cifar_resnet",
+    "deconvnet",
     "from_torchvision",
     "googlenet",
     "googlenet_bn",
