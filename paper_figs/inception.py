@@ -1,0 +1,66 @@
+"""Multiply-adds, time and memory of Inception modules, naive and with bottlenecks, and of GoogLeNet made of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from odenet.training import Record
+from paper_figs.command import main
+from paper_figs.style import COLOURS
+
+NAME = "inception"
+WHOLE = "GoogLeNet"
+KINDS = {"naive": "naive module", "bottleneck": "with 1×1 bottlenecks"}
+
+
+class Cost(NamedTuple):
+    """A row of panels."""
+
+    title: str
+    unit: str
+    of: Callable[[dict[str, Any], str, int], float]
+    """Of a result, a kind of module and the images in a batch, for one image."""
+
+
+COSTS = (
+    Cost("a   Multiply-adds of an image", "millions", lambda r, kind, _: r[kind]["multiply_adds"] / 1e6),
+    Cost("b   Time of a training step", "ms an image", lambda r, kind, n: 1e3 * r["seconds_training"][kind] / n),
+    Cost("c   Memory kept for the backward pass", "MB an image", lambda r, kind, _: r[kind]["activation_bytes"] / 1e6),
+)
+
+
+def draw(record: Record) -> Figure:
+    """A row for each cost: the modules on the left, the whole net, whose scale is another, on the right."""
+    figure = Figure(figsize=(7.2, 5.6), layout="constrained")
+    rows = figure.subplots(len(COSTS), 2, width_ratios=[9, 1.4])
+    modules = [name for name in record.results if name != WHOLE]
+    for (left, right), cost in zip(rows, COSTS, strict=True):
+        _bars(left, record, modules, cost, record.settings["batch"])
+        _bars(right, record, [WHOLE], cost, record.settings["whole_batch"])
+        left.set_title(cost.title)
+        left.set_ylabel(cost.unit)
+    figure.legend(*rows[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def _bars(axes: Axes, record: Record, names: list[str], cost: Cost, batch: int) -> None:
+    """A pair of bars for each module, and above them what the bottlenecks save."""
+    for shift, (kind, label) in zip((-0.2, 0.2), KINDS.items(), strict=True):
+        heights = [cost.of(record.results[name], kind, batch) for name in names]
+        axes.bar([x + shift for x in range(len(names))], heights, 0.38, color=COLOURS[kind], label=label, zorder=3)
+    for x, name in enumerate(names):
+        naive, bottleneck = (cost.of(record.results[name], kind, batch) for kind in KINDS)
+        change = f"{100 * (bottleneck / naive - 1):+.0f} %".replace("-", "\N{MINUS SIGN}")
+        axes.annotate(change, (x, max(naive, bottleneck)), (0, 2), textcoords="offset points", ha="center", fontsize=7)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.margins(y=0.15)
+    axes.grid(axis="x", visible=False)
+
+
+if __name__ == "__main__":
+    main(NAME, draw)
