@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -33,8 +33,7 @@ class Claim:
         """The claim as a row of a Markdown table."""
         record = Record.load(RECORDS / self.record)
         verdict = "yes" if self.holds(record) else "**no**"
-        command = f"`python -m experiments.{record.experiment} {record.preset}`"
-        return f"| {self.text} | {self.published} | {self.ours(record)} | {verdict} | {command} |"
+        return f"| {self.text} | {self.published} | {self.ours(record)} | {verdict} |"
 
 
 def percent(record: Record, key: str, entry: str = "accuracy") -> list[float]:
@@ -52,7 +51,7 @@ def percentages(*keys: str, entry: str = "accuracy", joined: str = " → ") -> C
     return lambda record: joined.join(f"{spread(percent(record, key, entry))} %" for key in keys)
 
 
-def table(claims: Sequence[Claim]) -> str:
+def table(claims: Iterable[Claim]) -> str:
     """The claims as a Markdown table."""
-    head = ["| claim | published | ours | holds | command |", "|---|---|---|---|---|"]
+    head = ["| claim | published | ours | holds |", "|---|---|---|---|"]
     return "\n".join([*head, *(claim.row() for claim in claims)])

@@ -8,7 +8,7 @@ from pkgutil import iter_modules
 import paper_figs.claims
 from odenet.training import Record
 from paper_figs.claims.claim import Claim, table
-from paper_figs.command import RECORDS
+from paper_figs.command import FIGURES, RECORDS, scripts
 
 
 def claims() -> dict[str, list[Claim]]:
@@ -18,10 +18,25 @@ def claims() -> dict[str, list[Claim]]:
     return {name: import_module(f"paper_figs.claims.{name}").CLAIMS for name in order}
 
 
-def claims_table() -> str:
-    """The table of all claims whose record is there, in Markdown."""
-    made = [claim for of_experiment in claims().values() for claim in of_experiment]
-    return table([claim for claim in made if (RECORDS / claim.record).exists()])
+def claims_tables() -> str:
+    """The answers to each question that has a record: script, figures, and its claims in a table; in Markdown."""
+    return "\n\n".join(section for name, made in claims().items() if (section := _section(name, made)))
+
+
+def _section(experiment: str, claims: list[Claim]) -> str:
+    there = [claim for claim in claims if (RECORDS / claim.record).exists()]
+    if not there:
+        return ""
+    question = (import_module(f"experiments.{experiment}").__doc__ or "").splitlines()[0]
+    records = [RECORDS / name for name in dict.fromkeys(claim.record for claim in there)]
+    commands = ", ".join(f"`python -m experiments.{experiment} {Record.load(path).preset}`" for path in records)
+    figures = ", ".join(
+        f"[{script.name}]({FIGURES}/{script.name}-{path.stem}.png)"
+        for path in records
+        for script in scripts()
+        if script.experiment == experiment
+    )
+    return f"**{question}** {commands} → {figures}\n\n{table(there)}"
 
 
 def core_table() -> str:
@@ -31,7 +46,7 @@ def core_table() -> str:
     return "\n".join([*head, *("| " + " | ".join(row.values()) + " |" for row in rows)])
 
 
-TABLES = {"claims": claims_table, "core": core_table}
+TABLES = {"claims": claims_tables, "core": core_table}
 
 
 def with_tables(text: str) -> str:
