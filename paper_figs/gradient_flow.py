@@ -7,6 +7,7 @@ from statistics import geometric_mean
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.statistics import over_seeds
 from odenet.training import Record
@@ -17,22 +18,24 @@ NAME = "gradient_flow"
 SIGMOIDS = {"sigmoid": "alone", "sigmoid+bn": "with BatchNorm", "sigmoid+identity": "with identities"}
 FAMILIES = {"plain": "plain", "resnet": "residual"}
 NORMS = {"+bn": "-", "": ":"}
+ERROR = r"error $\delta_l$, root mean square"
 
 
 def draw(record: Record) -> Figure:
     """Six panels: vanishing and its cures in nets of sigmoids above, nets of ReLUs below."""
-    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     (chain, sigmoids, speed), (initial, trained, googlenet) = figure.subplots(2, 3)
     _chain(chain, record)
     _sigmoids(sigmoids, record)
     _speed(speed, record)
     layers = 6 * max(record.settings["blocks"]) + 2
-    _nets(initial, record, layers, "initial", f"d   ReLU, {layers} layers: before training")
-    _nets(trained, record, layers, "trained", "e   … and after")
+    _nets(initial, record, layers, "initial", f"d   {layers} layers, untrained")
+    _nets(trained, record, layers, "trained", "e   … and trained")
     trained.set_ylim(initial.get_ylim())
     for norm, style in NORMS.items():
-        trained.plot([], [], style, color="black", label="with BatchNorm" if norm else "without")
-    trained.legend(*_legend(initial, trained), loc="best", fontsize=7)
+        initial.plot([], [], style, color="black", label="with BatchNorm" if norm else "without")
+    handles, labels = initial.get_legend_handles_labels()
+    figure.legend(handles, ["d, e: " + labels[0], *labels[1:]], loc="outside lower left", ncols=4)
     _googlenet(googlenet, record)
     return figure
 
@@ -41,8 +44,14 @@ def _chain(axes: Axes, record: Record) -> None:
     for w, colour in ((100, "plain"), (6.9, "resnet"), (0.9, "sigmoid")):
         gradients = record.results[f"chain/w={w:g}, z=0"]["bias_gradients"]
         axes.plot(range(1, len(gradients) + 1), gradients, "-o", color=COLOURS[colour])
-        axes.annotate(f"w = {w:g}", (1, gradients[0]), xytext=(6, 4), textcoords="offset points", color=COLOURS[colour])
-    axes.set(yscale="log", xlabel="layer l", ylabel="∂a₄/∂b_l", title="a   A chain of sigmoids, z = 0")
+        above = 4 if w > 1 else -12  # where the line is not
+        axes.annotate(
+            f"w = {w:g}", (1, gradients[0]), xytext=(7, above), textcoords="offset points", color=COLOURS[colour]
+        )
+    axes.set(
+        yscale="log", xlabel="layer $l$", ylabel=r"$\partial a_4/\partial b_l$", title="a   A chain of sigmoids, z = 0"
+    )
+    axes.set_ylim(bottom=gradients[0] / 20, top=2e4)
     axes.set_xticks(range(1, len(gradients) + 1))
 
 
@@ -51,7 +60,8 @@ def _sigmoids(axes: Axes, record: Record) -> None:
     for name, label in SIGMOIDS.items():
         errors = _over_depth(record, f"{name}{depth}/initial", "error")
         axes.plot(range(1, depth + 1), errors, "-o", color=COLOURS[name], markersize=3, label=label)
-    axes.set(yscale="log", xlabel="layer l", ylabel="error δ_l, root mean square", title="b   Layers of sigmoids")
+    axes.set(yscale="log", xlabel="layer $l$", ylabel=ERROR, title="b   Layers of sigmoids")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower right")
 
 
@@ -63,7 +73,12 @@ def _speed(axes: Axes, record: Record) -> None:
     for layer in range(depth):
         speed = [geometric_mean([run[look][layer] for run in runs]) for look in range(len(steps))]
         axes.plot(steps, speed, color=shades(0.9 * layer / (depth - 1)), label=f"layer {layer + 1}")
-    axes.set(yscale="log", xlabel="step of gradient descent", ylabel="‖∂C/∂b_l‖", title="c   Speed of learning")
+    axes.set(
+        yscale="log",
+        xlabel="step of gradient descent",
+        ylabel=r"$\|\partial C/\partial b_l\|$",
+        title="c   Speed of learning",
+    )
     axes.legend(loc="upper right", reverse=True)
 
 
@@ -72,13 +87,8 @@ def _nets(axes: Axes, record: Record, layers: int, when: str, title: str) -> Non
         for norm, style in NORMS.items():
             errors = _over_depth(record, f"{family}{layers}{norm}/{when}", "error")
             axes.plot(range(1, len(errors) + 1), errors, style, color=COLOURS[family], label=label if norm else None)
-    axes.set(yscale="log", xlabel="layer l", ylabel="error δ_l, root mean square", title=title)
-
-
-def _legend(first: Axes, second: Axes) -> tuple[list, list]:
-    """The families, in colour, of the first axes, and the styles of line of the second."""
-    families, styles = first.get_legend_handles_labels(), second.get_legend_handles_labels()
-    return families[0] + styles[0][len(FAMILIES) :], families[1] + styles[1][len(FAMILIES) :]
+    axes.set(yscale="log", xlabel="layer $l$", ylabel=ERROR, title=title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _googlenet(axes: Axes, record: Record) -> None:
@@ -92,7 +102,8 @@ def _googlenet(axes: Axes, record: Record) -> None:
     for name, depth in {"4a": 9, "4d": 15}.items():
         axes.axvline(depth + 0.5, color="#666666", linewidth=0.8, linestyle="--")
         axes.annotate(f"auxiliary\nafter {name}", (depth + 0.7, max(ratios)), va="top", fontsize=7)
-    axes.set(xlabel="depth of the layer", ylabel="‖∂C/∂W‖, with ÷ without", title="f   GoogLeNet's auxiliary losses")
+    axes.set_ylabel(r"$\|\partial C/\partial W\|$, with ÷ without")
+    axes.set(xlabel="depth of the layer", title="f   GoogLeNet, auxiliaries")
 
 
 def _over_depth(record: Record, key: str, entry: str) -> list[float]:
