@@ -1,6 +1,7 @@
 """What experiments measure of a network: its size, its orders of convergence, its distance from the exact flow."""
 
 from odenet.measure.boundary import boundary_f1
+from odenet.measure.checkerboard import checkerboard_energy
 from odenet.measure.convergence import observed_order
 from odenet.measure.distance import distance_to_flow
 from odenet.measure.energy import Energy, gpu_power, measure_energy
@@ -15,6 +16,7 @@ __all__ = [
     "LayerGradient",
     "activation_bytes",
     "boundary_f1",
+    "checkerboard_energy",
     "count_evaluations",
     "count_layers",
     "count_multiply_adds",
