@@ -1,0 +1,155 @@
+"""What stochastic depth saves of a training step: ResNet-110 at p_L = 0.5 against the same net without it.
+
+    python -m benchmarks.stochastic_depth    # 5 minutes on one core, into runs/benchmarks/
+
+Goal: at least 23 % of a step (zeroing of gradients, forward, backward, SGD with momentum), where 25.5 % of the residual
+blocks are skipped on average (Huang et al. 2016 report 24 to 27 % of the training time on 32×32 images, on a GPU). The
+nets take their steps by turns. How many blocks survive is drawn anew in every step, so a saving is a mean over rounds
+with its standard error, beside the share of blocks that was skipped in these very steps. Survivors are scaled by 1/p in
+training, the default here, or not at all (Huang et al. scale in evaluation), which spares a product.
+
+The saving is below the share of blocks where the blocks that are skipped most cost least. On a CPU, a block of the
+first stage (16 channels at full resolution) takes longer than one of the third (64 channels at a quarter of it) with as
+many multiply-adds, the more so the larger the images: all three sizes are shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median, stdev
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.timing import interleaved
+from experiments.tables import print_table
+from odenet import BasicBranch, linear_decay
+from odenet.models import ResNet, cifar_resnet, set_stochastic_depth
+from odenet.training import Run
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a step: `batch` of `side`×`side` pixels."""
+
+    batch: int
+    side: int
+
+
+@dataclass(frozen=True)
+class StochasticDepthTiming:
+    """Settings of the benchmark."""
+
+    blocks: int = 18
+    """In each of three stages: 18 make ResNet-110 with its 54 residual blocks."""
+    last: float = 0.5
+    """p_L."""
+    images: tuple[Images, ...] = (Images(32, 8), Images(16, 16), Images(8, 32))
+    """Small batches, so that a core can take enough steps."""
+    rounds: int = 150
+    """Steps of each net that count."""
+
+
+def measure(settings: StochasticDepthTiming, images: Images) -> dict[str, Any]:
+    """Seconds of each step of the net without noise and of those with it, and the blocks that these evaluated."""
+    torch.manual_seed(0)
+    constant, in_training, in_evaluation = (cifar_resnet(settings.blocks) for _ in range(3))
+    set_stochastic_depth(in_training, settings.last, scaling="training")
+    set_stochastic_depth(in_evaluation, settings.last, scaling="evaluation")
+    nets = {"constant": constant, "training": in_training, "evaluation": in_evaluation}
+    evaluated = {name: _Evaluations(net) for name, net in nets.items()}
+    steps = {name: evaluated[name].of(_training_step(net, images)) for name, net in nets.items()}
+    seconds = interleaved(steps, settings.rounds)
+    counted = {name: evaluations.counts[-settings.rounds :] for name, evaluations in evaluated.items()}
+    return {"seconds": seconds, "blocks": counted}  # without those of the steps before, which warm up
+
+
+class _Evaluations:
+    """Counts the residual branches that each step of a net evaluates."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self.counts: list[int] = []
+        for module in net.modules():
+            if isinstance(module, BasicBranch):
+                module.register_forward_pre_hook(self._count)
+
+    def _count(self, *_: object) -> None:
+        self.counts[-1] += 1
+
+    def of(self, step: Callable[[], None]) -> Callable[[], None]:
+        """`step`, counted."""
+
+        def counted() -> None:
+            self.counts.append(0)
+            step()
+
+        return counted
+
+
+def _training_step(net: ResNet, images: Images) -> Callable[[], None]:
+    x = torch.randn(images.batch, 3, images.side, images.side)
+    labels = torch.randint(10, (images.batch,))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(net(x), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def savings(seconds: dict[str, list[float]], name: str) -> list[float]:
+    """1 - (seconds of the net called `name`)/(seconds of the constant one), round by round."""
+    return [1 - a / b for a, b in zip(seconds[name], seconds["constant"], strict=True)]
+
+
+def rows(settings: StochasticDepthTiming, images: Images, result: dict[str, Any]) -> list[dict[str, str]]:
+    """What was saved, and what could have been."""
+    total = 3 * settings.blocks
+    expected = 1 - fmean(linear_decay(total, settings.last))
+    milliseconds = 1e3 * median(result["seconds"]["constant"])
+    net = f"ResNet-{6 * settings.blocks + 2}, p_L = {settings.last:g}"
+    shape = f"batch {images.batch} of {images.side}×{images.side}"
+
+    def row(scaling: str, goal: str) -> dict[str, str]:
+        saved = savings(result["seconds"], scaling)
+        skipped = [1 - blocks / total for blocks in result["blocks"][scaling]]
+        return {
+            "quantity": f"share of a training step saved, {net}, {shape}, scaled in {scaling}",
+            "goal": goal,
+            "measured": _percent(saved),
+            "beside it": f"blocks skipped {_percent(skipped)} (expected {100 * expected:.1f} %), saved per skipped "
+            f"{fmean(saved) / fmean(skipped):.2f}; without {milliseconds:.0f} ms",
+        }
+
+    return [row("evaluation", "≥ 23 %"), row("training", "–")]
+
+
+def _percent(shares: Sequence[float]) -> str:
+    """`mean ± standard error %`."""
+    return f"{100 * fmean(shares):.1f} ± {100 * stdev(shares) / math.sqrt(len(shares)):.1f} %"
+
+
+def main() -> None:
+    """Measure everything, once, and print the table."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_default_device(device)
+    settings = StochasticDepthTiming()
+    run = Run.open("benchmarks.stochastic_depth", settings, Path("runs/benchmarks") / f"stochastic_depth-{device}.json")
+    table = []
+    for images in settings.images:
+        result = run.once(f"training step {images}", lambda images=images: measure(settings, images))
+        table += rows(settings, images, result)
+    run.finish(table=table)
+    print_table(f"stochastic depth, {device}", table)
+    print(f"record: {run.path}")
+
+
+if __name__ == "__main__":
+    main()
