@@ -4,7 +4,10 @@ Constructors follow torchvision's habit: `resnet18(num_classes=1000, in_channels
 """
 
 from odenet.models.alexnet import AlexNet, alexnet
+from odenet.models.alexnet_towers import TwoTowerAlexNet, alexnet_towers
 from odenet.models.deconvnet import DeconvNet, deconvnet
+from odenet.models.fcn import FCN, FullResolution, fcn, fcn8s, fcn16s, fcn32s, with_skip
+from odenet.models.fcn_trunks import Trunk, plain_trunk, trunk_of
 from odenet.models.googlenet import GoogLeNet, GoogLeNetOutput, googlenet, googlenet_bn
 from odenet.models.identity_layers import add_identity_layers
 from odenet.models.odenet import ode_net, res_net, rk_net
@@ -48,19 +51,28 @@ from odenet.models.unet import UNet, unet
 from odenet.models.vgg import VGG, vgg16, vgg19
 
 __all__ = [
+    "FCN",
     "VGG",
     "AlexNet",
     "DeconvNet",
+    "FullResolution",
     "GoogLeNet",
     "GoogLeNetOutput",
     "ResNet",
     "SigmoidChain",
     "SigmoidMLP",
+    "Trunk",
+    "TwoTowerAlexNet",
     "UNet",
     "add_identity_layers",
     "alexnet",
+    "alexnet_towers",
     "cifar_resnet",
     "deconvnet",
+    "fcn",
+    "fcn8s",
+    "fcn16s",
+    "fcn32s",
     "from_torchvision",
     "googlenet",
     "googlenet_bn",
@@ -74,6 +86,7 @@ __all__ = [
     "plain44",
     "plain56",
     "plain110",
+    "plain_trunk",
     "res_net",
     "resnet18",
     "resnet20",
@@ -92,9 +105,11 @@ __all__ = [
     "rk_net",
     "set_stochastic_depth",
     "to_torchvision",
+    "trunk_of",
     "unet",
     "vgg16",
     "vgg19",
     "wide_resnet50_2",
     "wide_resnet101_2",
+    "with_skip",
 ]
