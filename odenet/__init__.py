@@ -20,9 +20,12 @@ from odenet.blocks.branches import (
     MLPBranch,
     group_norm,
 )
+from odenet.blocks.checkpointed import Checkpointed
 from odenet.blocks.errors import BudgetWarning, NonFiniteState
+from odenet.blocks.galerkin import Galerkin
 from odenet.blocks.gradients import Backprop, ContinuousAdjoint
 from odenet.blocks.multilevel import coarsen_steps, coarsen_theta, refine_steps, refine_theta
+from odenet.blocks.projection import project_theta
 from odenet.blocks.solvers import (
     RK4,
     ButcherTableau,
@@ -35,9 +38,10 @@ from odenet.blocks.solvers import (
     RungeKutta,
     Solver,
 )
+from odenet.blocks.spline import Spline
 from odenet.blocks.stepping import Adaptive, FixedSteps
 from odenet.blocks.stochastic_depth import StochasticDepth, linear_decay
-from odenet.blocks.theta import Constant, Piece, PiecewiseConstant, PiecewiseLinear, Theta
+from odenet.blocks.theta import Constant, LinearTheta, Piece, PiecewiseConstant, PiecewiseLinear, Theta
 
 __version__ = "0.1.0"
 
@@ -50,6 +54,7 @@ __all__ = [
     "BottleneckBranch",
     "BudgetWarning",
     "ButcherTableau",
+    "Checkpointed",
     "ClassicalRK4",
     "ConcatConv",
     "ConcatConvBranch",
@@ -57,8 +62,10 @@ __all__ = [
     "ContinuousAdjoint",
     "Euler",
     "FixedSteps",
+    "Galerkin",
     "Heun",
     "Heun3",
+    "LinearTheta",
     "MLPBranch",
     "Midpoint",
     "NonFiniteState",
@@ -69,6 +76,7 @@ __all__ = [
     "Ralston",
     "RungeKutta",
     "Solver",
+    "Spline",
     "StochasticDepth",
     "Theta",
     "coarsen_steps",
@@ -76,6 +84,7 @@ __all__ = [
     "configure",
     "group_norm",
     "linear_decay",
+    "project_theta",
     "refine_steps",
     "refine_theta",
 ]

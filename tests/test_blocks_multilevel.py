@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from odenet import (
@@ -14,15 +17,19 @@ from odenet import (
     Constant,
     Euler,
     FixedSteps,
+    Galerkin,
     Midpoint,
     MLPBranch,
     ODEBlock,
     PiecewiseConstant,
     PiecewiseLinear,
     RungeKutta,
+    Spline,
+    Theta,
     coarsen_steps,
     coarsen_theta,
     configure,
+    project_theta,
     refine_steps,
     refine_theta,
 )
@@ -70,7 +77,12 @@ def test_refining_theta_moves_nothing_to_the_last_bit_where_h_is_dyadic(factor: 
     assert finer.evaluations == block.evaluations
 
 
-@pytest.mark.parametrize("make", [constant_pieces, linear_pieces])
+def spline_pieces(number: int = 4, per_piece: int = 1, horizon: float | None = None, *, degree: int = 3) -> ODEBlock:
+    theta = Spline(basic_nodes(number + degree), degree, horizon)
+    return ODEBlock(theta, FixedSteps(Euler(), per_piece)).eval()
+
+
+@pytest.mark.parametrize("make", [constant_pieces, linear_pieces, spline_pieces])
 @pytest.mark.parametrize("factor", [2, 3, 6])
 def test_refining_theta_moves_nothing_but_by_rounding(make: Callable[..., ODEBlock], factor: int) -> None:
     block = make(per_piece=6, horizon=0.7).double()
@@ -111,6 +123,44 @@ def test_coarsening_undoes_refining_to_the_last_bit(make: Callable[..., ODEBlock
     assert coarsen_steps(refine_steps(block, factor), factor).stepping == block.stepping
 
 
+@pytest.mark.parametrize("degree", [0, 1])
+def test_splines_of_low_degree_come_back_to_the_last_bit_too(degree: int) -> None:
+    block = spline_pieces(per_piece=3, degree=degree)
+    require_equal_tensors(coarsen_theta(refine_theta(block, 3), 3), block)
+
+
+@pytest.mark.parametrize("degree", [2, 3, 4])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_splines_of_higher_degree_come_back_to_rounding(factor: int, degree: int) -> None:
+    block = spline_pieces(per_piece=factor, degree=degree).double()
+    again = coarsen_theta(refine_theta(block, factor), factor)
+    torch.testing.assert_close(again.state_dict(), block.state_dict(), rtol=1e-10, atol=1e-10)
+    assert (again.stepping, again.theta.horizon) == (block.stepping, block.theta.horizon)
+
+
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.floats(0.1, 10), st.integers(0, 2))
+def test_refining_and_coarsening_are_inverse_whatever_the_numbers(
+    pieces: int, factor: int, per_piece: int, horizon: float, degree: int
+) -> None:
+    theta = Spline(logistic_nodes(pieces + degree), degree, horizon)
+    block = ODEBlock(theta, FixedSteps(Euler(), per_piece))
+    finer = refine_theta(refine_steps(block, factor), factor)
+    assert (finer.theta.number_of_pieces, finer.stepping) == (pieces * factor, block.stepping)
+    again = coarsen_steps(coarsen_theta(finer, factor), factor)
+    torch.testing.assert_close(again.state_dict(), block.state_dict(), rtol=1e-10, atol=1e-10)
+    if degree < 2:
+        require_equal_tensors(again, block)
+    assert (again.theta.number_of_pieces, again.stepping) == (pieces, block.stepping)
+    x = states()
+    torch.testing.assert_close(finer(x), refine_steps(block, factor)(x), rtol=1e-10, atol=1e-10)
+
+
+def test_a_spline_that_is_no_refinement_is_coarsened_to_the_nearest_in_the_mean() -> None:
+    block = ODEBlock(Spline(logistic_nodes(9), 3))
+    nearest = project_theta(block.theta, partial(Spline, degree=3), 6)
+    require_equal_tensors(coarsen_theta(block).theta, nearest)
+
+
 def test_refined_linear_nodes_lie_on_the_polygon() -> None:
     left, right = MLPBranch(2), MLPBranch(2)
     finer = refine_theta(ODEBlock(PiecewiseLinear([left, right]), FixedSteps(Euler(), 4)), 4)
@@ -127,7 +177,7 @@ def test_coarsening_what_was_never_refined_keeps_every_second_node() -> None:
         require_equal_tensors(node, block.theta.nodes[2 * index])
 
 
-@pytest.mark.parametrize("make", [constant_pieces, linear_pieces])
+@pytest.mark.parametrize("make", [constant_pieces, linear_pieces, spline_pieces])
 @pytest.mark.parametrize("operator", OPERATORS, ids=name_of)
 def test_the_original_is_untouched_and_shares_nothing(operator: Any, make: Callable[..., ODEBlock]) -> None:
     block = make(per_piece=2)
@@ -200,10 +250,21 @@ def test_pieces_that_cannot_be_joined_are_refused() -> None:
         coarsen_theta(constant_pieces(3))
 
 
+@pytest.mark.parametrize(
+    "theta", [Constant(MLPBranch(2)), Galerkin([MLPBranch(2), MLPBranch(2)])], ids=["Constant", "Galerkin"]
+)
 @pytest.mark.parametrize("operator", [refine_theta, coarsen_theta], ids=name_of)
-def test_a_theta_without_pieces_is_refused(operator: Any) -> None:
-    with pytest.raises(ValueError, match="θ is Constant, which has no pieces to refine or join; use PiecewiseConstant"):
-        operator(ODEBlock(Constant(MLPBranch(2)), FixedSteps(Euler(), 2)))
+def test_a_theta_without_pieces_is_refused(operator: Any, theta: Theta) -> None:
+    said = (
+        rf"θ is {type(theta).__name__}, which has no pieces to refine or join; use PiecewiseConstant, .*project_theta"
+    )
+    with pytest.raises(ValueError, match=said):
+        operator(ODEBlock(theta, FixedSteps(Euler(), 2)))
+
+
+def test_steps_of_a_theta_without_pieces_are_refined_all_the_same() -> None:
+    block = refine_steps(ODEBlock(Galerkin([MLPBranch(2), MLPBranch(2)]), FixedSteps(Euler(), 2)), 3)
+    assert block.stepping == FixedSteps(Euler(), 6)
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=name_of)

@@ -19,7 +19,20 @@ ROOT = Path(__file__).parents[1]
 WINGS = ("blocks", "layers", "models", "data", "measure", "training")
 """Of the library, each importing only from those before it."""
 
-STORY = ("theta", "branches", "solvers", "bridge", "stepping", "stochastic_depth", "gradients", "block", "multilevel")
+STORY = (
+    "theta",
+    "spline",
+    "galerkin",
+    "projection",
+    "branches",
+    "solvers",
+    "bridge",
+    "stepping",
+    "stochastic_depth",
+    "gradients",
+    "block",
+    "multilevel",
+)
 """The files of `blocks` in the order of the story, likewise."""
 
 SCRIPT_FOLDERS = ("experiments", "paper_figs", "benchmarks", "tests")

@@ -1,8 +1,9 @@
 """θ(t): the parameters of a vector field as a function of depth-time, held as ordinary modules.
 
 A flow solves x′(t) = F(x(t), t; θ(t)) on [0, T]. The three kinds here differ in how θ moves between its nodes: not at
-all (`Constant`), by jumps (`PiecewiseConstant`: a ResNet stage) or linearly (`PiecewiseLinear`). Each yields the closed
-intervals on which θ is smooth, in order. A solver is handed one of them at a time, so a layer is never looked up from a
+all (`Constant`), by jumps (`PiecewiseConstant`: a ResNet stage) or linearly (`PiecewiseLinear`). They are combinations
+of their nodes, θ(t) = Σ φ_j(t)·θ_j, and so are `Spline` and `Galerkin`. Each yields the closed intervals on which θ is
+smooth, in order. A solver is handed one of them at a time, so a layer is never looked up from a
 time: `int(t * n)` picks a wrong layer for many n in floating point, and a solver that steps over a jump of θ loses its
 order.
 """
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -90,19 +92,75 @@ class Theta(nn.Module, ABC):
     def field_of_piece(self, index: int, start: float, end: float) -> FieldOfPiece:
         """The vector field on piece `index` = [start, end], and the nodes that it reads."""
 
-    def pieces(self) -> Iterator[Piece]:
-        """The intervals [T·i/n, T·(i+1)/n] on which θ is smooth, in order; together they are [0, T] exactly."""
+    def interval(self, index: int) -> tuple[float, float]:
+        """[T·i/n, T·(i+1)/n], the ends of piece i = `index` of n; together the pieces are [0, T] exactly."""
         n, T = self.number_of_pieces, self._horizon
-        for i in range(n):
-            start, end = T * i / n, T if i == n - 1 else T * (i + 1) / n  # T·n/n is not T for every T
-            yield Piece(start, end, *self.field_of_piece(i, start, end))
+        return T * index / n, T if index == n - 1 else T * (index + 1) / n  # T·n/n is not T for every T
+
+    def pieces(self) -> Iterator[Piece]:
+        """The intervals on which θ is smooth, in order, with the fields there."""
+        for index in range(self.number_of_pieces):
+            start, end = self.interval(index)
+            yield Piece(start, end, *self.field_of_piece(index, start, end))
 
     def extra_repr(self) -> str:
         """The horizon, for `print(theta)`."""
         return f"horizon={self.horizon:g}"
 
 
-class Constant(Theta):
+class LinearTheta(Theta):
+    """θ(t) = Σ_j φ_j(t)·θ_j: a kind is its basis φ, given piece by piece; parameters are those of the nodes combined.
+
+    Where a piece has one node, φ = 1 there, and the node itself is evaluated: θ costs nothing. Elsewhere every tensor
+    of real numbers is combined, buffers (the running statistics of a normalization) as parameters are, and the branch
+    is evaluated with the result; buffers of integers are those of the piece's first node. In training mode BatchNorm is
+    refused there: a batch seen between two nodes belongs to the statistics of neither.
+    """
+
+    @abstractmethod
+    def nodes_of_piece(self, index: int) -> range:
+        """The j with φ_j ≠ 0 on piece `index`."""
+
+    @abstractmethod
+    def weights(self, index: int, start: float, end: float, t: Time) -> Sequence[Time]:
+        """φ_j(t) for the nodes of piece `index` = [start, end], in order."""
+
+    def field_of_piece(self, index: int, start: float, end: float) -> FieldOfPiece:
+        """The branch with the parameters θ(t)."""
+        nodes = tuple(self.nodes[j] for j in self.nodes_of_piece(index))
+        if len(nodes) == 1:
+            return nodes[0], nodes
+        if self.training:
+            _refuse_batch_statistics(nodes[0], type(self).__name__)
+        return _Combination(nodes, partial(self.weights, index, start, end)), nodes
+
+
+class _Combination:
+    """F(t, x; Σ_j φ_j(t)·θ_j) for the nodes θ_j."""
+
+    def __init__(self, nodes: Sequence[nn.Module], weights: Callable[[Time], Sequence[Time]]) -> None:
+        self.branch, self.weights = nodes[0], weights
+        tensors = [dict(named_tensors(node)) for node in nodes]
+        self.tensors = {
+            name: [of_node[name] for of_node in tensors]
+            for name, tensor in tensors[0].items()
+            if tensor.is_floating_point()
+        }
+
+    def __call__(self, t: Time, x: Tensor) -> Tensor:
+        weights = self.weights(t)
+        theta = {name: _weighted(weights, tensors) for name, tensors in self.tensors.items()}
+        return torch.func.functional_call(self.branch, theta, (t, x))
+
+
+def _weighted(weights: Sequence[Time], tensors: Sequence[Tensor]) -> Tensor:
+    total = weights[0] * tensors[0]
+    for weight, tensor in zip(weights[1:], tensors[1:], strict=True):
+        total = total + weight * tensor
+    return total
+
+
+class Constant(LinearTheta):
     """θ(t) = θ_0: one branch for all depth-times, the weight-shared flow of an ODE-Net (Chen et al. 2018, section 3).
 
     >>> from odenet import ODEBlock, Constant, MLPBranch
@@ -122,13 +180,16 @@ class Constant(Theta):
         """1."""
         return 1
 
-    def field_of_piece(self, index: int, start: float, end: float) -> FieldOfPiece:  # noqa: ARG002
-        """The one branch."""
-        node = self.nodes[0]
-        return node, (node,)
+    def nodes_of_piece(self, index: int) -> range:  # noqa: ARG002
+        """The one node."""
+        return range(1)
+
+    def weights(self, index: int, start: float, end: float, t: Time) -> Sequence[Time]:  # noqa: ARG002
+        """1."""
+        return (1.0,)
 
 
-class PiecewiseConstant(Theta):
+class PiecewiseConstant(LinearTheta):
     """θ(t) = θ_i for t in [T·i/n, T·(i+1)/n]: a residual stage of n blocks when stepped by Euler with h = 1.
 
     >>> from odenet import BasicBranch, PiecewiseConstant
@@ -142,17 +203,19 @@ class PiecewiseConstant(Theta):
         """As many as nodes."""
         return len(self.nodes)
 
-    def field_of_piece(self, index: int, start: float, end: float) -> FieldOfPiece:  # noqa: ARG002
-        """Branch `index`."""
-        node = self.nodes[index]
-        return node, (node,)
+    def nodes_of_piece(self, index: int) -> range:
+        """Node `index`."""
+        return range(index, index + 1)
+
+    def weights(self, index: int, start: float, end: float, t: Time) -> Sequence[Time]:  # noqa: ARG002
+        """1."""
+        return (1.0,)
 
 
-class PiecewiseLinear(Theta):
+class PiecewiseLinear(LinearTheta):
     """θ(t) linear between n nodes at t = 0, T/(n-1), …, T: every parameter is a continuous polygon over depth.
 
-    Floating-point buffers (the running statistics of a normalization) are interpolated as parameters are. In training
-    mode BatchNorm is refused: a batch seen between two nodes belongs to the statistics of neither.
+    In training mode BatchNorm is refused, as in every `LinearTheta` that combines nodes.
 
     Raises:
         ValueError: fewer than two nodes, or nodes whose parameters differ in name, shape or dtype.
@@ -162,61 +225,48 @@ class PiecewiseLinear(Theta):
 
     def __init__(self, nodes: Iterable[nn.Module], horizon: float | None = None) -> None:
         super().__init__(nodes, horizon)
-        for index, node in enumerate(self.nodes):
-            _require_same_tensors(self.nodes[0], node, index)
+        require_same_tensors(self)
 
     @property
     def number_of_pieces(self) -> int:
         """One fewer than nodes."""
         return len(self.nodes) - 1
 
-    def field_of_piece(self, index: int, start: float, end: float) -> FieldOfPiece:
-        """The branch with parameters between those of nodes `index` and `index + 1`."""
-        left, right = self.nodes[index], self.nodes[index + 1]
-        if self.training:
-            _refuse_batch_statistics(left)
-        return _Interpolation(left, right, start, end), (left, right)
+    def nodes_of_piece(self, index: int) -> range:
+        """The nodes at both ends."""
+        return range(index, index + 2)
+
+    def weights(self, index: int, start: float, end: float, t: Time) -> Sequence[Time]:  # noqa: ARG002
+        """1 - s and s, with s = (t - start)/(end - start)."""
+        s = (t - start) / (end - start)
+        return (1 - s, s)
 
 
-class _Interpolation:
-    """F(t, x; (1-s)·θ_left + s·θ_right) with s = (t - start)/(end - start)."""
-
-    def __init__(self, left: nn.Module, right: nn.Module, start: float, end: float) -> None:
-        self.left = left
-        self.start, self.end = start, end
-        self.tensors = {
-            name: (tensor, other)
-            for (name, tensor), (_, other) in zip(_tensors(left), _tensors(right), strict=True)
-            if tensor.is_floating_point()
-        }
-
-    def __call__(self, t: Time, x: Tensor) -> Tensor:
-        s = (t - self.start) / (self.end - self.start)
-        theta = {name: (1 - s) * left + s * right for name, (left, right) in self.tensors.items()}
-        return torch.func.functional_call(self.left, theta, (t, x))
-
-
-def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters, then buffers, by name."""
     yield from module.named_parameters()
     yield from module.named_buffers()
 
 
-def _require_same_tensors(first: nn.Module, node: nn.Module, index: int) -> None:
-    expected = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in _tensors(first)}
-    found = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in _tensors(node)}
-    differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-    if differing:
-        name = differing[0]
-        raise ValueError(
-            f"nodes 0 and {index} of PiecewiseLinear differ in {name!r}: {expected.get(name)} and {found.get(name)}; "
-            "parameters are interpolated one by one: build every node with the same architecture."
-        )
+def require_same_tensors(theta: Theta) -> None:
+    """Raise a `ValueError` where nodes of `theta` differ in the name, shape or dtype of a tensor."""
+    expected, *others = (
+        {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in named_tensors(node)} for node in theta.nodes
+    )
+    for index, found in enumerate(others, 1):
+        for name in sorted(expected.keys() | found.keys()):
+            if expected.get(name) != found.get(name):
+                raise ValueError(
+                    f"nodes 0 and {index} of {type(theta).__name__} differ in {name!r}: {expected.get(name)} and "
+                    f"{found.get(name)}; parameters are combined one by one: build every node with the same "
+                    "architecture."
+                )
 
 
-def _refuse_batch_statistics(node: nn.Module) -> None:
+def _refuse_batch_statistics(node: nn.Module, kind: str) -> None:
     for name, module in node.named_modules():
         if isinstance(module, _NormBase) and module.track_running_stats:
             raise ValueError(
-                f"PiecewiseLinear cannot train {type(module).__name__} {name!r}: its running statistics would belong "
-                "to no node between two nodes. Use GroupNorm (norm=group_norm), or PiecewiseConstant."
+                f"{kind} cannot train {type(module).__name__} {name!r}: its running statistics would belong to no node "
+                "between two nodes. Use GroupNorm (norm=group_norm), or PiecewiseConstant."
             )
