@@ -62,7 +62,7 @@ def _sigmoids(axes: Axes, record: Record) -> None:
         axes.plot(range(1, depth + 1), errors, "-o", color=COLOURS[name], markersize=3, label=label)
     axes.set(yscale="log", xlabel="layer $l$", ylabel=ERROR, title="b   Layers of sigmoids")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", fontsize=7, handlelength=1.2)
 
 
 def _speed(axes: Axes, record: Record) -> None:

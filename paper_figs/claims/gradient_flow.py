@@ -79,7 +79,7 @@ CLAIMS = [
         "next",
         "0.003, 0.017, 0.070, 0.285 on MNIST (Nielsen, from memory)",
         RECORD,
-        lambda r: ", ".join(f"{speed:.3f}" for speed in _speeds(r, 0)),
+        lambda r: ", ".join(f"{speed:.2g}" for speed in _speeds(r, 0)),
         lambda r: all(3 < later / earlier < 8 for earlier, later in pairwise(_speeds(r, 0))),
     ),
     Claim(
