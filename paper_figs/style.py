@@ -19,6 +19,7 @@ COLOURS: Mapping[str, str] = {
     "dopri5": "#CC79A7",
     "plain": "#D55E00",
     "resnet": "#0072B2",
+    "stochastic_depth": "#009E73",
     "googlenet": "#CC79A7",
     "sigmoid": "#666666",
     "sigmoid+bn": "#009E73",

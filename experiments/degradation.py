@@ -1,0 +1,180 @@
+"""Does a deeper plain net get worse on its *training* set, and a residual one not?
+
+Plain and residual nets of growing depth, with the same parameters: they differ by the identity alone. Then the argument
+of He et al. that this is a fault of training and not of the nets: from a trained net of medium depth the deepest one is
+built by adding identity layers. It gives the same logits, bit for bit, so a net as good exists at that depth; and it is
+trained from there, to see whether training keeps it.
+
+    python -m experiments.degradation cpu    # Fashion-MNIST, 10,000 images, 8 to 56 layers: 20 minutes on one core
+    python -m experiments.degradation gpu    # all of it at 28×28, 20 to 110 layers, 10 epochs: one GPU
+
+The training error is that on the training images as they are, in evaluation mode, after the last epoch. The curves over
+epochs have the running one: in training mode, on the batches as they come, while the weights change.
+
+Expected (He et al. 2015, figure 6, CIFAR-10): the training and test errors of plain nets rise from 20 to 56 layers, and
+with 110 layers the error is above 60 %; those of residual nets fall (test: 8.75 % with 20 layers, 6.97 % with 56, 6.43
+% with 110). In so few epochs the residual nets may gain nothing from depth, but should lose little. Identity layers of
+a plain net are none while it trains, for BatchNorm normalizes by the batch: the error may rise at first.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from experiments.command import Settings, main
+from experiments.statistics import over_seeds, spread
+from experiments.training import train
+from odenet.data import ImageData
+from odenet.measure import count_layers, count_parameters
+from odenet.models import ResNet, add_identity_layers, cifar_resnet
+from odenet.models.plain import plain_stage
+from odenet.models.resnet import PaddedShortcut, residual_flow
+from odenet.training import Classification, Record, Run, Training, evaluate
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {"shortcut": None, "flow": plain_stage},
+    "resnet": {"shortcut": PaddedShortcut, "flow": residual_flow},
+}
+"""With and without the identity; everything else is the same."""
+
+
+@dataclass(frozen=True)
+class Degradation(Settings):
+    """Settings of the experiment."""
+
+    blocks: tuple[int, ...] = (1, 3, 9)
+    """n: blocks in each of three stages, in ascending order; the nets have 6n + 2 layers."""
+    grown_from: int = 3
+    """n of the trained net that becomes as deep as the deepest by identity layers; 2 or more, so that no stage is a
+    transition alone."""
+    widths: tuple[int, ...] = (8, 16, 32)
+    """Channels of each stage."""
+    stem_stride: int = 2
+    """2 halves the image at once: a quarter of the work."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if list(self.blocks) != sorted(set(self.blocks)) or not 2 <= self.grown_from < max(self.blocks, default=0):
+            raise ValueError(
+                f"blocks = {self.blocks}, grown_from = {self.grown_from}; a net of 2 or more blocks is grown to the "
+                "deepest: pass ascending numbers of blocks, and one of them, not the last, to grow from."
+            )
+        if self.grown_from not in self.blocks:
+            raise ValueError(
+                f"grown_from = {self.grown_from} is not among blocks = {self.blocks}; the net that is grown has to be "
+                "trained first: pass one of them."
+            )
+
+
+TRAINING = Training(epochs=5, batch_size=64, optimizer="sgd", weight_decay=1e-4, threads=1)
+"""Momentum, decay and lr of He et al. 2015, section 4.2; the schedule is short and warms up, for the deepest nets."""
+
+PRESETS = {
+    "smoke": Degradation(
+        data="digits",
+        train_images=256,
+        seeds=(0,),
+        blocks=(2, 3),
+        grown_from=2,
+        widths=(4, 8, 16),
+        stem_stride=1,
+        training=replace(TRAINING, epochs=2),
+    ),
+    "cpu": Degradation(train_images=10_000, augment=False, training=TRAINING),
+    "gpu": Degradation(
+        blocks=(3, 5, 7, 9, 18),
+        widths=(16, 32, 64),
+        stem_stride=1,
+        training=replace(TRAINING, epochs=10, batch_size=512, lr=0.2, channels_last=True, threads=None),
+    ),
+}
+
+
+def degradation(settings: Degradation, data: ImageData, run: Run) -> None:
+    """Train every net of every seed, grow one of each kind, and draw up the table."""
+    for seed in settings.seeds:
+        for kind in KINDS:
+            nets: dict[int, ResNet] = {}
+            for blocks in settings.blocks:
+                torch.manual_seed(seed)
+                nets[blocks] = network(kind, blocks, settings, data)
+                _trained(f"seed{seed}/{kind}/{6 * blocks + 2}", nets[blocks], settings, data, seed, run)
+            _grown(f"seed{seed}/{kind}-grown", nets[settings.grown_from], settings, data, seed, run)
+    run.finish(table=table(run.record))
+
+
+def network(kind: str, blocks: int, settings: Degradation, data: ImageData) -> ResNet:
+    """The plain or residual net of 6·blocks + 2 layers."""
+    shape = {"widths": settings.widths, "stem_stride": settings.stem_stride}
+    return cifar_resnet(blocks, data.num_classes, data.in_channels, **shape, **KINDS[kind])
+
+
+def _trained(key: str, net: ResNet, settings: Degradation, data: ImageData, seed: int, run: Run) -> None:
+    """Train `net` in place, or read it back, and record its errors."""
+    history = train(net, key, settings, data, seed, run)
+    run.once(
+        key,
+        lambda: {
+            "layers": count_layers(net),
+            "parameters": count_parameters(net),
+            "train_error": _training_error(net, data),
+            "test_error": 1 - history.last["test_accuracy"],
+            "seconds_per_epoch": history.seconds_per_epoch,
+            "history": history.rows,
+        },
+    )
+
+
+def _training_error(net: ResNet, data: ImageData) -> float:
+    device = next(net.parameters()).device
+    images = data.train_batches(1000, augment=False, shuffle=False, device=device)
+    return 1 - evaluate(net, Classification(data.num_classes), images)["accuracy"]
+
+
+def _grown(key: str, shallow: ResNet, settings: Degradation, data: ImageData, seed: int, run: Run) -> None:
+    """Make the trained net as deep as the deepest by identity layers, compare the two, and train the deeper one."""
+    deeper = add_identity_layers(shallow, max(settings.blocks) - settings.grown_from)
+    layers = count_layers(deeper)
+    run.once(f"{key}/{layers}/before", lambda: _compared(shallow, deeper, data))
+    _trained(f"{key}/{layers}", deeper, settings, data, seed, run)
+
+
+@torch.no_grad()
+def _compared(shallow: ResNet, deeper: ResNet, data: ImageData) -> dict[str, Any]:
+    """Whether the logits of all test images are equal bit for bit, and both errors; on a CPU, where nothing is TF32."""
+    nets = [copy.deepcopy(net).cpu().eval() for net in (shallow, deeper)]
+    equal, wrong = True, [0, 0]
+    for images, labels in data.test_batches(1000).epoch(0):
+        logits = [net(images) for net in nets]
+        equal = equal and torch.equal(*logits)
+        wrong = [n + int((found.argmax(dim=1) != labels).sum()) for n, found in zip(wrong, logits, strict=True)]
+    errors = [n / len(data.test) for n in wrong]
+    return {"logits_equal": equal, "shallow_test_error": errors[0], "deeper_test_error": errors[1]}
+
+
+def table(record: Record) -> list[dict[str, Any]]:
+    """A row for each net: means and standard deviations over the seeds."""
+    keys = dict.fromkeys(name.partition("/")[2] for name in record.results if not name.endswith("/before"))
+    return [_row(key, record) for key in keys]
+
+
+def _row(key: str, record: Record) -> dict[str, Any]:
+    train_errors, test_errors = (
+        [100 * error for error in over_seeds(record.results, key, entry)] for entry in ("train_error", "test_error")
+    )
+    return {
+        "net": key.partition("/")[0],
+        "layers": over_seeds(record.results, key, "layers")[0],
+        "params": f"{over_seeds(record.results, key, 'parameters')[0]:,}",
+        "train error %": spread(train_errors),
+        "test error %": spread(test_errors),
+        "s/epoch": spread(over_seeds(record.results, key, "seconds_per_epoch")),
+    }
+
+
+if __name__ == "__main__":
+    main("degradation", PRESETS, degradation)
