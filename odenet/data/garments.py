@@ -29,8 +29,11 @@ def garment_templates(split: Split, names: tuple[str, ...]) -> Templates:
     shown = split.subset((split.images > _DARKEST).flatten(1).any(1).nonzero().squeeze(1))
     ordered = shown.subset(shown.labels.argsort(stable=True))
     shades = ordered.images.squeeze(1)
-    garments = Templates((shades > _DARKEST).to(torch.uint8), shades, ordered.labels, names, contrast=(1.0, 1.0))
-    return garments.with_clutter(silhouettes(garments.side))
+    clutter = silhouettes(shades.shape[-1])
+    any_colour = torch.full((1 + len(names), clutter.part_count, 1, 3), 127.5)
+    parts = (shades > _DARKEST).to(torch.uint8)
+    garments = Templates(parts, shades, ordered.labels, names, any_colour, spread=127.5, contrast=(1.0, 1.0))
+    return garments.with_clutter(clutter)
 
 
 def garment_scenes(root: Path, *, download: bool = True, **settings: Any) -> tuple[Scenes, Scenes]:

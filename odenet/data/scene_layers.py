@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from odenet.data.palettes import GROUNDS, SPREAD
 from odenet.data.templates import Templates
 
-NUMBERS_OF_GROUND = 32
+NUMBERS_OF_GROUND = 34
 """How many uniform numbers a ground takes."""
 
 
 def numbers_of_layer(templates: Templates) -> int:
-    """How many uniform numbers a layer takes: its place, and four for each part."""
-    return 9 + 4 * templates.part_count
+    """How many uniform numbers a layer takes: nine for its place, and five for each part."""
+    return 9 + 5 * templates.part_count
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,9 @@ def place_layers(u: Tensor, is_object: Tensor, present: Tensor, templates: Templ
     span = min(height, width) * (0.35 + 0.35 * growth) * enlarged
     matrix = templates.side / span[..., None, None] * _pose(mirror, stretch, shear, tilt)
 
-    contrast, *rgb = u[..., 9:].unflatten(-1, (templates.part_count, 4)).unbind(-1)
-    least, most = templates.contrast
-    light = 255 * torch.stack(rgb, dim=-1)
-    dark = light * (1 - least - (most - least) * contrast)[..., None]
-    return Layers(template, present, centre, matrix, Colours(dark, light))
+    of_parts = u[..., 9:].unflatten(-1, (templates.part_count, 5))
+    colours = _colours(of_parts, templates.palette[run], templates.spread, templates.contrast)
+    return Layers(template, present, centre, matrix, colours)
 
 
 @dataclass(frozen=True)
@@ -112,20 +111,28 @@ def place_ground(u: Tensor, textures: int, side: int, size: tuple[int, int]) -> 
         size: (H, W), in pixels.
     """
     there, level, slope, g, h, amplitude, column, row = u[:, :8].unbind(-1)
-    choice, growth, left, top, mirror, stretch, shear, tilt, contrast, *rgb = u[:, 8:].unflatten(1, (2, 12)).unbind(-1)
+    choice, growth, left, top, mirror, stretch, shear, tilt = u[:, 8:24].unflatten(1, (2, 8)).unbind(-1)
     # From a quarter of a period to one and a half along the shorter side of the image.
     cells = side * (0.25 + 1.25 * growth**2) / min(size)
-    base = torch.stack(rgb, dim=-1)
-    other = base.roll(1, dims=-1)
+    palette = torch.tensor(GROUNDS, dtype=torch.float32, device=u.device).expand(len(u), 2, -1, -1)
     return Ground(
         texture=(textures * choice).long(),
         origin=side * torch.stack([left, top], dim=-1),
         matrix=cells[..., None, None] * _pose(mirror, stretch, shear, 5 * tilt - 2),
-        colours=Colours(255 * base, 255 * (base + (0.15 + 0.6 * contrast)[..., None] * (other - base))),
+        colours=_colours(u[:, 24:].unflatten(1, (2, 5)), palette, SPREAD, (0.05, 0.4)),
         horizon=torch.stack([0.5 * slope - 0.25, torch.ones_like(slope), torch.where(there < 0.5, 2, level)], dim=-1),
         light=0.5 * torch.stack([g, h], dim=-1) - 0.25,
-        grain=torch.stack([30 * amplitude**2, (side * column).floor(), (side * row).floor()], dim=-1),
+        grain=torch.stack([20 * amplitude**2, (side * column).floor(), (side * row).floor()], dim=-1),
     )
+
+
+def _colours(u: Tensor, palette: Tensor, spread: float, contrast: tuple[float, float]) -> Colours:
+    """One of m colours, moved by up to `spread`, and its dark shade: (…, 3) from (…, 5) and (…, m, 3)."""
+    option = (palette.shape[-2] * u[..., 0]).long()
+    chosen = palette.gather(-2, option[..., None, None].expand(*option.shape, 1, 3)).squeeze(-2)
+    light = (chosen + spread * (2 * u[..., 2:] - 1)).clamp(0, 255)
+    least, most = contrast
+    return Colours(light * (1 - least - (most - least) * u[..., 1, None]), light)
 
 
 def _pose(mirror: Tensor, stretch: Tensor, shear: Tensor, tilt: Tensor) -> Tensor:

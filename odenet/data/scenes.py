@@ -55,8 +55,8 @@ class Scenes:
 
     size: tuple[int, int] = (64, 64)
     seed: int = 0
-    objects: tuple[int, int] = (1, 4)
-    clutter: tuple[int, int] = (0, 3)
+    objects: tuple[int, int] = (1, 3)
+    clutter: tuple[int, int] = (0, 1)
     smallest: float = 0.005
     part: Literal["training", "test"] = "training"
     templates: Templates = field(default_factory=silhouettes)

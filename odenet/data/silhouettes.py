@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from odenet.data.palettes import SPREAD, palette_table
 from odenet.data.seeds import seeded_generator
 from odenet.data.strokes import Canvas, Number, Point
 from odenet.data.templates import Templates
@@ -34,7 +35,7 @@ def silhouettes(side: int = 64) -> Templates:
     parts = torch.cat([_parts(drawing, side, generator) for drawing in (clutter, *CLASSES.values())])
     classes = torch.arange(-1, len(CLASSES)).repeat_interleave(VARIANTS)
     shades = texture_tiles(len(parts), side, generator)
-    return Templates(parts, shades, classes, tuple(CLASSES), contrast=(0.1, 0.6))
+    return Templates(parts, shades, classes, tuple(CLASSES), palette_table(tuple(CLASSES)), SPREAD, (0.05, 0.4))
 
 
 def horse(canvas: Canvas, u: Numbers) -> list[Tensor]:

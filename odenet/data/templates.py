@@ -22,6 +22,8 @@ class Templates:
         shades: uint8, (n, S, S): from 0, the dark end of that colour, to 255, the light one.
         classes: int64, (n,), ascending: 0, …, K - 1, or -1 for clutter, which belongs to none.
         names: Of the K classes.
+        palette: float32, (1 + K, P, m, 3): m colours, in 0, …, 255, for each part of clutter and of the classes.
+        spread: How far a colour in a scene may be from one of the palette, in each channel.
         contrast: Bounds of c, drawn for every part: at shade s it has (1 - c + c·s/255) of its colour.
 
     Raises:
@@ -32,6 +34,8 @@ class Templates:
     shades: Tensor
     classes: Tensor
     names: tuple[str, ...]
+    palette: Tensor
+    spread: float
     contrast: tuple[float, float]
 
     def __post_init__(self) -> None:
@@ -101,9 +105,8 @@ class Templates:
         device = torch.device(device)
         if self.parts.device == device:
             return self
-        return replace(
-            self, parts=self.parts.to(device), shades=self.shades.to(device), classes=self.classes.to(device)
-        )
+        tensors = {name: getattr(self, name).to(device) for name in ("parts", "shades", "classes", "palette")}
+        return replace(self, **tensors)
 
     def with_clutter(self, clutter: Templates) -> Templates:
         """These and the clutter of others, brought to their grid by the nearest cell, in place of any of their own."""
