@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from odenet import FixedSteps, Midpoint, refine_steps
+from odenet import FixedSteps, Midpoint, refine_steps, refine_theta
 from odenet.blocks.block import ODEBlock
-from odenet.measure import distance_to_flow, observed_order
+from odenet.measure import distance_to_flow, observed_order, output_distance
 from odenet.models import ResNet, cifar_resnet
 
 
@@ -49,3 +50,36 @@ def test_mode_stepping_and_statistics_are_as_before(net):
     assert net.training
     assert all(m.stepping == FixedSteps() for m in net.modules() if isinstance(m, ODEBlock))
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+def test_refining_theta_moves_the_output_by_rounding_and_refining_steps_by_the_order(net):
+    images = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    finer = refine_steps(net.double(), 6)
+    assert output_distance(finer, refine_theta(finer, 3), images) < 1e-14
+    steps = [32, 64, 128]
+    moves = [output_distance(refine_steps(net, n), refine_steps(net, 2 * n), images) for n in steps]
+    assert observed_order(steps, moves) == pytest.approx(1, abs=0.05)
+
+
+def test_the_distance_of_outputs_is_the_mean_of_relative_euclidean_distances():
+    x = torch.tensor([[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]])
+    one, other = nn.Identity(), nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        other.weight.copy_(torch.diag(torch.tensor([1.0, 3.0])))
+    assert output_distance(one, other, x) == pytest.approx((8 / 5 + 0 + 0) / 3)
+    assert output_distance(one, one, x) == 0
+
+
+def test_every_module_has_its_own_mode_again(net):
+    net.train()
+    net.stem.eval()
+    before = [module.training for module in net.modules()]
+    statistics = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    output_distance(net, net, torch.randn(2, 1, 8, 8))
+    assert [module.training for module in net.modules()] == before
+    assert all(torch.equal(statistics[name], buffer) for name, buffer in net.named_buffers())
+
+
+def test_outputs_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"shapes \(4, 2\) and \(4, 3\) .* pass two networks with the same outputs"):
+        output_distance(nn.Linear(5, 2), nn.Linear(5, 3), torch.ones(4, 5))

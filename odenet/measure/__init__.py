@@ -3,7 +3,7 @@
 from odenet.measure.boundary import boundary_f1
 from odenet.measure.checkerboard import checkerboard_energy
 from odenet.measure.convergence import observed_order
-from odenet.measure.distance import distance_to_flow
+from odenet.measure.distance import distance_to_flow, output_distance
 from odenet.measure.energy import Energy, gpu_power, measure_energy
 from odenet.measure.gradient_flow import LayerGradient, layer_gradients, weight_movement
 from odenet.measure.latency import interleaved, latencies, ratio
@@ -29,6 +29,7 @@ __all__ = [
     "layer_gradients",
     "measure_energy",
     "observed_order",
+    "output_distance",
     "peak_bytes",
     "peak_cuda_bytes",
     "ratio",

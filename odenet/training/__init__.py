@@ -14,6 +14,7 @@ from odenet.training.history import History
 from odenet.training.loop import fit
 from odenet.training.randomness import seed_everything
 from odenet.training.records import Record, RecordError
+from odenet.training.refinement import refine_optimizer_state
 from odenet.training.runs import Run
 from odenet.training.segmentation import Segmentation
 from odenet.training.settings import Training
@@ -41,6 +42,7 @@ __all__ = [
     "is_main_process",
     "launch",
     "load_weights",
+    "refine_optimizer_state",
     "save_weights",
     "seed_everything",
 ]

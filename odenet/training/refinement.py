@@ -1,0 +1,159 @@
+"""The optimizer of a refined network: training goes on with the momentum that the coarse network had gathered.
+
+After `refine_theta`, a node of the finer θ acts on a part of the depth-time that its origin acted on, m/M of it (the
+integrals of their basis functions; 1/factor for a copied residual block), and so sees that part of the gradient. Sums
+and means of past gradients shrink by m/M, means of their squares by (m/M)²: they are what an optimizer would have
+gathered that had trained the finer network all along, under a gradient that is the same over a piece.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn, optim
+
+from odenet.blocks.block import ODEBlock
+from odenet.blocks.multilevel import degree_of
+from odenet.blocks.spline import integrals, knot_insertion
+from odenet.blocks.theta import Theta
+
+Optimizer = TypeVar("Optimizer", bound=optim.Optimizer)
+
+_POWERS: Mapping[str, int] = {"momentum_buffer": 1, "exp_avg": 1, "exp_avg_sq": 2, "max_exp_avg_sq": 2}
+"""The power of the gradient in each entry of the state of SGD, Adam and AdamW."""
+
+
+class Origin(NamedTuple):
+    """A parameter of the coarse network, its weight in that of the fine one, and the part m/M of its gradient."""
+
+    name: str
+    weight: Fraction
+    part: Fraction
+
+
+def refine_optimizer_state(optimizer: Optimizer, before: nn.Module, after: nn.Module) -> Optimizer:
+    """A new optimizer of the parameters of `after`, with the settings and the state that `optimizer` has for `before`.
+
+    Under SGD the finer nodes move slower, by the factor of refinement, since each has that part of the gradient; with
+    as much larger a learning rate θ(t) goes on at the speed that it had, without a jump. Adam divides by the size of
+    the gradient: it goes on at the same learning rate.
+
+    >>> from torch.optim import SGD
+    >>> from odenet import refine_steps, refine_theta
+    >>> from odenet.models import resnet20
+    >>> coarse = resnet20()
+    >>> optimizer = SGD(coarse.parameters(), lr=0.1, momentum=0.9)
+    >>> fine = refine_theta(refine_steps(coarse))
+    >>> optimizer = refine_optimizer_state(optimizer, coarse, fine)
+    >>> len(optimizer.param_groups[0]["params"]) == len(list(fine.parameters()))
+    True
+
+    Args:
+        optimizer: SGD, Adam or AdamW of parameters of `before`; it is left as it is. Parameters that it does not hold
+            (frozen ones) have none in the new one either.
+        before: the coarse network.
+        after: what `refine_steps` or `refine_theta`, any number of times, made of it.
+
+    Raises:
+        ValueError: `after` is no refinement of `before`, parameters of another network, or state of another optimizer,
+            whose numbers are of an unknown power of the gradient.
+    """
+    coarse, fine = dict(before.named_parameters(remove_duplicate=False)), dict(after.named_parameters())
+    origins = _origins(before, after)
+    _require_refinement(coarse, fine, origins)
+    held = _groups(optimizer, coarse)
+    groups = [group | {"params": []} for group in optimizer.param_groups]
+    refined = {}
+    for name, parameter in fine.items():
+        group = held.get(id(coarse[origins[name][0].name]))
+        if group is None:
+            continue
+        groups[group]["params"].append(parameter)
+        states = [optimizer.state.get(coarse[origin.name], {}) for origin in origins[name]]
+        if all(states):
+            refined[parameter] = _combined(states, origins[name], type(optimizer).__name__)
+    new = type(optimizer)(groups)  # pyright: ignore[reportCallIssue]  (each optimizer's own constructor takes groups)
+    new.state.update(refined)
+    return new
+
+
+def _origins(before: nn.Module, after: nn.Module) -> dict[str, list[Origin]]:
+    """What each parameter of `after` comes from, the first being that at the same depth or just before."""
+    origins = {name: [Origin(name, Fraction(1), Fraction(1))] for name, _ in after.named_parameters()}
+    former = dict(before.named_modules())
+    for path, block in after.named_modules():
+        if isinstance(block, ODEBlock) and isinstance(old := former.get(path), ODEBlock):
+            nodes = f"{path}.theta.nodes".removeprefix(".")
+            for j, rows in enumerate(_of_nodes(old.theta, block.theta)):
+                for rest, _ in block.theta.nodes[j].named_parameters():
+                    origins[f"{nodes}.{j}.{rest}"] = [
+                        Origin(f"{nodes}.{k}.{rest}", *parts) for k, parts in rows.items()
+                    ]
+    return origins
+
+
+def _of_nodes(old: Theta, new: Theta) -> Iterable[dict[int, tuple[Fraction, Fraction]]]:
+    """Weight and part of each old node in each new one; nothing where the nodes are the same."""
+    factor, rest = divmod(new.number_of_pieces, old.number_of_pieces)
+    degrees = {len(theta.nodes) - theta.number_of_pieces for theta in (old, new)}
+    if rest or factor == 0 or type(new) is not type(old) or len(degrees) > 1:
+        raise _no_refinement(
+            f"θ is {type(old).__name__} on {old.number_of_pieces} pieces in the first, and {type(new).__name__} on "
+            f"{new.number_of_pieces} in the second"
+        )
+    if factor == 1:
+        return
+    degree = degree_of(old)
+    fine, coarse = (integrals(degree, theta.number_of_pieces) for theta in (new, old))
+    for j, row in enumerate(knot_insertion(degree, old.number_of_pieces, factor)):
+        yield {k: (weight, fine[j] / factor / coarse[k]) for k, weight in row.items()}
+
+
+def _require_refinement(
+    coarse: Mapping[str, Tensor], fine: Mapping[str, Tensor], origins: Mapping[str, list[Origin]]
+) -> None:
+    for name, parameter in fine.items():
+        for origin in origins[name]:
+            if origin.name not in coarse or coarse[origin.name].shape != parameter.shape:
+                raise _no_refinement(f"{name!r} has no origin {origin.name!r} of its shape")
+
+
+def _no_refinement(found: str) -> ValueError:
+    return ValueError(
+        f"refine_optimizer_state was given a network that is no refinement of the other: {found}. Pass the network "
+        "before and after refine_steps or refine_theta; after any other change, begin with a new optimizer."
+    )
+
+
+def _groups(optimizer: optim.Optimizer, coarse: Mapping[str, Tensor]) -> dict[int, int]:
+    """The number of the group of each parameter, by identity."""
+    held = {
+        id(parameter): number for number, group in enumerate(optimizer.param_groups) for parameter in group["params"]
+    }
+    if not held.keys() <= {id(parameter) for parameter in coarse.values()}:
+        raise ValueError(
+            "the optimizer has parameters that are none of the coarse network's: it is that of another network, or of "
+            "a copy. Pass the network that it trains as `before`."
+        )
+    return held
+
+
+def _combined(states: list[dict[str, Any]], origins: list[Origin], kind: str) -> dict[str, Any]:
+    """The state of a parameter from those of its origins; counts of steps are the first one's."""
+    combined = {}
+    for name, value in states[0].items():
+        if name == "step" or value is None:
+            combined[name] = value.clone() if isinstance(value, Tensor) else value
+        elif name in _POWERS:
+            scales = [float(origin.weight * origin.part ** _POWERS[name]) for origin in origins]
+            terms = [scale * state[name] for scale, state in zip(scales, states, strict=True)]
+            combined[name] = torch.stack(terms).sum(0) if len(terms) > 1 else terms[0]
+        else:
+            raise ValueError(
+                f"refine_optimizer_state met {name!r} in the state of {kind}, which grows with an unknown power of the "
+                "gradient; it knows SGD, Adam and AdamW: use one of these, or begin with a new optimizer."
+            )
+    return combined
