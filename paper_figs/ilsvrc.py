@@ -1,0 +1,54 @@
+"""The winners of ILSVRC 2010 to 2015: their error fell as their depth rose."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from experiments.published import MEMORY
+from odenet.training import Record
+from paper_figs.command import main
+from paper_figs.families import FAMILIES
+from paper_figs.style import COLOURS
+
+NAME, EXPERIMENT = "ilsvrc", "complexity"
+
+
+def draw(record: Record) -> Figure:
+    """A bar for each entry with its error and depth; hatched where the number is from memory."""
+    winners = record.summary["winners"]
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for x, winner in enumerate(winners):
+        axes.bar(
+            x,
+            winner["top5_error"],
+            color=_colour(winner["entry"]),
+            hatch="///" if winner["source"] == MEMORY else None,
+            edgecolor="white",
+            zorder=3,
+        )
+        depth = f"{winner['layers']} layers" if winner["layers"] else "no deep net"
+        axes.annotate(
+            f"{winner['top5_error']:g} %\n{depth}",
+            (x, winner["top5_error"]),
+            (0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7.5,
+        )
+    axes.set_xticks(range(len(winners)), [f"{w['year']}\n{w['entry']}" for w in winners])
+    axes.set(ylabel="top-5 error on the test set (%)", title="ImageNet classification, winning entries")
+    axes.margins(y=0.2)
+    axes.grid(axis="x", visible=False)
+    axes.annotate("hatched: numbers from memory", (0.99, 0.93), xycoords="axes fraction", ha="right", fontsize=7.5)
+    return figure
+
+
+def _colour(entry: str) -> str:
+    """That of the net's kind; grey for the others."""
+    kinds = [kind for kind in FAMILIES if entry.lower().startswith(kind)]
+    return COLOURS[kinds[0] if kinds else "linear"]
+
+
+if __name__ == "__main__":
+    main(NAME, draw, EXPERIMENT)
