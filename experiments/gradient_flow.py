@@ -2,27 +2,24 @@
 
 - The lecture's chain a_l = σ(w·a_(l-1) + b): |w| < 1 makes each factor σ′(z)·w of ∂C/∂b_1 less than 1/4, and w = 100
   with biases that put z at 0 makes it 25.
-- Nets on images at initialisation: sigmoid nets of growing depth, with BatchNorm, with identities; plain and residual
-  nets of 20 and 56 layers, with and without BatchNorm; GoogLeNet with and without the losses of its auxiliary
-  classifiers, weights and dropout masks the same.
-- In training: ‖∂C/∂b_l‖ of each layer of sigmoid nets over 500 steps of gradient descent on 1,000 images (Nielsen 2015,
-  chapter 5), and plain and residual nets after training, with the way that each layer's weights have gone.
+- Sigmoid nets of growing depth, with BatchNorm, with identities; plain and residual nets of 20 and 56 layers, with and
+  without BatchNorm; GoogLeNet with and without the losses of its auxiliary classifiers: at initialisation, and trained.
+- ‖∂C/∂b_l‖ of sigmoid nets over 500 steps of gradient descent on 1,000 images (Nielsen 2015, chapter 5).
 
-    python -m experiments.gradient_flow cpu    # Fashion-MNIST: 6 minutes on one core
+    python -m experiments.gradient_flow cpu    # Fashion-MNIST: 10 minutes on one core
     python -m experiments.gradient_flow gpu    # all of it at 28×28, 5 epochs, two seeds: one GPU
 
-Expected: a hidden layer of sigmoids leaves about a fifth of the error (z ~ N(0, 1.3), √(E σ′²) = 0.20), so learns that
-much slower than the next (Nielsen, from memory: 0.003, 0.017, 0.070, 0.285). BatchNorm holds it (E σ′²/Var σ = 1.03 for
-z ~ N(0, 1)), and so do identities. In a plain net with BatchNorm and ReLUs it does not vanish: backwards it *grows* by
-√(½/(½ - 1/2π)) = 1.21 a layer, 3·10⁴ over 54 (Yang et al. 2019 show that it must explode), in a residual net much less.
-So degradation is no vanishing gradient (He et al. 2015, section 4.1). Without BatchNorm He's initialisation keeps it
-level in plain nets, and identities make it grow. Auxiliary losses raise the gradient before module 4e, not after.
-Seen: so it is, but that plain nets without BatchNorm lose 9 % a layer: zeros pad maps of 4×4 to 14×14 (circular: 2 %).
+Expected: a hidden layer of sigmoids leaves a fifth of the error (z ~ N(0, 1.3), √(E σ′²) = 0.20), so learns that much
+slower than the next (Nielsen, from memory: 0.003, 0.017, 0.070, 0.285). BatchNorm holds it (E σ′²/Var σ = 1.03), and so
+do identities. In a plain net with BatchNorm and ReLUs it *grows* backwards by √(½/(½ - 1/2π)) = 1.21 a layer (Yang et
+al. 2019), in a residual net much less: degradation is no vanishing gradient (He et al. 2015, section 4.1). Without
+BatchNorm He's initialisation keeps it level in plain nets, and identities make it grow. Auxiliary losses raise the
+gradient before module 4e. Seen: so it is, but plain nets without BatchNorm lose 9 % a layer to zeros around the maps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -65,20 +62,19 @@ class GradientFlow(Settings):
     stem_stride: int = 2
     """2 halves the image at once: a quarter of the work."""
     trained_seeds: int = 1
-    """With so many of the seeds the plain and residual nets are trained."""
-    side: int = 64
+    """With so many of the seeds these nets are trained."""
+    side: int = 32
     """Pixels to which images are enlarged for GoogLeNet, 31 or more."""
 
 
 TRAINING = Training(epochs=2, batch_size=64, gradient_clip=1.0, threads=1)  # the limit for nets without BatchNorm
 CPU = GradientFlow(train_images=8000, training=TRAINING)
+GPU = replace(CPU, train_images=None)
 SMOKE = replace(CPU, data="digits", train_images=128, seeds=(0,), training=replace(TRAINING, epochs=1))
 PRESETS = {
-    "smoke": replace(SMOKE, depths=(2, 3), followed=(2, 3), steps=20, batch=32, blocks=(1, 2), widths=(4, 8), side=32),
+    "smoke": replace(SMOKE, depths=(2, 3), followed=(2, 3), steps=20, batch=32, blocks=(1, 2), widths=(4, 8)),
     "cpu": CPU,
-    "gpu": replace(
-        CPU, train_images=None, stem_stride=1, trained_seeds=2, training=replace(TRAINING, epochs=5, batch_size=256)
-    ),
+    "gpu": replace(GPU, stem_stride=1, trained_seeds=2, side=64, training=replace(TRAINING, epochs=5, batch_size=256)),
 }
 
 SIGMOID_NETS: dict[str, Callable[..., SigmoidMLP]] = {
@@ -92,34 +88,39 @@ AUXILIARY_WEIGHTS = {"googlenet": 0.0, "googlenet+auxiliary": 0.3}
 
 
 def flows(settings: GradientFlow, data: ImageData, run: Run) -> None:
-    """The chain; then with each seed the sigmoid nets, the plain and residual nets, and GoogLeNet."""
-    chains(run)
+    """The chain; then with each seed the sigmoid nets, and every other net before and after training."""
+    sigmoid_chains(run)
     for seed in settings.seeds:
         sigmoid_nets(settings, data, seed, run)
-        for blocks, family, norm in product(settings.blocks, FAMILIES, NORMS):
+        for name, make, task in networks(settings, data):
             torch.manual_seed(seed)
-            options = {"widths": settings.widths, "stem_stride": settings.stem_stride, "norm": NORMS[norm]}
-            net = cifar_resnet(blocks, data.num_classes, data.in_channels, **options, **FAMILIES[family])
-            key = f"seed{seed}/{family}{6 * blocks + 2}{norm}"
-            run.once(f"{key}/initial", partial(measured, net, settings, data, Classification(data.num_classes), seed))
+            net, key = make(), f"seed{seed}/{name}"
+            run.once(f"{key}/initial", partial(measured, net, settings, data, task, seed))
             if seed in settings.seeds[: settings.trained_seeds]:
-                trained(net, key, settings, data, seed, run)
-        for name, weight in AUXILIARY_WEIGHTS.items():
-            torch.manual_seed(seed)
-            enlarged = nn.Upsample(size=(settings.side, settings.side), mode="bilinear")
-            net = nn.Sequential(enlarged, googlenet(data.num_classes, data.in_channels))
-            task = AuxiliaryClassification(data.num_classes, weight=weight)
-            run.once(f"seed{seed}/{name}/initial", partial(measured, net, settings, data, task, seed))
+                trained(net, key, settings, data, task, seed, run)
     run.finish(table=table(run.record))
 
 
-def chains(run: Run) -> None:
+def networks(settings: GradientFlow, data: ImageData) -> Iterator[tuple[str, Callable[[], nn.Module], Task]]:
+    """Name, maker and task of the plain and residual nets, and of GoogLeNet."""
+    classes, channels = data.num_classes, data.in_channels
+    for blocks, family, norm in product(settings.blocks, FAMILIES, NORMS):
+        options = {"widths": settings.widths, "stem_stride": settings.stem_stride, "norm": NORMS[norm]}
+        make = partial(cifar_resnet, blocks, classes, channels, **options, **FAMILIES[family])
+        yield f"{family}{6 * blocks + 2}{norm}", make, Classification(classes)
+    enlarged = nn.Upsample(size=(settings.side, settings.side), mode="bilinear")
+    for name, weight in AUXILIARY_WEIGHTS.items():
+        task = AuxiliaryClassification(classes, weight=weight)
+        yield name, lambda: nn.Sequential(enlarged, googlenet(classes, channels)), task
+
+
+def sigmoid_chains(run: Run) -> None:
     """Chains of four neurons with equal weights, with biases that put z at 0 where a_0 = 1/2 and without biases."""
     a = torch.tensor(0.5, dtype=torch.float64)
     for w in (0.9, 6.9, 100.0):
         weights = torch.full((4,), w, dtype=a.dtype)
-        without = SigmoidChain(weights, torch.zeros_like(weights))
-        for name, chain in {"z=0": SigmoidChain.centred(weights, a), "b=0": without}.items():
+        chains = {"z=0": SigmoidChain.centred(weights, a), "b=0": SigmoidChain(weights, torch.zeros_like(weights))}
+        for name, chain in chains.items():
             gradients = {"factors": chain.factors(a).tolist(), "bias_gradients": chain.bias_gradients(a).tolist()}
             run.once(f"chain/w={w:g}, {name}", lambda gradients=gradients: gradients)
 
@@ -168,21 +169,18 @@ def measured(net: nn.Module, settings: GradientFlow, data: ImageData, task: Task
 def columns(net: nn.Module, images: Tensor, cost: Callable[[Any], Tensor]) -> dict[str, Any]:
     """What `layer_gradients` measures of the layers before the classifiers, a list for each quantity."""
     layers = [e for e in layer_gradients(net, images, cost) if not {"head", "auxiliaries"} & {*e.name.split(".")}]
-    names = ("depth", "error", "weight_gradient", "bias_gradient")
-    return {"layer": [e.name for e in layers]} | {name: [getattr(e, name) for e in layers] for name in names}
+    names = ("name", "depth", "error", "weight_gradient", "bias_gradient")
+    return {name: [getattr(entry, name) for entry in layers] for name in names}
 
 
-def trained(net: nn.Module, key: str, settings: GradientFlow, data: ImageData, seed: int, run: Run) -> None:
+def trained(net: nn.Module, key: str, settings: GradientFlow, data: ImageData, task: Task, seed: int, run: Run) -> None:
     """Train `net`, measure it again, and how far each layer's weights are from where they began."""
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    history = train(net, key, settings, replace(data, test=data.test.first(min(1000, len(data.test)))), seed, run)
-
-    def compute() -> dict[str, Any]:
-        after = measured(net, settings, data, Classification(data.num_classes), seed)
-        movement = weight_movement(before, net.state_dict())
-        return after | {"movement": [movement[name] for name in after["layer"]], "history": history.rows}
-
-    run.once(f"{key}/trained", compute)
+    tested = replace(data, test=data.test.first(min(1000, len(data.test))))
+    history = train(net, key, settings, tested, seed, run, task)
+    movement = weight_movement(before, net.state_dict())
+    after = run.once(f"{key}/trained", partial(measured, net, settings, data, task, seed))
+    run.once(f"{key}/history", lambda: {"movement": [movement[name] for name in after["name"]], "rows": history.rows})
 
 
 def table(record: Record) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from odenet.data import Batches, Split
 from odenet.models import GoogLeNetOutput
-from odenet.training import AuxiliaryClassification, Classification, evaluate
+from odenet.training import AuxiliaryClassification, Classification, Training, evaluate, fit
 from tests.test_training_tasks import TestClassification as ClassificationLaws
 
 
@@ -77,3 +77,13 @@ def test_a_weight_that_is_negative_or_not_finite_is_refused(weight: float) -> No
 def test_the_bounds_of_a_classification_are_checked_too() -> None:
     with pytest.raises(ValueError, match="num_classes=1 cannot be"):
         AuxiliaryClassification(1)
+
+
+def test_the_loop_trains_and_scores_a_net_with_auxiliary_classifiers(tmp_path) -> None:
+    images = torch.randint(0, 256, (30, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    batches = Batches(Split(images, torch.arange(30) % 4), 10, mean=[0.5], std=[0.5])
+    settings = Training(epochs=1, batch_size=10, device="cpu", threads=1)
+    history = fit(
+        WithAuxiliaries(), AuxiliaryClassification(4), batches, batches, settings, seed=0, folder=tmp_path, quiet=True
+    )
+    assert {"train_loss", "train_accuracy", "test_accuracy"} <= history.last.keys()

@@ -100,7 +100,8 @@ def fit(
                 if settings.gradient_clip is not None:
                     fabric.clip_gradients(network, descent, max_norm=settings.gradient_clip, error_if_nonfinite=False)
                 descent.step()
-                state.count(loss, task.score(outputs.detach(), targets), len(targets))
+                with torch.no_grad():
+                    state.count(loss, task.score(outputs, targets), len(targets))
 
                 if state.step % look_every == 0 or state.step == len(train):
                     state.settle()  # a loss that is not finite ends the training here
