@@ -9,11 +9,13 @@ from odenet.measure.gradient_flow import LayerGradient, layer_gradients, weight_
 from odenet.measure.latency import interleaved, latencies, ratio
 from odenet.measure.memory import activation_bytes, peak_bytes, peak_cuda_bytes
 from odenet.measure.operations import count_multiply_adds, count_operations
+from odenet.measure.receptive_field import Reach, reach, receptive_field
 from odenet.measure.size import count_evaluations, count_layers, count_parameters
 
 __all__ = [
     "Energy",
     "LayerGradient",
+    "Reach",
     "activation_bytes",
     "boundary_f1",
     "checkerboard_energy",
@@ -33,5 +35,7 @@ __all__ = [
     "peak_bytes",
     "peak_cuda_bytes",
     "ratio",
+    "reach",
+    "receptive_field",
     "weight_movement",
 ]

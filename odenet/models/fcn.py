@@ -225,7 +225,7 @@ class FullResolution(nn.Module):
         num_classes: number of logits of a pixel.
         in_channels: of the images.
         width: channels of the flow.
-        blocks: residual blocks of the flow; a pixel sees 4·blocks + 3 pixels each way, hardly a large object.
+        blocks: residual blocks of the flow; a pixel sees 2·blocks + 1 pixels each way.
         norm: makes the normalization of a number of channels.
         flow: makes the flow.
 
