@@ -90,3 +90,20 @@ class TestClassification(TaskLaws):
     def test_a_smoothing_that_is_no_share_is_refused(self, smoothing: float) -> None:
         with pytest.raises(ValueError, match=f"label_smoothing={smoothing} cannot be.*at least 0 and less than 1"):
             Classification(4, label_smoothing=smoothing)
+
+    def test_top_k_accuracy_counts_a_label_among_the_k_largest_even_where_the_first_batch_is_all_right(self) -> None:
+        task = Classification(4, top=(2, 3))
+        metrics = task.metrics()
+        metrics.update(torch.eye(4), torch.arange(4))
+        metrics.update(torch.tensor([[4.0, 3.0, 2.0, 1.0]]).expand(4, 4), torch.arange(4))
+        values = {name: float(value) for name, value in metrics.compute().items()}
+        assert values == {"accuracy": 5 / 8, "top-2 accuracy": 6 / 8, "top-3 accuracy": 7 / 8}
+
+    def test_what_is_measured_beside_the_accuracy_does_not_change_what_a_checkpoint_is_known_by(self) -> None:
+        assert repr(Classification(4, top=(2,))) == repr(Classification(4))
+        assert set(Classification(4).metrics()) == {"accuracy"}
+
+    @pytest.mark.parametrize("k", [1, 4])
+    def test_a_top_k_that_says_nothing_new_is_refused(self, k: int) -> None:
+        with pytest.raises(ValueError, match=f"top={k} cannot be: the top 1, and all classes, are no new metric"):
+            Classification(4, top=(k,))

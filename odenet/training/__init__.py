@@ -12,6 +12,7 @@ from odenet.training.evaluation import evaluate
 from odenet.training.files import CannotWrite
 from odenet.training.history import History
 from odenet.training.loop import fit
+from odenet.training.multi_label import MultiLabel
 from odenet.training.randomness import seed_everything
 from odenet.training.records import Record, RecordError
 from odenet.training.refinement import refine_optimizer_state
@@ -29,6 +30,7 @@ __all__ = [
     "CheckpointError",
     "Classification",
     "History",
+    "MultiLabel",
     "NonFiniteLoss",
     "Record",
     "RecordError",

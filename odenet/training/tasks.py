@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -55,6 +55,7 @@ class Classification(Task):
     Attributes:
         num_classes: K ≥ 2.
         label_smoothing: ε, 0 ≤ ε < 1 (Szegedy et al. 2016, section 7); 0 is the plain cross-entropy.
+        top: For each k of these, 2 ≤ k < K, the metric "top-k accuracy": the label is among the k largest logits.
 
     Raises:
         TypeError: `num_classes` is not a whole number.
@@ -69,6 +70,8 @@ give the right num_classes.
 
     num_classes: int
     label_smoothing: float = 0.0
+    # Not a part of what a checkpoint is compared by: the weights do not depend on what is measured.
+    top: tuple[int, ...] = field(default=(), repr=False)
 
     headline: ClassVar[str] = "accuracy"
 
@@ -79,6 +82,9 @@ give the right num_classes.
                 f"label_smoothing={self.label_smoothing} cannot be: it is the share of the target that is spread over "
                 "all classes; give a number of at least 0 and less than 1."
             )
+
+        for k in self.top:
+            whole_number("top", k, 2, self.num_classes - 1, because="the top 1, and all classes, are no new metric")
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean cross-entropy, in nats.
@@ -99,20 +105,24 @@ give the right num_classes.
         return (outputs.argmax(dim=1) == targets).float().mean()
 
     def metrics(self) -> MetricCollection:
-        """The accuracy over all examples, each counting the same."""
+        """The accuracy over all examples, each counting the same, and those of `top`."""
         from torchmetrics import Metric, MetricCollection
         from torchmetrics.classification import MulticlassAccuracy
 
         # validate_args would read values back from the device at every batch; check() has seen the targets.
-        accuracy: Metric = MulticlassAccuracy(self.num_classes, average="micro", validate_args=False)
-        return MetricCollection({"accuracy": accuracy})
+        def accuracy(k: int) -> Metric | MetricCollection:
+            return MulticlassAccuracy(self.num_classes, top_k=k, average="micro", validate_args=False)
+
+        ranked = {f"top-{k} accuracy": accuracy(k) for k in self.top}
+        # A compute group would unite metrics whose counts agree on the first batch, and so mistake one k for another.
+        return MetricCollection({"accuracy": accuracy(1)} | ranked, compute_groups=False)
 
     def check(self, targets: Tensor) -> None:
         """Refuse labels outside 0, …, K - 1."""
         if targets.dtype != torch.int64 or targets.ndim != 1:
             raise ValueError(
                 f"targets of {targets.dtype} and shape {tuple(targets.shape)} cannot be class numbers: "
-                "give one label per example, torch.int64, (n,)."
+                "give one label per example, torch.int64, (n,); many labels per example are the task MultiLabel."
             )
         bad = targets[(targets < 0) | (targets >= self.num_classes)]
         if len(bad):
