@@ -44,6 +44,14 @@ from odenet.models.resnext import (
     wide_resnet101_2,
 )
 from odenet.models.sigmoid import SigmoidChain, SigmoidMLP
+from odenet.models.sliding_window import (
+    DenseClassifier,
+    PatchClassifier,
+    SlidingWindow,
+    a_trous,
+    patch_trunk,
+    shift_and_stitch,
+)
 from odenet.models.stochastic_depth import set_stochastic_depth
 from odenet.models.torchvision_googlenet import googlenet_from_torchvision
 from odenet.models.torchvision_resnet import from_torchvision, to_torchvision
@@ -55,15 +63,19 @@ __all__ = [
     "VGG",
     "AlexNet",
     "DeconvNet",
+    "DenseClassifier",
     "FullResolution",
     "GoogLeNet",
     "GoogLeNetOutput",
+    "PatchClassifier",
     "ResNet",
     "SigmoidChain",
     "SigmoidMLP",
+    "SlidingWindow",
     "Trunk",
     "TwoTowerAlexNet",
     "UNet",
+    "a_trous",
     "add_identity_layers",
     "alexnet",
     "alexnet_towers",
@@ -79,6 +91,7 @@ __all__ = [
     "googlenet_from_torchvision",
     "imagenet_resnet",
     "ode_net",
+    "patch_trunk",
     "plain18",
     "plain20",
     "plain32",
@@ -104,6 +117,7 @@ __all__ = [
     "resnext101_64x4d",
     "rk_net",
     "set_stochastic_depth",
+    "shift_and_stitch",
     "to_torchvision",
     "trunk_of",
     "unet",
