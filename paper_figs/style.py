@@ -30,6 +30,10 @@ COLOURS: Mapping[str, str] = {
     "alexnet": "#E69F00",
     "ode_net": "#56B4E9",
     "linear": "#666666",
+    "deconvnet": "#D55E00",
+    "unet": "#0072B2",
+    "one_label": "#0072B2",
+    "many_labels": "#D55E00",
 }
 """A colour for each method, everywhere the same (Okabe and Ito's palette, told apart by colour-blind readers)."""
 
