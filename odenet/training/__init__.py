@@ -17,6 +17,7 @@ from odenet.training.randomness import seed_everything
 from odenet.training.records import Record, RecordError
 from odenet.training.refinement import refine_optimizer_state
 from odenet.training.runs import Run
+from odenet.training.saved_models import load_model, save_model
 from odenet.training.segmentation import Segmentation
 from odenet.training.settings import Training
 from odenet.training.state import NonFiniteLoss
@@ -43,8 +44,10 @@ __all__ = [
     "fit",
     "is_main_process",
     "launch",
+    "load_model",
     "load_weights",
     "refine_optimizer_state",
+    "save_model",
     "save_weights",
     "seed_everything",
 ]

@@ -1,0 +1,235 @@
+"""Saved models: one file that holds a network or block with all its settings, and from which alone it is built again.
+
+A safetensors file. Its tensors are the state dict, as `save_weights` writes it; its header says, in `notation`, how the
+network was constructed and, for each ODE block, θ's kind, nodes and horizon, stepping, gradient method, projection and
+noise. So a network that was refined, carried to another θ or given another solver comes back as it is. Reading it runs
+no code but odenet's and torch's constructors.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import odenet
+from odenet.blocks.block import ODEBlock, configure, label_blocks
+from odenet.blocks.gradients import GradientMethod
+from odenet.blocks.stepping import Projection, Stepping
+from odenet.blocks.stochastic_depth import StochasticDepth
+from odenet.blocks.theta import Constant, Theta
+from odenet.models.resnet import Transition
+from odenet.training.files import write_atomically
+from odenet.training.notation import read, write
+from odenet.training.plain_data import differences
+from odenet.training.weights import WeightsError, load_state
+
+FORMAT = 1
+"""Raised whenever a file of the older code can no longer be read."""
+
+_KEY = "odenet"
+"""Of the description, among the entries of the header."""
+
+_CHANGING = ("training", "evaluations", "label")
+"""Attributes of modules that are no options of their construction."""
+
+_PLAIN = (bool, int, float, str, tuple, type(None))
+"""Types of options that are compared; the others are modules, or settings of blocks, which have a notation."""
+
+Names = Mapping[str, Any]
+"""Classes and functions that are none of odenet's, by name."""
+
+
+def save_model(
+    model: nn.Module, path: Path | str, construction: Callable[..., nn.Module], *, names: Names | None = None
+) -> None:
+    """Write `model`, its settings and its weights to `path`, atomically; its folder is made if there is none.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from odenet import RK4, FixedSteps, configure, refine_steps, refine_theta
+    >>> from odenet.models import resnet20
+    >>> net = refine_theta(refine_steps(resnet20(num_classes=2)))
+    >>> _ = configure(net, stepping=FixedSteps(RK4()))
+    >>> with TemporaryDirectory() as folder:
+    ...     save_model(net, f"{folder}/net.safetensors", partial(resnet20, num_classes=2))
+    ...     again = load_model(f"{folder}/net.safetensors")
+    >>> again.stages[0].flow.theta.number_of_pieces, again.stages[0].flow.stepping
+    (6, FixedSteps(RK4(), per_piece=1))
+
+    Args:
+        model: a network, or an `ODEBlock`.
+        path: of the file.
+        construction: what made it before its blocks were changed: a constructor, or a `partial` with its arguments,
+            `partial(resnet20, num_classes=2)`. For a block, that of its branches: `partial(BasicBranch, 16)`.
+        names: classes and functions in there that are none of odenet's or torch.nn's, by name; `load_model` needs the
+            same.
+
+    Raises:
+        ValueError: what would be built from the file is another network; the message says where it differs. Or a
+            setting that has no notation.
+        CannotWrite: the disk is full, or the folder cannot be made or written; a file that was there is intact.
+    """
+    from safetensors.torch import save
+
+    description = _description(model, construction, names)
+    with torch.device("meta"):
+        _require_same(_built(description, names), model)
+    # safetensors refuses tensors that share memory or are strided; copies are neither.
+    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    metadata = {"format": "pt", _KEY: json.dumps(description, ensure_ascii=False)}
+    write_atomically(Path(path), save(copies, metadata=metadata), what="saved model")
+
+
+def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
+    """The network or block that `save_model` wrote, on the CPU, in the mode and precision that it had.
+
+    Random generators are left as they are. Every parameter requires a gradient, as in a new network.
+
+    Args:
+        path: of the file.
+        names: those given to `save_model`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        WeightsError: the file is truncated, foreign or of a newer format.
+        ValueError: it names classes that are unknown here.
+    """
+    from safetensors.torch import load
+
+    description = _read_description(Path(path))
+    with torch.random.fork_rng(devices=[]):
+        model = _built(description, names)
+    tensors = load(Path(path).read_bytes())
+    load_state(model, tensors, f"the saved model {path}")
+    model.load_state_dict(tensors, assign=True)  # once more, for their precision
+    return model.train(description["training"])
+
+
+def _description(model: nn.Module, construction: Callable[..., nn.Module], names: Names | None) -> dict[str, Any]:
+    noises = ((name, m.noise) for name, m in model.named_modules() if isinstance(m, Transition) and m.noise)
+    return {
+        "format": FORMAT,
+        "version": odenet.__version__,
+        "construction": write(construction, names),
+        "training": model.training,
+        "blocks": {name: _settings(block, names) for name, block in _blocks(model)},
+        "noises": {name: write(noise, names) for name, noise in noises},
+    }
+
+
+def _blocks(model: nn.Module) -> Iterator[tuple[str, ODEBlock]]:
+    return ((name, module) for name, module in model.named_modules() if isinstance(module, ODEBlock))
+
+
+def _settings(block: ODEBlock, names: Names | None) -> dict[str, Any]:
+    theta = block.theta
+    options = {name: getattr(theta, name) for name in ("degree", "basis") if hasattr(theta, name)}
+    settings = {
+        "theta": partial(type(theta), **options, horizon=theta.horizon),
+        "stepping": block.stepping,
+        "gradient": block.gradient,
+        "projection": block.projection,
+        "noise": block.noise,
+    }
+    return {"nodes": len(theta.nodes)} | {name: write(value, names) for name, value in settings.items()}
+
+
+def _built(description: Mapping[str, Any], names: Names | None) -> nn.Module:
+    """The network that a description describes, with new weights."""
+    made = read(description["construction"], names)()
+    model = ODEBlock(Constant(made)) if "" in description["blocks"] else made
+    blocks = dict(_blocks(model))
+    if blocks.keys() != description["blocks"].keys():
+        raise _another(f"the blocks {list(blocks)} and not {list(description['blocks'])}")
+    for name, settings in description["blocks"].items():
+        values = {key: value if key == "nodes" else read(value, names) for key, value in settings.items()}
+        _set(blocks[name], **values)
+    for name, noise in description["noises"].items():
+        model.get_submodule(name).noise = read(noise, names)
+    label_blocks(model)
+    return model
+
+
+def _set(
+    block: ODEBlock,
+    *,
+    theta: partial[Theta],
+    nodes: int,
+    stepping: Stepping,
+    gradient: GradientMethod,
+    projection: Projection | None,
+    noise: StochasticDepth | None,
+) -> None:
+    """Give a block as it was constructed the θ and the settings of the one that was saved."""
+    block.noise = None
+    block.theta = _theta(theta, list(block.theta.nodes), nodes)
+    block.projection = projection
+    configure(block, stepping=stepping, gradient=gradient)
+    block.noise = noise
+
+
+def _theta(kind: partial[Theta], nodes: list[nn.Module], number: int) -> Theta:
+    if len(nodes) != number:
+        nodes = [copy.deepcopy(nodes[0]) for _ in range(number)]
+    return kind(nodes[0] if kind.func is Constant else nodes)
+
+
+def _require_same(built: nn.Module, model: nn.Module) -> None:
+    """Raise unless the network that would be read is the one to write."""
+    if lines := differences(_facts(model), _facts(built), limit=2):
+        raise _another("; ".join(lines))
+    if len(list(built.parameters())) != len(list(model.parameters())):
+        raise _another("parameters of their own where modules share them")
+
+
+def _facts(model: nn.Module) -> dict[str, Any]:
+    """All of a network but its weights and the settings of its blocks: classes, options as plain data, shapes."""
+    facts: dict[str, Any] = {name: list(value.shape) for name, value in model.state_dict().items()}
+    for path, module in model.named_modules():
+        facts[path] = type(module).__name__
+        for name, value in vars(module).items():
+            if not name.startswith("_") and name not in _CHANGING and isinstance(value, _PLAIN):
+                facts[f"{path}.{name}"] = repr(value)
+    return facts
+
+
+def _another(found: str) -> ValueError:
+    return ValueError(
+        f"save_model was given a construction that makes another network than the one to save: {found}. Pass the "
+        "constructor with all its arguments, as functools.partial(resnet20, num_classes=…); or save_weights alone, and "
+        "build the network yourself."
+    )
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        raise FileNotFoundError(f"there is no saved model {path}; give the path of one that save_model wrote.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except SafetensorError as error:
+        raise _unreadable(path, str(error)) from error
+    if _KEY not in header:
+        raise _unreadable(path, "it says nothing of a network; load_weights reads weights into one that is there")
+    description = json.loads(header[_KEY])
+    if description["format"] > FORMAT:
+        raise WeightsError(
+            f"the saved model {path} has format {description['format']}, of odenet {description['version']}, and this "
+            f"version, {odenet.__version__}, reads formats up to {FORMAT}: update odenet."
+        )
+    return description
+
+
+def _unreadable(path: Path, reason: str) -> WeightsError:
+    return WeightsError(
+        f"the saved model {path} cannot be read ({reason}): it is truncated, or was not written by save_model; give "
+        "another file."
+    )

@@ -1,0 +1,156 @@
+"""Settings in Python's notation: there and back exactly, and nothing else is run."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from odenet import (
+    RK4,
+    Adaptive,
+    Backprop,
+    BottleneckBranch,
+    Constant,
+    ContinuousAdjoint,
+    Euler,
+    FixedSteps,
+    Galerkin,
+    Midpoint,
+    Solver,
+    StochasticDepth,
+    group_norm,
+)
+from odenet.models import resnet18, resnet20
+from odenet.models.plain import Substitution
+from odenet.training.notation import read, write
+
+SETTINGS = [
+    FixedSteps(RK4(), per_piece=3),
+    FixedSteps(Substitution()),
+    Adaptive("dopri5", rtol=1e-3, atol=1e-4, max_evaluations=50, first_step=0.1),
+    Backprop(),
+    ContinuousAdjoint(rtol=1e-6),
+    StochasticDepth([1.0, 0.75, 1 / 3], per="sample", scaling="evaluation"),
+]
+
+
+@pytest.mark.parametrize("value", SETTINGS, ids=repr)
+def test_settings_are_written_as_they_are_shown_and_come_back(value: object) -> None:
+    text = write(value)
+    assert text == repr(value)
+    again = read(text)
+    assert type(again) is type(value)
+    assert repr(again) == repr(value)
+
+
+_literals = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.tuples(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(_literals)
+def test_literals_come_back_exactly(value: Any) -> None:
+    assert read(write(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("construction", "text"),
+    [
+        (resnet20, "resnet20"),
+        (partial(resnet20, 100, in_channels=1), "partial(resnet20, 100, in_channels=1)"),
+        (partial(resnet18, norm=group_norm), "partial(resnet18, norm=group_norm)"),
+        (
+            partial(resnet18, branch=partial(BottleneckBranch, groups=2), norm=nn.InstanceNorm2d),
+            "partial(resnet18, branch=partial(BottleneckBranch, groups=2), norm=InstanceNorm2d)",
+        ),
+        (partial(Galerkin, basis="fourier", horizon=0.1), "partial(Galerkin, basis='fourier', horizon=0.1)"),
+        (torch.relu, "relu"),
+        ([Constant, (Euler(), {"a": 1})], "[Constant, (Euler(), {'a': 1}, )]"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_constructions_come_back_by_their_names(construction: object, text: str) -> None:
+    assert write(construction) == text
+    assert write(read(text)) == text
+
+
+def test_a_construction_that_came_back_constructs_the_same() -> None:
+    again = read(write(partial(resnet18, num_classes=3, norm=group_norm)))
+    assert (again.func, again.args, again.keywords) == (resnet18, (), {"num_classes": 3, "norm": group_norm})
+
+
+class Late(Solver):
+    """A solver of the user's."""
+
+    order = 0
+
+    def step(self, f: Any, t0: float, t1: float, state: Any) -> Any:
+        del f, t0, t1
+        return state
+
+
+def test_names_of_the_users_own_are_known_where_they_are_given() -> None:
+    names = {"Late": Late}
+    assert read(write(FixedSteps(Late()), names), names) == FixedSteps(Late())
+    with pytest.raises(ValueError, match="unknown name 'Late'"):
+        write(FixedSteps(Late()))
+    with pytest.raises(ValueError, match="unknown name 'Late'"):
+        read("FixedSteps(Late())")
+
+
+def test_a_setting_that_its_notation_rounds_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"cannot be written exactly: Adaptive\('dopri5', rtol=0.123457, atol=0.001\)"):
+        write(Adaptive(rtol=0.123456789))
+    with pytest.raises(ValueError, match="cannot be written exactly"):
+        write(partial(dict, a=[Adaptive(rtol=0.123456789)]), {"dict": dict})
+
+
+def test_numbers_that_are_no_literals_are_refused() -> None:
+    for value in (math.inf, math.nan):
+        with pytest.raises(ValueError, match="unknown name"):
+            write(value)
+
+
+@pytest.mark.parametrize("value", [lambda x: x, test_literals_come_back_exactly, Late])
+def test_a_function_without_a_known_name_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=r"has no name by which it could be found again: .*names=\{'name': it\}"):
+        write(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os').system('true')",
+        "().__class__",
+        "(lambda: 1)()",
+        "[x for x in (1, 2)]",
+        "partial(resnet20, **{'num_classes': 3})",
+        "{**{}}",
+        "resnet20()()",
+        "1 if True else 2",
+        "a = 1",
+        "",
+        "f'{Euler}'",
+    ],
+)
+def test_anything_but_literals_names_and_calls_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is none of a setting; literals, names of odenet and torch\.nn, and calls"):
+        read(text)
+
+
+@pytest.mark.parametrize("name", ["eval", "exec", "open", "torch", "__builtins__", "RK5"])
+def test_other_names_are_unknown(name: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown name '{name}'"):
+        read(f"{name}('1')")
+
+
+def test_a_midpoint_is_no_euler() -> None:
+    assert read(write(FixedSteps(Midpoint()))) != FixedSteps(Euler())
