@@ -104,8 +104,8 @@ def both(
     """Counts for one image of this shape, and seconds for a batch of them, of the two forms of a module."""
     result: dict[str, Any] = {}
     for kind, make in makers.items():
-        with torch.device("meta"):
-            result[kind] = counts(make(), torch.empty(1, *shape))
+        with torch.device("meta"):  # a gradient goes on to the layers below, so that poolings keep places
+            result[kind] = counts(make(), torch.empty(1, *shape, requires_grad=True))
     torch.manual_seed(0)
     images = torch.randn(batch, *shape, device=device)
     nets = {kind: make().to(device) for kind, make in makers.items()}

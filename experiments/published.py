@@ -1,7 +1,7 @@
 """Numbers of others, as data: each with its source, and `MEMORY` where it was found in none that could be read.
 
-Accuracies are percent of ImageNet's 50,000 validation images. torchvision's are those of its weights IMAGENET1K_V1, whose
-table gives multiply-adds too (and calls them GFLOPS).
+Accuracies are percent of ImageNet's 50,000 validation images. torchvision's are those of its weights IMAGENET1K_V1: its
+own table, which gives multiply-adds too (and calls them GFLOPS).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class InceptionRow(NamedTuple):
     """A row of table 1 of Szegedy et al. 2014, as printed."""
 
     thousands: int
-    """Parameters. Rows 4c and 5a do not follow from their filters, whatever K is; the others do to 3 %."""
+    """Parameters. With a thousand of 1024 and without biases they follow from the filters to 2 %, but in 4c and 5a."""
     millions: int
     """Multiply-adds ("ops"). All follow from their filters but 5a: it would have 54 with 48 filters where 32 stand."""
 
@@ -76,6 +76,10 @@ INCEPTION = {
     "5a": InceptionRow(1072, 54),
     "5b": InceptionRow(1388, 71),
 }
+
+FIRST_CONVOLUTION = (2.7, 34)
+"""Thousands of parameters and millions of multiply-adds of the 7×7 convolution in that table: those of a separable one,
+eight 7×7 filters for each colour and 64 of 1×1. The convolution of 3×7×7 has 9.4 thousand and 118 million."""
 
 LECTURE_MILLIONS = (854, 358)
 """Multiply-adds of the lecture's module, naive and with bottlenecks; the second counts the 3×3 term twice."""

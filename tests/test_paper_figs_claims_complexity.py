@@ -1,0 +1,71 @@
+"""Claims about costs follow the numbers: each holds on a record that supports it, and not on one that does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from experiments import published
+from odenet.training import Record
+from paper_figs.claims.complexity import CLAIMS
+
+TOLD_BY = ["two cores", "95.5", "to 1 %", "12 times", "million parameters", "linear in", "larger batch"]
+"""What tells each claim, in their order."""
+
+
+def record(
+    *,
+    accuracy: float = 0.93,
+    seconds: float = 50.0,
+    off: float = 1.0,
+    smaller: float = 12.0,
+    exponent: float = 1.0,
+    gain: float = 3.0,
+) -> Record:
+    """A finished record in which every claim holds, if nothing is changed."""
+    nets = [name for name, net in published.IMAGENET.items() if net.multiply_adds]
+    parameters = {name: (published.IMAGENET[name].top1 or 0) / published.DENSITY[name] * 1e6 for name in nets}
+    parameters |= {"googlenet": parameters["alexnet"] / smaller, "googlenet_bn": parameters["alexnet"] / smaller}
+    results: dict[str, Any] = {}
+    for name in [*nets, "googlenet"]:
+        adds = off * (published.IMAGENET[name].multiply_adds or 1.5) * 1e9
+        results[f"counted/{name}"] = {"multiply_adds": adds, "parameters": parameters[name]}
+        last = 8 * adds**exponent
+        first = last / 8 * (gain if name == "alexnet" else 1.5)
+        results[f"timed/{name}"] = {"seconds": {"by_batch": {"1": first, "8": last}, "joules": None}}
+    results["seed0/best"] = {"accuracy": accuracy, "seconds_per_epoch": seconds, "epochs": 12}
+    summary = {
+        "published": {name: net._asdict() for name, net in published.IMAGENET.items()},
+        "densities": published.DENSITY,
+    }
+    made = Record("complexity", "cpu", {"timed": nets})
+    made.results, made.summary = results, summary
+    return made
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=TOLD_BY)
+def test_a_claim_holds_where_the_numbers_support_it(claim):
+    supported = record(accuracy=0.96)
+    assert claim.holds(supported), claim.ours(supported)
+
+
+@pytest.mark.parametrize(
+    ("told_by", "changes", "says"),
+    [
+        ("two cores", {"accuracy": 0.924}, "92.4 % in 10 minutes"),
+        ("two cores", {"seconds": 80.0}, "93.0 % in 16 minutes"),
+        ("95.5", {"accuracy": 0.954}, "95.4 %"),
+        ("to 1 %", {"off": 1.02}, "within 2.00%"),
+        ("12 times", {"smaller": 8.7}, "8.7 times"),
+        ("million parameters", {"smaller": 1.0}, "1.0, 5.9, 3.3"),
+        ("linear in", {"exponent": -1.0}, "R² = 0."),
+        ("larger batch", {"gain": 1.1}, "1.1 times faster; the others 1.5 to 1.5 times"),
+    ],
+)
+def test_a_claim_does_not_hold_where_they_do_not(told_by, changes, says):
+    (claim,) = [claim for claim, words in zip(CLAIMS, TOLD_BY, strict=True) if words == told_by]
+    assert told_by in claim.text
+    refuting = record(**changes)
+    assert not claim.holds(refuting)
+    assert says in claim.ours(refuting)

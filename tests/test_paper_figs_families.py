@@ -1,0 +1,34 @@
+"""Names and colours of nets in figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments.zoo import CIFAR, IMAGENET, SMALL
+from paper_figs.families import FAMILIES, KINDS, colour, family, written
+from paper_figs.style import COLOURS
+
+
+@pytest.mark.parametrize("net", sorted({*SMALL, *IMAGENET, *CIFAR}))
+def test_every_net_of_the_zoo_has_a_kind_a_colour_and_a_name(net):
+    assert family(net) in FAMILIES.keys() & KINDS.keys()
+    assert colour(net) == COLOURS[family(net)]
+    assert written(net)
+
+
+@pytest.mark.parametrize(
+    ("net", "kind"),
+    [
+        ("res_net16", "resnet"),
+        ("rk_net", "ode_net"),
+        ("googlenet_bn", "googlenet"),
+        ("conv6", "vgg"),
+        ("plain8/2", "plain"),
+    ],
+)
+def test_a_kind_is_told_by_how_the_name_begins(net, kind):
+    assert family(net) == kind
+
+
+def test_no_two_nets_of_imagenet_are_written_alike():
+    assert len({written(net) for net in IMAGENET}) == len(IMAGENET)
