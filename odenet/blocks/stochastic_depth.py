@@ -77,23 +77,20 @@ class StochasticDepth:
         pieces = list(pieces)
         self.check(len(pieces))
         survival = self.survival * len(pieces) if len(self.survival) == 1 else self.survival
-        factors = [self._factor(p, x) if training else self._mean_factor(p) for p in survival]
-        first, *others = map(_scaled, pieces, factors)
+        first, *others = map(_scaled, pieces, self._factors(survival, x, training))
         return [first, *(piece for piece in others if piece.nodes)]
 
-    def _mean_factor(self, p: float) -> float:
-        return p if self.scaling == "evaluation" else 1.0
-
-    def _factor(self, p: float, x: Tensor) -> float | Tensor:
-        """B/p, or B: a number for the batch, or a tensor of shape (batch, 1, …)."""
-        size = 1.0 / p if self.scaling == "training" else 1.0
-        if p == 1:
-            return size
+    def _factors(self, survival: Sequence[float], x: Tensor, training: bool) -> Sequence[float | Tensor]:
+        """B/p, or B, of each piece: a number for the batch, or a tensor of shape (batch, 1, …)."""
+        if not training:
+            return survival if self.scaling == "evaluation" else [1.0] * len(survival)
+        sizes = [1.0 / p if self.scaling == "training" else 1.0 for p in survival]
         if self.per == "batch":
             # On the host, so that nothing waits for the device to learn whether to evaluate the branch.
-            return size if torch.rand((), device="cpu") < p else 0.0
-        draws = torch.rand(len(x), *[1] * (x.dim() - 1), device=x.device) < p
-        return draws.to(x.dtype) * size
+            draws = torch.rand(len(survival), device="cpu").tolist()
+            return [size if u < p else 0.0 for u, p, size in zip(draws, survival, sizes, strict=True)]
+        draws = torch.rand(len(survival), len(x), *[1] * (x.dim() - 1), device=x.device)
+        return [(u < p).to(x.dtype) * size for u, p, size in zip(draws, survival, sizes, strict=True)]
 
     def __repr__(self) -> str:
         return f"StochasticDepth({self.survival}, per={self.per!r}, scaling={self.scaling!r})"
