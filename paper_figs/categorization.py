@@ -1,0 +1,98 @@
+"""One label or many: scenes with both, what each net answers, and how that depends on the classes in sight."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from experiments.statistics import over_seeds
+from odenet.data import Scenes
+from odenet.training import Record
+from paper_figs.command import main
+from paper_figs.style import COLOURS
+
+NAME = "categorization"
+NETS = {"label": "net of one label", "labels": "net of many labels"}
+COLOUR = {"label": COLOURS["one_label"], "labels": COLOURS["many_labels"]}
+QUESTIONS = {"accuracy": "b   The one label right", "subset_accuracy": "c   All labels right"}
+EXAMPLES = 7
+
+
+def draw(record: Record) -> Figure:
+    """Scenes, where they can be drawn from a seed alone; every metric of every contestant; shares over classes."""
+    rows = metrics(record)
+    strip = record.settings["data"] == "scenes"
+    height = 1.4 + 0.2 * len(rows)
+    figure = Figure(figsize=(7.2, height + 1.5 * strip), layout="constrained")
+    ratios = [1.5, height] if strip else [height]
+    *upper, lower = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios).flat
+    if strip:
+        _scenes(upper[0], tuple(record.settings["size"]))
+    left, *right = lower.subplots(1, 3, width_ratios=[1.5, 1, 1])
+    _metrics(left, record, rows)
+    for axes, (entry, title) in zip(right, QUESTIONS.items(), strict=True):
+        _over_classes(axes, record, entry)
+        axes.set(title=title, xlabel="classes in the scene", ylim=(-3, 103))
+    right[0].set_ylabel("test scenes (%)")
+    lower.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, handletextpad=0.2)
+    return figure
+
+
+def metrics(record: Record) -> dict[str, str]:
+    """The metrics of a record with what the figure calls them, from top to bottom."""
+    names = next(iter(record.results.values()))
+    ranked = {name: name.replace(" accuracy", "") for name in names if name.startswith("top-")}
+    classes = {name: name for name in names if name.startswith("AP ")}
+    return {"accuracy": "top-1"} | ranked | classes | {"mAP": "mAP", "subset_accuracy": "all labels right"}
+
+
+def _scenes(figure: SubFigure, size: tuple[int, int]) -> None:
+    scenes = Scenes(size, part="test")
+    batch = scenes.draw(range(EXAMPLES))
+    for k, axes in enumerate(figure.subplots(1, EXAMPLES)):
+        axes.imshow(batch.images[k].permute(1, 2, 0).numpy(), interpolation="nearest")
+        axes.set_axis_off()
+        label = int(batch.label[k])
+        others = [scenes.classes[c] for c in batch.labels[k].nonzero().flatten().tolist() if c != label]
+        axes.set_title(scenes.classes[label], loc="center", fontweight="bold", fontsize=8, pad=3)
+        axes.text(0.5, -0.05, "\n".join(others), transform=axes.transAxes, ha="center", va="top", fontsize=8)
+    figure.suptitle("Test scenes: the one label, and the others in sight", x=0.005, ha="left", fontsize=9)
+
+
+def _metrics(axes: Axes, record: Record, rows: dict[str, str]) -> None:
+    places = range(len(rows))
+    for kind, marker, shift in (("regression", "s", -0.3), ("net", "o", 0.1)):
+        for number, (question, name) in enumerate(NETS.items()):
+            shares = [_mean(record, f"{kind}/{question}", metric) for metric in rows]
+            axes.plot(
+                shares,
+                [place + shift + 0.2 * number for place in places],
+                marker,
+                color=COLOUR[question],
+                markersize=4,
+                markerfacecolor=COLOUR[question] if kind == "net" else "white",
+                label=name.replace("net", kind),
+                clip_on=False,
+            )
+    axes.set_yticks(places, list(rows.values()))
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 100), xlabel="test scenes, or average precision (%)", title="a   Both questions")
+
+
+def _over_classes(axes: Axes, record: Record, entry: str) -> None:
+    for question in NETS:
+        curves = over_seeds(record.results, f"net/{question}", "by_visible_classes")
+        x = [row["classes"] for row in curves[0]]
+        y = [100 * fmean(row[entry] for row in rows) for rows in zip(*curves, strict=True)]
+        axes.plot(x, y, "-o", color=COLOUR[question], clip_on=False)
+        axes.set_xticks(x)
+
+
+def _mean(record: Record, key: str, entry: str) -> float:
+    return 100 * fmean(over_seeds(record.results, key, entry))
+
+
+if __name__ == "__main__":
+    main(NAME, draw)
