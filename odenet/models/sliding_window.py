@@ -75,6 +75,9 @@ class PatchClassifier(nn.Module):
         self.features = nn.Sequential(*layers)
         self.score = nn.Conv2d(hidden, num_classes, 1)
         self.in_channels = in_channels
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         grid = Grid().through(self.features)
         self.patch, self.stride = int(2 * grid.centre) + 1, grid.stride
 
@@ -104,7 +107,7 @@ class SlidingWindow(nn.Module):
 
     Args:
         classifier: of patches.
-        patches: how many are classified together; with 1 it is the sliding window of old.
+        patches: how many are classified together: on a processor as many as fit its cache, on an accelerator thousands.
 
     Raises:
         ValueError: a count that is not a positive integer; images of another number of channels.
@@ -112,7 +115,7 @@ class SlidingWindow(nn.Module):
 
     stride = 1
 
-    def __init__(self, classifier: PatchClassifier, patches: int = 1024) -> None:
+    def __init__(self, classifier: PatchClassifier, patches: int = 64) -> None:
         super().__init__()
         require_counts(patches=patches)
         self.classifier, self.patches = classifier, patches

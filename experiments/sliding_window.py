@@ -1,0 +1,194 @@
+"""What does a sliding window cost against a fully convolutional net, for a label at every pixel?
+
+One classifier of 56×56 patches with one set of random weights, asked in five ways on images of growing size:
+
+- one by one: a patch around every pixel, each alone;
+- sliding window: the same in batches (Farabet et al. 2013; Pinheiro and Collobert 2014);
+- shift and stitch: as a convolution, over the 8×8 shifted images, the answers interleaved;
+- full resolution: without strides, the taps spread instead; everything is computed once;
+- down and up: as a convolution of stride 8, its answers interpolated (FCN-8s's way, without its skips).
+
+The first four give the same logits; how far they differ is measured. Multiply-adds and bytes are counted on the meta
+device, seconds measured. The share of the sliding window's work that overlapping patches repeat is what full resolution
+does not need. Then AlexNet as Long et al. 2015 compare it: 10×10 answers, from 100 patches of 227×227 or one image of
+500×500.
+
+    python -m experiments.sliding_window cpu    # 4 minutes on one core
+    python -m experiments.sliding_window gpu    # images up to 1024×1024: one GPU
+
+Expected: on 128×128 pixels the same logits to 1e-5 for 370 times fewer multiply-adds and at least 100 times fewer
+seconds. AlexNet: 7.77 times fewer multiply-adds; published 5.45 times fewer seconds in batches, 24.5 one by one (K40c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from experiments.command import run_experiment
+from odenet.measure import count_multiply_adds, interleaved, peak_bytes
+from odenet.models import (
+    FCN,
+    DenseClassifier,
+    PatchClassifier,
+    SlidingWindow,
+    alexnet_towers,
+    patch_trunk,
+    shift_and_stitch,
+    trunk_of,
+)
+from odenet.models.fcn_trunks import last_layer
+from odenet.training import Record, Run, Training, launch
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """Settings of the experiment."""
+
+    sizes: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
+    """Sides of the images."""
+    largest_window: int = 128
+    """Largest image for the sliding window: its time grows with the area, 20 seconds here."""
+    largest_one_by_one: int = 64
+    """Largest image for patches one by one."""
+    patches: int = 64
+    """Patches that are classified together: what a core's cache holds; thousands on a GPU."""
+    num_classes: int = 5
+    """Logits of a pixel."""
+    repetitions: int = 3
+    """Of each measurement of seconds, after one that does not count."""
+    grid: int = 10
+    """Answers of AlexNet, on a side: 10 in the paper, from an image of 500×500."""
+    threads: int | None = 1
+    """CPU threads; one is the steadiest."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes an accelerator where there is one."""
+
+
+CPU = Sliding()
+PRESETS = {
+    "smoke": replace(CPU, sizes=(8, 16), largest_window=8, largest_one_by_one=8, repetitions=1, grid=1, num_classes=2),
+    "cpu": CPU,
+    "gpu": replace(
+        CPU,
+        sizes=(16, 32, 64, 128, 256, 512, 1024),
+        largest_window=512,
+        patches=4096,
+        repetitions=11,
+        threads=None,
+    ),
+}
+
+
+def sliding_window(settings: Sliding, _root: Path | None, run: Run) -> None:
+    """Measure every way on every size, then AlexNet."""
+    device = launch(Training(device=settings.device, threads=settings.threads)).device
+    for size in settings.sizes:
+        run.once(f"size{size}", partial(measured, size, settings, device))
+    run.once("alexnet", partial(alexnet, settings, device))
+    run.finish(table=table(run.record))
+
+
+def ways(size: int, settings: Sliding) -> dict[str, nn.Module]:
+    """The nets, of one classifier and its weights, that images of this size are given to."""
+    torch.manual_seed(0)
+    classifier = PatchClassifier(settings.num_classes)
+    down_up = FCN(patch_trunk(classifier), settings.num_classes)
+    down_up.scores[0].load_state_dict(classifier.score.state_dict())
+    nets = {
+        "one by one": SlidingWindow(classifier, patches=1),
+        "sliding window": SlidingWindow(classifier, settings.patches),
+        "shift and stitch": Stitched(classifier),
+        "full resolution": DenseClassifier(classifier),
+        "down and up": down_up,
+    }
+    largest = {"one by one": settings.largest_one_by_one, "sliding window": settings.largest_window}
+    return {name: net.eval() for name, net in nets.items() if size <= largest.get(name, size)}
+
+
+class Stitched(nn.Module):
+    """`shift_and_stitch` as a module, to be measured like the others."""
+
+    def __init__(self, classifier: PatchClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, in_channels, height, width) → logits (batch, num_classes, height, width)."""
+        return shift_and_stitch(self.classifier, x)
+
+
+@torch.no_grad()
+def measured(size: int, settings: Sliding, device: torch.device) -> dict[str, Any]:
+    """Multiply-adds, bytes, seconds of each way on one image, and how far its logits are from full resolution's."""
+    with torch.device("meta"):
+        unreal, image = ways(size, settings), torch.empty(1, 3, size, size)
+    nets = {name: net.to(device) for name, net in ways(size, settings).items()}
+    x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(size)).to(device)
+    exact = nets["full resolution"](x)
+    seconds = interleaved({n: partial(net, x) for n, net in nets.items()}, settings.repetitions, warm_up=1)
+    return {
+        "multiply_adds": {name: count_multiply_adds(net, image) for name, net in unreal.items()},
+        "bytes": {name: peak_bytes(partial(net, image)) for name, net in unreal.items()},
+        "difference": {name: float((net(x) - exact).abs().max()) for name, net in nets.items()},
+        "largest_logit": float(exact.abs().max()),
+        "seconds": {name: median(values) for name, values in seconds.items()},
+    }
+
+
+@torch.no_grad()
+def alexnet(settings: Sliding, device: torch.device) -> dict[str, Any]:
+    """AlexNet on grid² patches and, as a convolution, on one image that gives as many answers."""
+    answers, side = settings.grid**2, 180 + 32 * settings.grid
+    with torch.device("meta"):
+        net = alexnet_towers()
+        dense, image = nn.Sequential(*trunk_of(net).stages, last_layer(net)), torch.empty(1, 3, side, side)
+        assert dense(image).shape[2:] == (settings.grid, settings.grid)
+        counts = answers * count_multiply_adds(net, torch.empty(1, 3, 227, 227)), count_multiply_adds(dense, image)
+    torch.manual_seed(0)
+    net = alexnet_towers().to(device).eval()
+    dense = nn.Sequential(*trunk_of(net).stages, last_layer(net))
+    patches, image = torch.rand(answers, 3, 227, 227, device=device), torch.rand(1, 3, side, side, device=device)
+    contestants: dict[str, Callable[[], object]] = {
+        "one by one": lambda: [net(patch[None]) for patch in patches],
+        "patches": lambda: net(patches),
+        "image": lambda: dense(image),
+    }
+    seconds = interleaved(contestants, settings.repetitions, warm_up=1)
+    return {
+        "answers": answers,
+        "multiply_adds": {"patches": counts[0], "image": counts[1]},
+        "seconds": {name: median(values) for name, values in seconds.items()},
+    }
+
+
+def table(record: Record) -> list[dict[str, Any]]:
+    """A row for each size and way."""
+    return [row for size in record.settings["sizes"] for row in _rows(size, record.results[f"size{size}"])]
+
+
+def _rows(size: int, result: dict[str, Any]) -> list[dict[str, Any]]:
+    once = result["multiply_adds"]["full resolution"]
+    return [
+        {
+            "way": name,
+            "image": f"{size}×{size}",
+            "multiply-adds": f"{count / 1e9:.3f} G",
+            "repeated %": f"{100 * max(0, 1 - once / count):.1f}",
+            "MiB": f"{result['bytes'][name] / 2**20:.1f}",
+            "seconds": f"{result['seconds'][name]:.3g}",
+            "difference": f"{result['difference'][name]:.1e}",
+        }
+        for name, count in result["multiply_adds"].items()
+    ]
+
+
+if __name__ == "__main__":
+    run_experiment("sliding_window", PRESETS, sliding_window)
