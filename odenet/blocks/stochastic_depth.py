@@ -130,11 +130,9 @@ def _require_probabilities(name: str, given: object, values: Sequence[object]) -
 
 
 def _scaled(piece: Piece, factor: float | Tensor) -> Piece:
-    if isinstance(factor, float) and factor == 1.0:
-        return piece
-    if isinstance(factor, float) and factor == 0.0:
-        return piece._replace(field=_nothing, nodes=())
-    return piece._replace(field=_times(factor, piece.field))
+    if isinstance(factor, Tensor) or factor not in (0.0, 1.0):
+        return piece._replace(field=_times(factor, piece.field))
+    return piece if factor else piece._replace(field=_nothing, nodes=())
 
 
 def _times(factor: float | Tensor, field: VectorField) -> VectorField:

@@ -1,0 +1,107 @@
+"""Training and test error of plain and residual nets over epochs and depth, and of nets grown by identity layers."""
+
+from __future__ import annotations
+
+from statistics import fmean, stdev
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from experiments.statistics import over_seeds
+from odenet.training import Record
+from paper_figs.command import main
+from paper_figs.style import COLOURS
+
+NAME = "degradation"
+LABELS = {"plain": "plain", "resnet": "residual"}
+
+
+def draw(record: Record) -> Figure:
+    """Curves of the plain and of the residual nets, and the errors of all at the end."""
+    figure = Figure(figsize=(7.2, 3.1), layout="constrained")
+    plain, resnet, final = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
+    for axes, kind, panel in ((plain, "plain", "a   Plain nets"), (resnet, "resnet", "b   Residual nets")):
+        _curves(axes, record, kind)
+        axes.set_title(panel)
+    resnet.sharey(plain)
+    plain.set_ylabel("error (%)")
+    for kind in LABELS:
+        _final_errors(final, record, kind)
+    final.set(title="c   After training", xlabel="layers", ylabel="error (%)")
+    final.set_xticks(sorted({layers for kind in LABELS for layers in depths(record, kind)}))
+    figure.legend(handles=_legend(final), loc="outside lower center", ncols=5, handlelength=2.6)
+    return figure
+
+
+def depths(record: Record, kind: str) -> list[int]:
+    """The numbers of layers of the nets of this kind, in ascending order."""
+    return sorted({int(name.split("/")[2]) for name in record.results if name.split("/")[1] == kind})
+
+
+def _curves(axes: Axes, record: Record, kind: str) -> None:
+    """The running training error (solid) and the test error (dotted) over epochs; deeper is darker."""
+    layers = depths(record, kind)
+    for index, depth in enumerate(layers):
+        colour = _shade(COLOURS[kind], (index + 1) / len(layers))
+        histories = over_seeds(record.results, f"{kind}/{depth}", "history")
+        epochs = [row["epoch"] for row in histories[0]]
+        for column, form in (("train_accuracy", "-"), ("test_accuracy", ":")):
+            means = [100 * fmean(1 - row[column] for row in rows) for rows in zip(*histories, strict=True)]
+            axes.plot(epochs, means, form, color=colour, label=f"{depth} layers" if form == "-" else None)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="upper right")
+
+
+def _final_errors(axes: Axes, record: Record, kind: str) -> None:
+    layers, colour = depths(record, kind), COLOURS[kind]
+    for entry, form, face in (("train_error", "-o", colour), ("test_error", ":o", "white")):
+        _errors(axes, record, kind, layers, entry, form, colour, face)
+        _errors(axes, record, f"{kind}-grown", layers[-1:], entry, "*", colour, face)
+
+
+def _errors(
+    axes: Axes, record: Record, kind: str, layers: list[int], entry: str, form: str, colour: str, face: str
+) -> None:
+    """`entry` over the layers: means, and deviations over the seeds as bars."""
+    values = [[100 * error for error in over_seeds(record.results, f"{kind}/{depth}", entry)] for depth in layers]
+    spreads = [stdev(sample) if len(sample) > 1 else 0.0 for sample in values]
+    size = 11 if form == "*" else 5
+    axes.errorbar(
+        layers,
+        list(map(fmean, values)),
+        spreads,
+        fmt=form,
+        color=colour,
+        markerfacecolor=face,
+        markersize=size,
+        zorder=3,
+    )
+
+
+def _legend(axes: Axes) -> list[Any]:
+    """What form and filling mean; the colours are named in it too."""
+    entries: list[Any] = [axes.plot([], [], "-", color=COLOURS[kind], label=label)[0] for kind, label in LABELS.items()]
+    forms = {
+        "training": ("-o", "black"),
+        "test": (":o", "white"),
+        "grown by identity layers, then trained": ("*", "black"),
+    }
+    for label, (form, face) in forms.items():
+        size = 11 if form == "*" else 5
+        entries += axes.plot([], [], form, color="black", markerfacecolor=face, markersize=size, label=label)
+    return entries
+
+
+def _shade(colour: str, depth: float) -> tuple[float, float, float]:
+    """The colour, paler for shallower nets: depth is 1 for the deepest."""
+    pale = 0.65 * (1 - depth)
+    red, green, blue = (channel + (1 - channel) * pale for channel in to_rgb(colour))
+    return red, green, blue
+
+
+if __name__ == "__main__":
+    main(NAME, draw)

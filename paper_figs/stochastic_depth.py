@@ -1,0 +1,123 @@
+"""Error and training time of residual nets with stochastic depth, against constant depth."""
+
+from __future__ import annotations
+
+from statistics import fmean, stdev
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from experiments.statistics import over_seeds
+from experiments.stochastic_depth import savings
+from odenet.training import Record
+from paper_figs.command import main
+from paper_figs.style import COLOURS
+
+NAME = "stochastic_depth"
+MARKERS = "so^Dv"
+"""One for each p_L, in the order of the settings."""
+
+
+def draw(record: Record) -> Figure:
+    """Curves of the deepest net, errors over depth, and time saved over blocks skipped."""
+    figure = Figure(figsize=(7.2, 3.1), layout="constrained")
+    curves, errors, times = figure.subplots(1, 3)
+    for last in record.settings["survival"]:
+        _curves(curves, record, last)
+        _errors(errors, record, last)
+        if last < 1:
+            _times(times, record, last)
+    deepest = max(_depths(record))
+    curves.set(title=f"a   {deepest} layers", xlabel="epoch", ylabel="error (%)")
+    curves.xaxis.set_major_locator(MaxNLocator(integer=True))
+    errors.set(title="b   After training", xlabel="layers", ylabel="error (%)", xticks=_depths(record))
+    errors.margins(x=0.2)
+    _describe_times(times)
+    figure.legend(handles=_legend(record), loc="outside lower center", ncols=6, handlelength=2.4)
+    return figure
+
+
+def _depths(record: Record) -> list[int]:
+    return [6 * blocks + 2 for blocks in record.settings["blocks"]]
+
+
+def _colour(last: float) -> str:
+    return COLOURS["resnet" if last == 1 else "stochastic_depth"]
+
+
+def _marker(record: Record, last: float) -> str:
+    return MARKERS[record.settings["survival"].index(last) % len(MARKERS)]
+
+
+def _curves(axes: Axes, record: Record, last: float) -> None:
+    """Running training error (solid) and test error (dotted) of the deepest net over epochs."""
+    histories = over_seeds(record.results, f"p{last:g}/{max(_depths(record))}", "history")
+    epochs = [row["epoch"] for row in histories[0]]
+    for column, form, face in (("train_accuracy", "-", _colour(last)), ("test_accuracy", ":", "white")):
+        means = [100 * fmean(1 - row[column] for row in rows) for rows in zip(*histories, strict=True)]
+        axes.plot(epochs, means, form + _marker(record, last), color=_colour(last), markerfacecolor=face, markersize=4)
+
+
+def _errors(axes: Axes, record: Record, last: float) -> None:
+    """Training error (filled) and test error (hollow), both in evaluation mode, over layers."""
+    for entry, form, face in (("train_error", "-", _colour(last)), ("test_error", ":", "white")):
+        samples = [
+            [100 * error for error in over_seeds(record.results, f"p{last:g}/{layers}", entry)]
+            for layers in _depths(record)
+        ]
+        spreads = [stdev(sample) if len(sample) > 1 else 0.0 for sample in samples]
+        axes.errorbar(
+            _depths(record),
+            list(map(fmean, samples)),
+            spreads,
+            fmt=form + _marker(record, last),
+            color=_colour(last),
+            markerfacecolor=face,
+        )
+
+
+def _times(axes: Axes, record: Record, last: float) -> None:
+    """The share of time saved over the share of blocks skipped, for each depth; the bars are its range over seeds."""
+    for layers in _depths(record):
+        key = f"p{last:g}/{layers}"
+        saved = [100 * share for share in savings(record, key)]
+        skipped, middle = 100 * over_seeds(record.results, key, "expected_saving")[0], fmean(saved)
+        axes.errorbar(
+            [skipped],
+            [middle],
+            [[middle - min(saved)], [max(saved) - middle]],
+            fmt=_marker(record, last),
+            color=_colour(last),
+            zorder=3,
+        )
+        axes.annotate(f"{layers} layers", (skipped, middle), xytext=(5, -10), textcoords="offset points", fontsize=7)
+
+
+def _describe_times(axes: Axes) -> None:
+    right = max(50.0, 1.4 * axes.get_xlim()[1])
+    axes.plot([0, right], [0, right], color="black", linewidth=0.8)
+    axes.annotate("as many as skipped", (0.6 * right, 0.6 * right), xytext=(4, -10), textcoords="offset points")
+    axes.set(title="c   Training time", xlabel="blocks skipped (%), expected", ylabel="time saved (%)", xlim=(0, right))
+    axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(right, axes.get_ylim()[1]))
+
+
+def _legend(record: Record) -> list[Line2D]:
+    nets = [
+        Line2D(
+            [],
+            [],
+            color=_colour(last),
+            marker=_marker(record, last),
+            label="constant depth" if last == 1 else f"stochastic depth, $p_L$ = {last:g}",
+        )
+        for last in record.settings["survival"]
+    ]
+    training = Line2D([], [], color="black", marker="o", label="training")
+    test = Line2D([], [], color="black", marker="o", linestyle=":", markerfacecolor="white", label="test")
+    return [*nets, training, test]
+
+
+if __name__ == "__main__":
+    main(NAME, draw)
