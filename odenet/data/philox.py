@@ -41,6 +41,7 @@ def indexed_uniforms(seed: int, purpose: str, indices: Iterable[int], count: int
     seed = whole_number("seed", seed, 0, 2**64 - 1, because="a seed is an unsigned number of 64 bits")
     key = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(purpose.encode()),)).generate_state(2, np.uint64)
     # random_raw, not Generator.random: numpy promises the stream of the former alone.
-    rows = [np.random.Philox(key=key, counter=(0, i, 0, 0)).random_raw(count) for i in indices]
+    counters = (np.array([0, i, 0, 0], np.uint64) for i in indices)
+    rows = [np.random.Philox(key=key, counter=counter).random_raw(count) for counter in counters]
     table = np.array(rows, np.uint64).reshape(len(rows), count)
     return torch.from_numpy((table >> np.uint64(40)).astype(np.float32) * _UNIT)

@@ -58,7 +58,7 @@ def bricks(x: Tensor, y: Tensor, n: int, generator: torch.Generator) -> Tensor:
     high, wide, phase, width = _uniform(4, n, generator)
     rows, columns = 2 * (1 + (4 * high).floor()), 2 + (4 * wide).floor()
     height = rows * y + phase
-    length = columns * x + height.floor() / 2
+    length = columns * x + height.floor() % 2 / 2
     joint = torch.minimum(height % 1, length % 1) < 0.08 + 0.15 * width
     grey = _cosine(0.37 * (height.floor() % rows) + 0.71 * (length.floor() % columns))
     return torch.where(joint, 1.5, 0.4 * grey)
