@@ -35,11 +35,31 @@ IMAGENET: Mapping[str, Maker] = {
     "resnet152": models.resnet152,
 }
 
+OTHERS: Mapping[str, Maker] = {
+    "alexnet_towers": models.alexnet_towers,
+    "resnext50_32x4d": models.resnext50_32x4d,
+    "resnext101_32x8d": models.resnext101_32x8d,
+    "resnext101_64x4d": models.resnext101_64x4d,
+    "wide_resnet50_2": models.wide_resnet50_2,
+    "wide_resnet101_2": models.wide_resnet101_2,
+    "fcn32s": models.fcn32s,
+    "fcn16s": models.fcn16s,
+    "fcn8s": models.fcn8s,
+    "deconvnet": models.deconvnet,
+    "unet": partial(models.unet, in_channels=3),
+}
+"""For images of the size of ImageNet's; the last five label every pixel."""
+
 CIFAR: Mapping[str, Maker] = {
     f"{kind}{depth}": getattr(models, f"{kind}{depth}")
     for kind, depths in {"resnet": (20, 32, 44, 56, 110, 1202), "plain": (20, 32, 44, 56, 110)}.items()
     for depth in depths
 }
+
+CHEN: Mapping[str, Maker] = {"res_net": res_net, "rk_net": rk_net, "ode_net": ode_net}
+"""Of Chen et al. 2018, for images of 28×28."""
+
+_SHAPES = ((IMAGENET, (3, 224, 224)), (OTHERS, (3, 224, 224)), (CIFAR, (3, 32, 32)), (CHEN, (1, 28, 28)))
 
 WIDTHS = (
     InceptionWidths(16, 24, 32, 4, 8, 8),
@@ -93,24 +113,21 @@ SMALL: Mapping[str, Maker] = {
     "res_net16": partial(res_net, channels=16),
     "rk_net16": partial(rk_net, channels=16),
     "ode_net16": partial(ode_net, channels=16),
-    "res_net": res_net,
-    "rk_net": rk_net,
-    "ode_net": ode_net,
+    **CHEN,
 }
 """`/2`: the stem halves the image at once. The last six are those of Chen et al. 2018, with 16 channels or their 64."""
 
 
 def published_net(name: str) -> tuple[Maker, tuple[int, int, int]]:
-    """What makes the net of `IMAGENET` or `CIFAR` that is called so, and the shape of its images.
+    """What makes the net that is called so, of those that others have published, and the shape of its images.
 
     Raises:
         ValueError: no net is called so.
     """
-    if name in IMAGENET:
-        return IMAGENET[name], (3, 224, 224)
-    if name in CIFAR:
-        return CIFAR[name], (3, 32, 32)
-    raise unknown_name("net", name, [*IMAGENET, *CIFAR])
+    for nets, shape in _SHAPES:
+        if name in nets:
+            return nets[name], shape
+    raise unknown_name("net", name, [known for nets, _ in _SHAPES for known in nets])
 
 
 def small_net(name: str, data: ImageData) -> nn.Module:

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+
+from odenet.measure import count_multiply_adds
 
 LAYERS = ("ConvolutionBackward0", "AddmmBackward0")
 """The operations of convolutions and linear layers in a graph of autograd."""
@@ -15,10 +16,7 @@ LAYERS = ("ConvolutionBackward0", "AddmmBackward0")
 
 def multiply_adds(net: nn.Module, *shape: int) -> int:
     """Of one evaluation on a tensor of this shape, on the meta device, which computes nothing."""
-    counter = FlopCounterMode(display=False)
-    with counter:
-        net.to("meta").eval()(torch.empty(shape, device="meta"))
-    return counter.get_total_flops() // 2
+    return count_multiply_adds(net.to("meta"), torch.empty(shape, device="meta"))
 
 
 def layers_to(output: Tensor) -> int:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from experiments.complexity import PRESETS
-from experiments.zoo import CIFAR, IMAGENET, SMALL, all_convolutional, published_net, small_net
+from experiments.zoo import CHEN, CIFAR, IMAGENET, OTHERS, SMALL, all_convolutional, published_net, small_net
 from odenet.data import ImageData, Split
 from odenet.measure import count_layers, count_multiply_adds, count_parameters
 
@@ -61,7 +61,7 @@ def test_the_presets_name_nets_that_there_are(preset):
     settings = PRESETS[preset]
     assert {*settings.zoo, settings.best} <= set(SMALL)
     assert set(settings.timed) <= set(settings.counted) & set(IMAGENET)
-    assert set(settings.counted) <= {*IMAGENET, *CIFAR}
+    assert set(settings.counted) <= {*IMAGENET, *OTHERS, *CIFAR, *CHEN}
 
 
 def test_a_net_that_there_is_not_is_answered_with_the_nearest():
@@ -79,3 +79,17 @@ def test_images_too_small_for_a_net_are_refused_before_it_is_trained():
 def test_the_shape_of_published_images_is_that_of_their_data_set():
     assert published_net("vgg16")[1] == (3, 224, 224)
     assert published_net("plain110")[1] == (3, 32, 32)
+    assert published_net("ode_net")[1] == (1, 28, 28)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_nets_take_images_of_224_pixels(name):
+    make, shape = published_net(name)
+    with torch.device("meta"):
+        outputs = make()(torch.empty(2, *shape))
+    assert len(outputs) == 2
+
+
+def test_no_net_has_two_names_in_the_counts():
+    names = [*IMAGENET, *OTHERS, *CIFAR, *CHEN]
+    assert len(set(names)) == len(names)

