@@ -7,8 +7,8 @@ the same kinds, trained on Fashion-MNIST for the same number of epochs, so that 
 for longer, to be good.
 
     python -m experiments.complexity smoke    # digits: seconds
-    python -m experiments.complexity cpu      # Fashion-MNIST: 25 minutes on two cores
-    python -m experiments.complexity gpu      # three seeds, ResNet-18, energy: 10 minutes on one H100
+    python -m experiments.complexity cpu      # Fashion-MNIST: some 25 minutes on two cores
+    python -m experiments.complexity gpu      # three seeds, ResNet-18, energy: made for 10 minutes on one H100
 
 Expected: operations say what a net of ImageNet takes in time (Canziani et al.: nearly linear), but for AlexNet, whose
 linear layers take theirs in reading weights until the batch is large. Accuracy per parameter: GoogLeNet first, VGG
@@ -69,7 +69,7 @@ PROBE = 100
 """Test images in the batch on which a small net is counted and timed."""
 
 ZOO = ("linear", "plain8/2", "resnet8/2", "plain20/2", "resnet20/2", "vgg6", "conv6", "inception")
-GPU = Training(epochs=10, batch_size=512, lr=0.2, precision="bf16-mixed", channels_last=True)
+GPU = Training(epochs=8, batch_size=512, lr=0.2, precision="bf16-mixed", channels_last=True)
 PRESETS = {
     "smoke": Complexity(
         data="digits",
@@ -92,7 +92,7 @@ PRESETS = {
         repetitions=11,
         zoo=("linear", "vgg6", "conv6", "inception", "plain20", "resnet20", "res_net", "rk_net", "ode_net"),
         best="resnet18",
-        best_epochs=30,
+        best_epochs=40,
         label_smoothing=0.1,
         erasing=0.5,
         training=GPU,

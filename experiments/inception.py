@@ -8,7 +8,7 @@ passes and training steps (forward and backward) are timed, naive and bottleneck
 
     python -m experiments.inception smoke    # seconds
     python -m experiments.inception cpu      # 4 minutes on one core
-    python -m experiments.inception gpu      # larger batches, under a minute on one H100
+    python -m experiments.inception gpu      # larger batches; made for a minute on one H100
 
 Expected: the terms of the lecture's module sum to 271 M (358 counts the one of the 3×3 twice): 68 % saved, in time a
 little less, since thin layers are less efficient. Modules of the table save 58 % (3a) to 80 % (5a), GoogLeNet 87 %.
