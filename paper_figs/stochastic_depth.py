@@ -98,7 +98,8 @@ def _times(axes: Axes, record: Record, last: float) -> None:
 def _describe_times(axes: Axes) -> None:
     right = max(50.0, 1.4 * axes.get_xlim()[1])
     axes.plot([0, right], [0, right], color="black", linewidth=0.8)
-    axes.annotate("as many as skipped", (0.6 * right, 0.6 * right), xytext=(4, -10), textcoords="offset points")
+    middle = (0.6 * right, 0.6 * right)
+    axes.annotate("as much\nas skipped", middle, xytext=(-6, 0), textcoords="offset points", ha="right")
     axes.set(title="c   Training time", xlabel="blocks skipped (%), expected", ylabel="time saved (%)", xlim=(0, right))
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(right, axes.get_ylim()[1]))
 
