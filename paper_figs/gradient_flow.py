@@ -28,10 +28,10 @@ def draw(record: Record) -> Figure:
     _chain(chain, record)
     _sigmoids(sigmoids, record)
     _speed(speed, record)
+    trained.sharey(initial)
     layers = 6 * max(record.settings["blocks"]) + 2
     _nets(initial, record, layers, "initial", f"d   {layers} layers, untrained")
     _nets(trained, record, layers, "trained", "e   … and trained")
-    trained.set_ylim(initial.get_ylim())
     for norm, style in NORMS.items():
         initial.plot([], [], style, color="black", label="with BatchNorm" if norm else "without")
     handles, labels = initial.get_legend_handles_labels()

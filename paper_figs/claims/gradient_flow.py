@@ -60,7 +60,7 @@ def _raised(record: Record, least: int, most: int) -> float:
 
 CLAIMS = [
     Claim(
-        "A chain of sigmoids with |w| < 1: each factor σ′(z)·w is under 1/4, the first bias learns at least 16 times "
+        "A chain of sigmoids with weights of size below 1: each factor σ′(z)·w is under 1/4, the first bias learns at least 16 times "
         "slower than the third (w = 0.9)",
         "1/4, 16 (Nielsen 2015)",
         RECORD,
