@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 from torchdiffeq import odeint
 
-from benchmarks.timing import interleaved, ratio
 from experiments.tables import print_table
 from odenet import (
     Adaptive,
@@ -38,7 +37,7 @@ from odenet import (
 )
 from odenet.blocks.solvers import SOLVERS, RungeKutta
 from odenet.blocks.theta import Theta
-from odenet.measure import observed_order
+from odenet.measure import interleaved, observed_order, ratio
 from odenet.training import Run
 
 Row = dict[str, str]

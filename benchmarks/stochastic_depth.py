@@ -26,9 +26,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.timing import interleaved
 from experiments.tables import print_table
 from odenet import BasicBranch, linear_decay
+from odenet.measure import interleaved
 from odenet.models import ResNet, cifar_resnet, set_stochastic_depth
 from odenet.training import Run
 
