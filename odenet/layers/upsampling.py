@@ -148,7 +148,8 @@ class MaxUnpooling(Channelwise):
     """y[argmax of cell i] = x[i], zero elsewhere: what max pooling did, undone as far as it can be (Noh et al. 2015).
 
     Pooled again it gives x back where x ≥ 0. The cells of the pooling must not overlap: where one pixel is the maximum
-    of two cells, only one of them is written. In a decoder each unpooling has one pooling of the encoder.
+    of two cells, only one of them is written. In a decoder each unpooling has one pooling of the encoder. On a GPU,
+    torch refuses it under `use_deterministic_algorithms`, though without overlap nothing depends on an order.
 
     >>> import torch
     >>> picture = torch.tensor([[[[1.0, 2, 6, 3], [3, 5, 2, 1], [1, 2, 2, 1], [7, 3, 4, 8]]]])
