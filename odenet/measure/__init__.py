@@ -7,10 +7,13 @@ from odenet.measure.distance import distance_to_flow, output_distance
 from odenet.measure.energy import Energy, gpu_power, measure_energy
 from odenet.measure.gradient_flow import LayerGradient, layer_gradients, weight_movement
 from odenet.measure.latency import interleaved, latencies, ratio
+from odenet.measure.lesions import dropped, swapped
 from odenet.measure.memory import activation_bytes, peak_bytes, peak_cuda_bytes
 from odenet.measure.operations import count_multiply_adds, count_operations
 from odenet.measure.receptive_field import Reach, reach, receptive_field
 from odenet.measure.size import count_evaluations, count_layers, count_parameters
+from odenet.measure.smoothness import state_roughness, theta_roughness, visited_states
+from odenet.measure.stability import largest_eigenvalues, stability_function
 
 __all__ = [
     "Energy",
@@ -25,8 +28,10 @@ __all__ = [
     "count_operations",
     "count_parameters",
     "distance_to_flow",
+    "dropped",
     "gpu_power",
     "interleaved",
+    "largest_eigenvalues",
     "latencies",
     "layer_gradients",
     "measure_energy",
@@ -37,5 +42,10 @@ __all__ = [
     "ratio",
     "reach",
     "receptive_field",
+    "stability_function",
+    "state_roughness",
+    "swapped",
+    "theta_roughness",
+    "visited_states",
     "weight_movement",
 ]
