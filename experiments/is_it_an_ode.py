@@ -1,0 +1,168 @@
+"""Is this network an ODE, or a stack of layers?
+
+One report for any checkpoint: a file of `odenet.training.save_model`, or the state dict of a torchvision ResNet, which
+is read as projected Euler steps. Without a checkpoint a pre-activation ResNet is trained and asked. Five questions:
+
+- solvers: how far does the output move, and does the accuracy stay, with other solvers and smaller steps?
+- order: with which order does the output approach that of the finest steps? Euler's is 1, on a smooth field;
+- smoothness: do neighbouring θ, and neighbouring steps of the state, resemble each other (Sander et al. 2022)?
+- lesions: does the output survive a layer left out, or two exchanged (Veit et al. 2016)?
+- spectrum: are the eigenvalues of the branches' Jacobians where a step of the solver decays if the flow does?
+
+    python -m experiments.is_it_an_ode FILE     # a checkpoint, on Fashion-MNIST (--data for others): a minute
+    python -m experiments.is_it_an_ode cpu      # train on Fashion-MNIST and ask: 12 minutes on one core
+    python -m experiments.is_it_an_ode gpu      # three seeds of a wider net at 28×28: one GPU
+
+Expected: a net trained with Euler and h = 1 is none. Its θ are unrelated (roughness √2, as after initialization:
+nothing in training makes neighbours alike), the output moves by tens of percent when the step is halved, and more by a
+lesion; yet its field is smooth, so that the order is 1 once steps are small.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from pickle import UnpicklingError
+from statistics import fmean
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from experiments.command import Settings, main
+from experiments.ode_questions import QUESTIONS
+from experiments.statistics import over_seeds, spread
+from experiments.training import train
+from odenet.data import ImageData
+from odenet.models import cifar_resnet, from_torchvision
+from odenet.training import Run, Training, WeightsError, load_model
+
+
+@dataclass(frozen=True)
+class IsItAnODE(Settings):
+    """Settings of the experiment."""
+
+    checkpoint: str | None = None
+    """File of a saved model or of torchvision's state dict; none: train a net."""
+    blocks: int = 4
+    """Residual blocks in a stage of the net to train, transitions included."""
+    widths: tuple[int, ...] = (16, 32)
+    """Its channels."""
+    probe_images: int = 100
+    """Test images for all measurements."""
+
+
+PRESETS = {
+    "smoke": IsItAnODE(
+        data="digits",
+        train_images=128,
+        seeds=(0,),
+        blocks=3,
+        widths=(4, 8),
+        probe_images=16,
+        training=Training(epochs=1, batch_size=64, threads=1),
+    ),
+    "cpu": IsItAnODE(seeds=(0,), augment=False, training=Training(epochs=2, batch_size=64, lr=0.2, threads=1)),
+    "gpu": IsItAnODE(
+        blocks=8, widths=(16, 32, 64), probe_images=1000, training=Training(epochs=10, batch_size=256, lr=0.2)
+    ),
+}
+
+
+def is_it_an_ode(settings: IsItAnODE, data: ImageData, run: Run) -> None:
+    """Measure the net of every seed, or of the checkpoint, and give a verdict on each."""
+    for seed in settings.seeds if settings.checkpoint is None else (0,):
+        net = _network(settings, data, seed, run).eval()
+        batches = data.test_batches(settings.probe_images, device=next(net.parameters()).device)
+        images, labels = next(iter(batches.epoch(0)))
+        if isinstance(channels := getattr(net, "in_channels", None), int) and images.shape[1] == 1:
+            images = images.expand(-1, channels, -1, -1)  # grey images for a net of colours
+        for question, ask in QUESTIONS.items():
+            run.once(f"seed{seed}/{question}", partial(ask, net, images, labels))
+        run.once(f"seed{seed}/verdict", partial(verdict, run.record.results, f"seed{seed}"))
+    run.finish(table=table(run.record.results))
+
+
+def _network(settings: IsItAnODE, data: ImageData, seed: int, run: Run) -> nn.Module:
+    if settings.checkpoint is not None:
+        return read(Path(settings.checkpoint))
+    torch.manual_seed(seed)
+    net = cifar_resnet(
+        settings.blocks,
+        data.num_classes,
+        data.in_channels,
+        widths=settings.widths,
+        stem_stride=1 if max(data.image_size) < 16 else 2,
+        activation="pre",
+    )
+    train(net, f"seed{seed}", settings, data, seed, run)
+    return net
+
+
+def read(path: Path) -> nn.Module:
+    """The network in a file of `save_model`, or of torchvision's weights (`.pth`, or safetensors).
+
+    Raises:
+        ValueError: a file that is neither; the message says why for both.
+    """
+    try:
+        return load_model(path)
+    except WeightsError as error:
+        reason = error
+    try:
+        return from_torchvision(_state(path))
+    except (ValueError, TypeError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+        raise ValueError(
+            f"{path} is no network that can be asked. As one of save_model: {reason} As weights of torchvision: {error}"
+        ) from error
+
+
+def _state(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def verdict(results: Mapping[str, Mapping[str, Any]], seed: str) -> dict[str, Any]:
+    """A sentence on the distance to the flow, which decides, and on what explains it."""
+    distance = results[f"{seed}/solvers"]["distance"]["rk4×8"]
+    rough = fmean(_flat(results[f"{seed}/smoothness"]["theta"]))
+    answer = "yes" if distance < 0.02 else "nearly" if distance < 0.1 else "no"
+    kind = "alike" if rough < 0.5 else "unrelated" if rough > 1.2 else "related"
+    words = (
+        f"{answer}: the flow of its field ends {100 * distance:.0f} % away, and neighbouring θ are {kind} ({rough:.2f})"
+    )
+    return {"answer": answer, "distance": distance, "roughness": rough, "words": words}
+
+
+def _flat(blocks: list[list[float]]) -> list[float]:
+    """The values of all blocks; 0 where no block has neighbours."""
+    return [value for block in blocks for value in block] or [0.0]
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each measurement, means over seeds; the verdicts last."""
+    rows = [
+        {
+            "question": f"distance under {way} (%)",
+            "answer": spread(100 * d[way] for d in over_seeds(results, "solvers", "distance")),
+        }
+        for way in ("euler×2", "midpoint×1", "rk4×8")
+    ]
+    rows.append({"question": "order of Euler", "answer": spread(over_seeds(results, "order", "order"), 2)})
+    for lesion in ("dropped", "swapped"):
+        found = [100 * fmean(_flat(blocks)) for blocks in over_seeds(results, "lesions", lesion)]
+        rows.append({"question": f"distance with a layer {lesion} (%)", "answer": spread(found)})
+    return [*rows, *({"question": "an ODE?", "answer": words} for words in over_seeds(results, "verdict", "words"))]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and Path(sys.argv[1]).is_file():
+        file = sys.argv[1]
+        sys.argv[1:2] = ["cpu", "--checkpoint", file, "--record", f"runs/is_it_an_ode/{Path(file).stem}.json"]
+    main("is_it_an_ode", PRESETS, is_it_an_ode)

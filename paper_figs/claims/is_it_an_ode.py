@@ -1,0 +1,69 @@
+"""What the record of `is_it_an_ode` says of a residual network trained with Euler's method and h = 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import fmean
+
+from experiments.statistics import over_seeds, spread
+from odenet.training import Record
+from paper_figs.claims.claim import Claim
+
+RECORD = "is_it_an_ode/cpu-fashion-mnist.json"
+
+
+def distances(record: Record, way: str) -> list[float]:
+    """How far the output moves under another solver, in percent: one number a seed."""
+    return [100 * found[way] for found in over_seeds(record.results, "solvers", "distance")]
+
+
+def roughness(record: Record) -> list[float]:
+    """Of θ: means over neighbours, one number a seed."""
+    return over_seeds(record.results, "verdict", "roughness")
+
+
+def orders(record: Record) -> list[float]:
+    """With which Euler's method converges on the trained field: one number a seed."""
+    return over_seeds(record.results, "order", "order")
+
+
+def _lesion(record: Record, name: str) -> float:
+    """How far the output moves on average, in percent."""
+    blocks = [block for found in over_seeds(record.results, "lesions", name) for block in found]
+    return 100 * fmean(value for block in blocks for value in block)
+
+
+def _spread(values: Callable[[Record], list[float]], digits: int) -> Callable[[Record], str]:
+    return lambda record: spread(values(record), digits)
+
+
+CLAIMS = [
+    Claim(
+        "A ResNet trained with h = 1 is no ODE: its output moves by more than 10 % when its field is solved finely",
+        "–",
+        RECORD,
+        lambda r: f"{spread(distances(r, 'rk4×8'))} %",
+        lambda r: fmean(distances(r, "rk4×8")) > 10,
+    ),
+    Claim(
+        "… for training makes neighbouring θ no more alike than chance does (√2 ± 0.1)",
+        "smooth only if initialized so (Sander et al. 2022)",
+        RECORD,
+        _spread(roughness, 2),
+        lambda r: abs(fmean(roughness(r)) - 2**0.5) <= 0.1,
+    ),
+    Claim(
+        "… yet the field itself is smooth: Euler's method converges on it with order 1 ± 0.1",
+        "–",
+        RECORD,
+        _spread(orders, 2),
+        lambda r: abs(fmean(orders(r)) - 1) <= 0.1,
+    ),
+    Claim(
+        "Two exchanged layers move the output less than one left out",
+        "–",
+        RECORD,
+        lambda r: f"{_lesion(r, 'swapped'):.0f} against {_lesion(r, 'dropped'):.0f} %",
+        lambda r: _lesion(r, "swapped") < _lesion(r, "dropped"),
+    ),
+]
