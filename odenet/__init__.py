@@ -20,6 +20,7 @@ from odenet.blocks.branches import (
     MLPBranch,
     group_norm,
 )
+from odenet.blocks.checkpointed import Checkpointed
 from odenet.blocks.errors import BudgetWarning, NonFiniteState
 from odenet.blocks.galerkin import Galerkin
 from odenet.blocks.gradients import Backprop, ContinuousAdjoint
@@ -53,6 +54,7 @@ __all__ = [
     "BottleneckBranch",
     "BudgetWarning",
     "ButcherTableau",
+    "Checkpointed",
     "ClassicalRK4",
     "ConcatConv",
     "ConcatConvBranch",

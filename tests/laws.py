@@ -36,6 +36,7 @@ from odenet import (
     PiecewiseLinear,
     RungeKutta,
     Solver,
+    StochasticDepth,
     Theta,
     group_norm,
 )
@@ -336,8 +337,8 @@ class SteppingLaws:
         assert again != Adaptive(rtol=0.1234)
 
 
-def batch_norm_branch() -> nn.Module:
-    return BasicBranch(2).double()
+def batch_norm_branch(momentum: float | None = 0.1) -> nn.Module:
+    return BasicBranch(2, norm=lambda channels: nn.BatchNorm2d(channels, momentum=momentum)).double()
 
 
 class GradientLaws(ABC):
@@ -354,7 +355,9 @@ class GradientLaws(ABC):
         x = x.clone().requires_grad_()
         y = block(x)
         inputs = [x, *(p for p in block.parameters() if p.requires_grad)]
-        return list(torch.autograd.grad((y * torch.linspace(1, 2, y.numel()).view_as(y)).sum(), inputs))
+        loss = (y * torch.linspace(1, 2, y.numel()).view_as(y)).sum()
+        # Stochastic depth leaves some branches out.
+        return list(torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True))
 
     def compare(self, block: ODEBlock, x: Tensor) -> None:
         found = self.gradients(block, x, self.gradient)
@@ -426,19 +429,140 @@ class GradientLaws(ABC):
         assert all(norm.track_running_stats and norm.training for norm in norms)
 
     def test_under_autocast_both_passes_compute_in_bfloat16(self) -> None:
-        block = ODEBlock(Constant(BasicBranch(2, norm=group_norm)), self.stepping, self.gradient)
-        kinds: list[torch.dtype] = []
-        for convolution in (module for module in block.modules() if isinstance(module, nn.Conv2d)):
-            convolution.register_forward_hook(lambda _module, _args, output: kinds.append(output.dtype))
+        branch = Noting(BasicBranch(2, norm=group_norm))
+        block = ODEBlock(Constant(branch), self.stepping, self.gradient)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y = block(torch.randn(2, 2, 4, 4))
         y.sum().backward()
-        assert set(kinds) == {torch.bfloat16}
-        assert len(kinds) >= 2 * block.evaluations
+        assert set(branch.kinds) == {torch.bfloat16}
+        assert len(branch.kinds) > block.evaluations or isinstance(self.gradient, Backprop)
         assert y.dtype == torch.float32
+
+    def test_weights_used_after_it_under_the_same_autocast_are_trained(self) -> None:
+        block = ODEBlock(Constant(BasicBranch(2, norm=group_norm)), self.stepping, self.gradient)
+        convolution = block.theta.nodes[0].conv1
+        assert isinstance(convolution, nn.Conv2d)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = block(torch.randn(2, 2, 4, 4)).detach()
+            convolution(y).sum().backward()
+        assert convolution.weight.grad is not None
+
+    def test_forward_hooks_are_called_once_an_evaluation_of_the_forward_pass(self) -> None:
+        block, calls = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient), []
+        for node in block.theta.nodes:
+            node.register_forward_hook(lambda *_: calls.append(1))
+        block(states()).sum().backward()
+        assert len(calls) == block.evaluations > 0
+        block(states()).sum().backward()
+        assert len(calls) == 2 * block.evaluations
+
+    def test_a_hook_that_changes_what_a_branch_returns_is_obeyed_in_both_passes(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.fine)
+        block.theta.nodes[0].register_forward_hook(_halve)
+        block.theta.nodes[1].register_forward_pre_hook(lambda _module, inputs: (inputs[0], inputs[1] / 2))
+        self.compare(block, states())
+
+    def test_hooks_on_a_parameter_see_its_whole_gradient_once(self) -> None:
+        block = ODEBlock(Constant(Logistic(1.0)), self.stepping, self.gradient)
+        (parameter,) = block.parameters()
+        seen: list[Tensor] = []
+        parameter.register_hook(seen.append)
+        parameter.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad))
+        block(states()).sum().backward()
+        assert len(seen) == 2
+        assert torch.equal(seen[0], seen[1])
 
     def test_it_is_shown_as_it_is_written(self) -> None:
         assert repr(eval(repr(self.gradient), dict(vars(odenet)))) == repr(self.gradient)
+
+
+class ExactGradientLaws(GradientLaws):
+    """Besides, whatever is drawn at random is the same in both passes, and derivatives of the gradient are right."""
+
+    closeness = 1e-13
+
+    def compare_on_random_branches(self, block: ODEBlock) -> None:
+        found, ends = [], []
+        for gradient in (self.gradient, Backprop()):
+            torch.manual_seed(1)
+            found.append(self.gradients(block, states(8, 3), gradient))
+            ends.append(torch.rand(2))
+        for ours, exact in zip(*found, strict=True):
+            torch.testing.assert_close(ours, exact, rtol=self.closeness, atol=self.closeness)
+        assert torch.equal(*ends)
+
+    def test_dropout_draws_the_same_masks_in_both_passes_and_leaves_the_generator_as_backpropagation_does(self) -> None:
+        branches = [nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.4), nn.Tanh(), nn.Dropout(0.2)) for _ in range(3)]
+        theta = PiecewiseConstant([Autonomous(branch.double()) for branch in branches])
+        self.compare_on_random_branches(ODEBlock(theta, self.stepping))
+
+    @pytest.mark.parametrize("per", ["batch", "sample"])
+    def test_the_random_model_of_stochastic_depth_is_the_same_in_both_passes(self, per: Any) -> None:
+        theta = PiecewiseConstant(logistic_nodes(6, size=3))
+        self.compare_on_random_branches(ODEBlock(theta, self.stepping, noise=StochasticDepth(0.5, per=per)))
+
+    def test_the_derivative_of_its_gradient_is_right(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient)
+        inputs = states().requires_grad_(), *block.parameters()
+        assert torch.autograd.gradgradcheck(lambda x, *_: block(x), inputs)
+
+    def test_compiled_code_around_it_trains_as_it_does(self) -> None:
+        torch.compiler.reset()
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient)
+        modules = block, torch.compile(block, backend=Graphs())
+        found = [torch.autograd.grad(module(states()).sum(), list(block.parameters())) for module in modules]
+        torch.testing.assert_close(*found, rtol=1e-14, atol=1e-14)
+
+    def test_batch_norm_that_averages_over_all_batches_counts_each_once(self) -> None:
+        block = ODEBlock(PiecewiseConstant([batch_norm_branch(momentum=None)], 0.2), self.stepping)
+        again, x = copy.deepcopy(block), torch.randn(3, 2, 4, 4, dtype=torch.float64)
+        block.gradient = self.gradient
+        for _ in range(3):
+            block(x).sum().backward()
+            again(x).sum().backward()
+        assert all(map(torch.equal, block.buffers(), again.buffers()))
+
+
+class RecomputationLaws(ExactGradientLaws):
+    """Besides, it keeps less than backpropagation does, and says so where it would evaluate another function."""
+
+    def test_an_optimizer_step_before_the_backward_pass_is_refused(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient)
+        y = block(states()).sum()
+        with torch.no_grad():
+            next(block.parameters()).mul_(2)
+        with pytest.raises(
+            RuntimeError, match=r"parameters of the flow were changed .*: call backward before the opti"
+        ):
+            y.backward()
+
+    def test_parameters_lent_to_it_for_the_forward_pass_alone_are_refused(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient)
+        lent = {name: 2 * parameter for name, parameter in block.named_parameters()}
+        y = torch.func.functional_call(block, lent, (states(),)).sum()
+        with pytest.raises(RuntimeError, match=r"or replaced.* within the same functional_call, or use Backprop\(\)"):
+            y.backward()
+
+    def test_a_parameter_is_kept_in_no_other_precision_than_its_own(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient).float()
+        block(states().float()).sum().backward()
+        assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in block.parameters())
+
+
+def _halve(module: nn.Module, inputs: object, slope: Tensor) -> Tensor:
+    return slope / 2
+
+
+class Noting(nn.Module):
+    """A branch that notes the precision that its convolutions return, in every evaluation."""
+
+    def __init__(self, branch: BasicBranch) -> None:
+        super().__init__()
+        self.branch, self.kinds = branch, []
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        self.kinds.append(self.branch.conv1(x).dtype)
+        return self.branch(t, x)
 
 
 class BranchLaws(ABC):

@@ -24,15 +24,13 @@ from odenet import (
     RungeKutta,
 )
 from odenet.blocks.stepping import Stepping
-from tests.laws import GradientLaws, logistic_nodes, slope, states
+from tests.laws import ExactGradientLaws, GradientLaws, logistic_nodes, slope, states
 from tests.problems import bernoulli
 
 
-class TestBackprop(GradientLaws):
+class TestBackprop(ExactGradientLaws):
     gradient = Backprop()
-
-    @pytest.mark.skip(reason="backpropagation evaluates nothing a second time")
-    def test_under_autocast_both_passes_compute_in_bfloat16(self) -> None: ...
+    closeness = 0.0
 
 
 class TestContinuousAdjoint(GradientLaws):
@@ -104,6 +102,15 @@ def test_under_the_adjoint_the_number_of_batches_is_that_of_forward_evaluations(
     block = ODEBlock(PiecewiseConstant([branch, branch]), FixedSteps(Heun(), 3), ContinuousAdjoint())
     block(torch.randn(3, 2, 4, 4, requires_grad=True)).square().sum().backward()
     assert branch.norm1.num_batches_tracked == block.evaluations == 12
+
+
+def test_a_derivative_of_the_adjoints_gradient_is_refused() -> None:
+    block = ODEBlock(Constant(logistic_nodes(1)[0]), FixedSteps(RK4()), ContinuousAdjoint())
+    y = block(states().requires_grad_()).sum()
+    with pytest.raises(
+        RuntimeError, match=r"create_graph=True\) was asked for .* use Backprop\(\) or Checkpointed\(\)"
+    ):
+        torch.autograd.grad(y, list(block.parameters()), create_graph=True)
 
 
 @pytest.mark.parametrize("where", ["inside", "outside"])

@@ -26,10 +26,13 @@ STORY = (
     "projection",
     "branches",
     "solvers",
+    "accepted_steps",
     "bridge",
     "stepping",
     "stochastic_depth",
     "gradients",
+    "recomputation",
+    "checkpointed",
     "block",
     "multilevel",
 )

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from odenet.blocks.accepted_steps import AcceptedStep, Noted, accepted_steps, noting
 from odenet.blocks.errors import BudgetWarning, unknown_name
 from odenet.blocks.field import Field
 from odenet.blocks.replay import Replay
@@ -36,7 +37,7 @@ class Request:
 
 def check_method(method: str, options: Mapping[str, Any]) -> None:
     """Raise a `ValueError` that names the nearest right one where torchdiffeq has no such method or option."""
-    methods = [name for name in _solvers() if ":" not in name]
+    methods = [name for name in solvers() if ":" not in name]
     if method not in methods:
         raise unknown_name("method of torchdiffeq", method, methods)
     known = _options_of(method)
@@ -63,7 +64,7 @@ def fixed_request(solver: RungeKutta, steps: int) -> Request:
 
     # Not by the class's name alone: a notebook may define another class of that name.
     name = f"odenet:{solver!r}:{id(type(solver))}"
-    _solvers().setdefault(name, OnTheGrid)
+    solvers().setdefault(name, OnTheGrid)
 
     def grid(f: Callable, x: Tensor, t: Tensor) -> Tensor:  # noqa: ARG001
         return torch.linspace(t[0].item(), t[-1].item(), steps + 1, dtype=t.dtype, device=t.device)
@@ -88,6 +89,17 @@ def solve(field: Field, piece: Piece, x: Tensor, request: Request) -> tuple[Tens
     return end, complete
 
 
+def solve_noting_steps(
+    field: Field, piece: Piece, x: Tensor, request: Request
+) -> tuple[Tensor, bool, list[AcceptedStep], list[Any]]:
+    """As `solve`, with the steps that were accepted and the states before them."""
+    method, noted = request.method, list[Noted]()
+    name, solver = f"odenet:noting:{method}", solvers()[method]
+    solvers().setdefault(name, noting(solver))
+    end, complete = solve(field, piece, x, replace(request, method=name, options={**request.options, "noted": noted}))
+    return end, complete, accepted_steps(method, solver, noted), [step.state for step in noted]
+
+
 def solve_adjoint(
     field: Field, piece: Piece, x: Tensor, request: Request, backward: Mapping[str, Any]
 ) -> tuple[Tensor, bool]:
@@ -101,7 +113,7 @@ def solve_adjoint(
         backward: `rtol`, `atol`, `method` of the solve backwards where they differ.
     """
     watch = _watch(field, piece, x, request)
-    with torch.no_grad():
+    with torch.no_grad(), watch.replay.first():
         end, reached = _integrate(watch, piece, x, request)
     if reached > piece.start:
         x = _attached(watch, piece._replace(end=reached), x, end, request, backward)
@@ -131,7 +143,7 @@ def _attached(
     returning = request if other == request.method else Request(other)
     options = _ending_at(returning, piece.start, x)
     options.pop("norm", None)  # one of states, not of the augmented ones
-    _solvers().setdefault("odenet:known", _Known)
+    solvers().setdefault("odenet:known", _Known)
     solution: Any = odeint_adjoint(
         watch,
         x,
@@ -162,9 +174,9 @@ class _Known:
 def _backwards(method: str) -> str:
     """The name in torchdiffeq's table of `method` for the way back, where what stops it is an error that says so."""
     name = f"odenet:backwards:{method}"
-    if name not in _solvers():
+    if name not in solvers():
 
-        class Backwards(_solvers()[method]):
+        class Backwards(solvers()[method]):
             def __init__(self, *args: Any, watch: _Watch, **kwargs: Any) -> None:
                 super().__init__(*args, **kwargs)
                 self.watch = watch
@@ -172,11 +184,12 @@ def _backwards(method: str) -> str:
             def integrate(self, t: Tensor) -> Tensor:
                 self.watch.backward_evaluations = 0
                 try:
-                    return _both(super().integrate(t))
+                    with self.watch.replay.again():
+                        return _both(super().integrate(t))
                 except (_Stopped, AssertionError) as stop:
                     raise self.watch.stopped_backwards(stop) from stop
 
-        _solvers()[name] = Backwards
+        solvers()[name] = Backwards
     return name
 
 
@@ -195,9 +208,10 @@ class _Watch:
     """The field as torchdiffeq sees it over one piece: budgeted, and replayed exactly in a backward pass."""
 
     def __init__(self, field: Field, piece: Piece, x: Tensor, request: Request) -> None:
-        self.field, self.piece, self.method = field, piece, request.method
+        self.field, self.piece = field, piece
+        self.method = request.method.rpartition(":")[2]
         self.budget = request.max_evaluations
-        self.replay = Replay(x.device.type)
+        self.replay = Replay(piece.nodes, x.device.type)
         self.forward = True
         self.backward_evaluations = 0
         self._reached: tuple[Any, Tensor] = (piece.start, x)
@@ -213,7 +227,7 @@ class _Watch:
             self._slope = self.field(t, x).to(x.dtype)
             return self._slope
         self.backward_evaluations += 1
-        with self.replay(self.piece.nodes):
+        with self.replay.evaluating():
             return self.piece.field(t, x).to(x.dtype)
 
     @property
@@ -252,7 +266,7 @@ class _StepWatch(_Watch):
 
 
 def _watch(field: Field, piece: Piece, x: Tensor, request: Request) -> _Watch:
-    if "callback_step" in _solvers()[request.method].valid_callbacks():
+    if "callback_step" in solvers()[request.method].valid_callbacks():
         return _StepWatch(field, piece, x, request)
     # SciPy's solvers: they go on for ever from an infinity.
     field.watchful = True
@@ -289,7 +303,8 @@ def _wants_gradient(piece: Piece, x: Tensor) -> bool:
     return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
 
 
-def _solvers() -> dict[str, Any]:
+def solvers() -> dict[str, Any]:
+    """The classes of torchdiffeq's methods by name; ours join them under names with a colon."""
     from torchdiffeq._impl.odeint import SOLVERS
 
     return SOLVERS
@@ -298,6 +313,6 @@ def _solvers() -> dict[str, Any]:
 def _options_of(method: str) -> list[str]:
     """Names of the keyword arguments along the constructors of torchdiffeq's class, less those that odenet fills in."""
     given = {"self", "func", "y0", "rtol", "atol", "dtype", "kwargs", "unused_kwargs"}
-    classes = inspect.getmro(_solvers()[method])
+    classes = inspect.getmro(solvers()[method])
     names = {name for cls in classes if "__init__" in vars(cls) for name in inspect.signature(cls.__init__).parameters}
     return sorted(names - given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class Field:
         self.step = -1
         self.piece = -1
         self.cost = 1
+        self._entered: Piece | None = None
         self.branch: Callable[[Time, Tensor], Tensor]
 
     def enter(self, piece: Piece) -> None:
@@ -33,6 +35,14 @@ class Field:
         self.branch = piece.field
         self.cost = 1 if piece.nodes else 0  # where stochastic depth leaves the branch out, nothing is evaluated
         self.piece += 1
+        self._entered = piece
+
+    def at(self, piece: Piece) -> Self:
+        """The field for one more step, which lies on `piece`."""
+        if piece is not self._entered:
+            self.enter(piece)
+        self.step += 1
+        return self
 
     def __call__(self, t: Time, x: Tensor) -> Tensor:
         """x′ at (t, x); counted, and of the shape, dtype and device of x.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -76,7 +78,8 @@ class ContinuousAdjoint(GradientMethod):
             ValueError: dropout is active in a branch, whose masks a second solve could not draw again.
         """
         del projection  # refused by `check`
-        return stepping.integrate_with_adjoint(map(_without_dropout, pieces), field, x, self.backward)
+        y = stepping.integrate_with_adjoint(map(_without_dropout, pieces), field, x, self.backward)
+        return _FirstDerivative.apply(y)
 
     def check(self, stepping: Stepping, projection: Projection | None) -> None:
         """Refuse a projection, solvers that cannot step the adjoint equation, and tolerances for steps without any."""
@@ -95,6 +98,23 @@ class ContinuousAdjoint(GradientMethod):
     def __repr__(self) -> str:
         arguments = (f"{name.removeprefix('adjoint_')}={value!r}" for name, value in self.backward.items())
         return f"ContinuousAdjoint({', '.join(arguments)})"
+
+
+class _FirstDerivative(torch.autograd.Function):
+    """y ↦ y, whose gradient has no derivative: torchdiffeq's would be silently incomplete."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor) -> Tensor:  # noqa: ARG004
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "a derivative of the gradient (create_graph=True) was asked for under ContinuousAdjoint; the adjoint "
+                "equation gives first derivatives alone: use Backprop() or Checkpointed()."
+            )
+        return gradients[0]
 
 
 def _without_dropout(piece: Piece) -> Piece:

@@ -46,6 +46,10 @@ class Solver(ABC):
         """The state x out of the solver's own state."""
         return state
 
+    def fitted(self, steps: int) -> Solver:  # noqa: ARG002
+        """The solver for a solve of so many steps, where a coefficient of the method depends on their number."""
+        return self
+
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)
 
@@ -135,15 +139,15 @@ class RungeKutta(Solver):
         k: list[Tensor] = []
         for c, row in self._rows:
             t = t1 if c == 1 else t0 + c * h  # rounding may carry t₀ + h beyond t₁, where θ is another
-            k.append(f(t, x + _combination(h, row, k) if any(row) else x))
-        return _combination(h, self._weights, k)
+            k.append(f(t, x + combination(h, row, k) if any(row) else x))
+        return combination(h, self._weights, k)
 
     def step(self, f: VectorField, t0: float, t1: float, state: Tensor) -> Tensor:
         """x₁ = x + h·Σ b_i·k_i."""
         return state + self.increment(f, t0, t1, state)
 
 
-def _combination(h: float, weights: list[float], k: list[Tensor]) -> Tensor:
+def combination(h: float, weights: list[float], k: list[Tensor]) -> Tensor:
     """Σ (h·w_i)·k_i over the w_i ≠ 0; nothing is multiplied by one, so that Euler at h = 1 is x + f exactly."""
     terms = [(h * weight, slope) for weight, slope in zip(weights, k, strict=True) if weight != 0]
     (scale, total), *rest = terms

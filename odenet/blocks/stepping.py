@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
 
 from odenet.blocks import bridge
+from odenet.blocks.accepted_steps import require_one_step
 from odenet.blocks.field import Field
-from odenet.blocks.solvers import Euler, RungeKutta, Solver, solver_named
+from odenet.blocks.solvers import Euler, RungeKutta, Solver, VectorField, solver_named
 from odenet.blocks.theta import Piece
 
 Projection: TypeAlias = Callable[[Tensor], Tensor]
 """What is applied to x after every step: the ReLU after the addition in a post-activation ResNet."""
+
+
+class Step(NamedTuple):
+    """A step of a solve: the piece of θ that it lies on, and `advance(f, state)`, the state after it from that before.
+
+    The state before the first step is x(0), that after the last is x(T); between them it is what the solver carries.
+    """
+
+    piece: Piece
+    advance: Callable[[VectorField, Any], Any]
+
+
+class Plan(NamedTuple):
+    """The steps of a solve. Where they had to be taken to be known, also the states before each of them, and x(T)."""
+
+    steps: list[Step]
+    states: list[Any] | None = None
+    end: Tensor | None = None
 
 
 class Stepping(ABC):
@@ -30,8 +50,15 @@ class Stepping(ABC):
     ) -> Tensor:
         """x(T) from x(0) by torchdiffeq, its gradient by the continuous adjoint equation."""
 
+    @abstractmethod
+    def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
+        """The steps by which `integrate` arrives at x(T), each to be taken again by itself. Called without a tape."""
+
     def check_projection(self, projection: Projection | None) -> None:  # noqa: B027 (most have nothing to refuse)
         """Raise a `ValueError` where this stepping cannot project after each step."""
+
+    def check_plan(self) -> None:  # noqa: B027
+        """Raise a `ValueError` where a solve is no chain of steps that could be taken again one by one."""
 
     def check_adjoint(self) -> None:  # noqa: B027
         """Raise a `ValueError` where this stepping cannot solve the continuous adjoint equation."""
@@ -68,22 +95,28 @@ class FixedSteps(Stepping):
 
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
         """x(T) by `per_piece` steps on each piece."""
-        solver, n = self.solver, self.per_piece
-        state: Any = None
-        for piece in pieces:
-            field.enter(piece)
-            if state is None:
-                state = solver.start(field, piece.start, x)
-            length = piece.end - piece.start
-            t0 = piece.start
-            for k in range(n):
-                t1 = piece.end if k == n - 1 else piece.start + length * (k + 1) / n
-                field.step += 1
-                state = solver.step(field, t0, t1, state)
-                if projection is not None:
-                    state = projection(state)
-                t0 = t1
-        return solver.finish(state)
+        state: Any = x
+        for step in self.steps(pieces, projection):
+            state = step.advance(field.at(step.piece), state)
+        return state
+
+    def steps(self, pieces: Iterable[Piece], projection: Projection | None) -> list[Step]:
+        """The steps in order; the first one starts the solver, and the last one finishes it."""
+        spans = [(piece, *span) for piece in pieces for span in self.spans(piece)]
+        solver = self.solver.fitted(len(spans))
+        taken = [_FixedStep(solver, t0, t1, projection) for _, t0, t1 in spans]
+        taken[0].first = taken[-1].last = True
+        return [Step(piece, advance) for (piece, _, _), advance in zip(spans, taken, strict=True)]
+
+    def spans(self, piece: Piece) -> list[tuple[float, float]]:
+        """Start and end of each step on a piece; the ends of the piece are among them exactly."""
+        n, length = self.per_piece, piece.end - piece.start
+        times = [piece.start + length * k / n for k in range(n)] + [piece.end]
+        return list(pairwise(times))
+
+    def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:  # noqa: ARG002
+        """The steps, which are known without taking them."""
+        return Plan(self.steps(pieces, projection))
 
     def integrate_with_adjoint(
         self, pieces: Iterable[Piece], field: Field, x: Tensor, backward: Mapping[str, Any]
@@ -124,6 +157,22 @@ class FixedSteps(Stepping):
 
     def __repr__(self) -> str:
         return f"FixedSteps({self.solver!r}, per_piece={self.per_piece})"
+
+
+class _FixedStep:
+    """A step of `solver` over [t0, t1], then the projection; the first starts the solver and the last finishes it."""
+
+    def __init__(self, solver: Solver, t0: float, t1: float, projection: Projection | None) -> None:
+        self.solver, self.t0, self.t1, self.projection = solver, t0, t1, projection
+        self.first = self.last = False
+
+    def __call__(self, f: VectorField, state: Any) -> Any:
+        if self.first:
+            state = self.solver.start(f, self.t0, state)
+        state = self.solver.step(f, self.t0, self.t1, state)
+        if self.projection is not None:
+            state = self.projection(state)
+        return self.solver.finish(state) if self.last else state
 
 
 class Adaptive(Stepping):
@@ -194,6 +243,20 @@ class Adaptive(Stepping):
                 break
         return x
 
+    def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
+        """The steps of torchdiffeq's method on the grid that the error control chooses as it goes along."""
+        del projection  # refused by `check_projection`
+        steps: list[Step] = []
+        states: list[Any] = []
+        for piece in pieces:
+            field.enter(piece)
+            x, complete, accepted, before = bridge.solve_noting_steps(field, piece, x, self._request)
+            steps += [Step(piece, step) for step in accepted]
+            states += before
+            if not complete:
+                break
+        return Plan(steps, states, x)
+
     @property
     def _request(self) -> bridge.Request:
         return bridge.Request(self.method, self.rtol, self.atol, self.options, self.max_evaluations)
@@ -205,6 +268,10 @@ class Adaptive(Stepping):
                 f"projection = {projection!r} was asked for with {self!r}; a projected flow has no step-free limit "
                 "that error control could approach: use FixedSteps, or pre-activation branches without a projection."
             )
+
+    def check_plan(self) -> None:
+        """Refuse methods whose step needs more than the state before it."""
+        require_one_step(self.method, bridge.solvers()[self.method])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Adaptive) and vars(self) == vars(other)
