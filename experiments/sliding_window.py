@@ -16,7 +16,7 @@ does not need. Then AlexNet as Long et al. 2015 compare it: 10×10 answers, from
     python -m experiments.sliding_window cpu    # 4 minutes on one core
     python -m experiments.sliding_window gpu    # images up to 1024×1024: one GPU
 
-Expected: on 128×128 pixels the same logits to 1e-5 for 370 times fewer multiply-adds and at least 100 times fewer
+Expected: on 128×128 pixels the same logits to 1e-5 for 270 times fewer multiply-adds and at least 100 times fewer
 seconds. AlexNet: 7.77 times fewer multiply-adds; published 5.45 times fewer seconds in batches, 24.5 one by one (K40c).
 """
 

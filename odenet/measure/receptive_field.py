@@ -80,7 +80,7 @@ def reach(net: nn.Module, in_channels: int, *, stride: int | None = None) -> Rea
     before, after = (0, 0)
     for axis in (1, 2):
         side = _side_that_suffices(net, in_channels, stride, axis)
-        cut = _cut(side, stride)
+        cut = side // 2 // stride * stride
         touched = _touched(net, _strip(in_channels, side, axis), [slice(0, cut), slice(cut, None)], axis)
         before = max(before, _first_clean(touched[0]) - cut)
         after = max(after, cut - side + _first_clean(touched[1].flip(0)))
@@ -89,13 +89,15 @@ def reach(net: nn.Module, in_channels: int, *, stride: int | None = None) -> Rea
 
 def _stride(net: nn.Module, in_channels: int) -> int:
     """The least s such that everything repeats itself after s rows: the line where answers become clean does."""
-    side = _side_that_suffices(net, in_channels, 2 * LARGEST_STRIDE, axis=1)
-    cut = _cut(side, 2 * LARGEST_STRIDE)
-    cuts = [slice(0, cut + extra) for extra in range(2 * LARGEST_STRIDE)]
-    lines = [_first_clean(rows) for rows in _touched(net, _strip(in_channels, side, 1), cuts, axis=1)]
-    for stride in range(1, LARGEST_STRIDE + 1):
-        if all(later == line + stride for line, later in zip(lines, lines[stride:], strict=False)):
-            return stride
+    longest = 4
+    while longest <= LARGEST_STRIDE:  # most strides are small, and so is then the work
+        side = _side_that_suffices(net, in_channels, 2 * longest, axis=1)
+        cuts = [slice(0, side // 2 + extra) for extra in range(2 * longest)]
+        lines = [_first_clean(rows) for rows in _touched(net, _strip(in_channels, side, 1), cuts, axis=1)]
+        for stride in range(1, longest + 1):
+            if all(later == line + stride for line, later in zip(lines, lines[stride:], strict=False)):
+                return stride
+        longest *= 4
     raise ValueError(
         f"the stride of {type(net).__name__} was to be found, but it does not repeat itself after {LARGEST_STRIDE} "
         "pixels or fewer: pass its stride."
@@ -116,10 +118,6 @@ def _side_that_suffices(net: nn.Module, in_channels: int, room: int, axis: int) 
         "its receptive field cannot be measured. Norms of the whole image do that (GroupNorm): use BatchNorm, or say "
         "by hand how much of the image to take into account."
     )
-
-
-def _cut(side: int, stride: int) -> int:
-    return side // 2 // stride * stride
 
 
 def _strip(channels: int, side: int, axis: int) -> tuple[int, int, int]:

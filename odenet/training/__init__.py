@@ -22,6 +22,7 @@ from odenet.training.segmentation import Segmentation
 from odenet.training.settings import Training
 from odenet.training.state import NonFiniteLoss
 from odenet.training.tasks import Classification, Task
+from odenet.training.tiling import segment
 from odenet.training.weights import WeightsError, load_weights, save_weights
 
 __all__ = [
@@ -50,4 +51,5 @@ __all__ = [
     "save_model",
     "save_weights",
     "seed_everything",
+    "segment",
 ]
