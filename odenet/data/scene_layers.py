@@ -49,7 +49,7 @@ class Layers:
 def place_layers(u: Tensor, is_object: Tensor, present: Tensor, templates: Templates, size: tuple[int, int]) -> Layers:
     """Templates drawn and placed at random.
 
-    Classes are equally frequent, and so are the templates of each. Objects differ in size (a third to two thirds of the
+    Classes are equally frequent, and so are the templates of each. Objects differ in size (0.45 to 0.85 of the
     shorter side of the image, more if they cover little of their grid, as a toothbrush does, and less if much), are
     mirrored, stretched (by up to 1.2), sheared and turned (by up to 14 degrees). The anchor lies on a pixel, so that
     one pixel at least shows the object, however few there are.
@@ -69,7 +69,7 @@ def place_layers(u: Tensor, is_object: Tensor, present: Tensor, templates: Templ
     height, width = size
     centre = torch.stack([(width * (0.12 + 0.76 * across)).floor(), (height * (0.12 + 0.76 * down)).floor()], dim=-1)
     enlarged = (0.25 / templates.areas[template]).sqrt().clamp(0.75, 1.6)
-    span = min(height, width) * (0.35 + 0.35 * growth) * enlarged
+    span = min(height, width) * (0.45 + 0.4 * growth) * enlarged
     matrix = templates.side / span[..., None, None] * _pose(mirror, stretch, shear, tilt)
 
     of_parts = u[..., 9:].unflatten(-1, (templates.part_count, 5))

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
 from odenet.data.painting import PERIOD, TEXTURES, paint_codes, paint_images
 from odenet.data.philox import indexed_uniforms
@@ -19,6 +20,8 @@ from odenet.data.scene_layers import NUMBERS_OF_GROUND, numbers_of_layer, place_
 from odenet.data.silhouettes import silhouettes
 from odenet.data.split import Split
 from odenet.data.templates import Templates
+
+Part = Literal["training", "test"]
 
 _AT_ONCE = 64
 """Scenes painted at a time: few enough for a processor's cache."""
@@ -58,12 +61,14 @@ class Scenes:
     objects: tuple[int, int] = (1, 3)
     clutter: tuple[int, int] = (0, 1)
     smallest: float = 0.005
-    part: Literal["training", "test"] = "training"
+    part: Part = "training"
     templates: Templates = field(default_factory=silhouettes)
 
     def __post_init__(self) -> None:
         for length in self.size:
             whole_number("size", length, 1, because="a scene has at least one pixel each way")
+        if self.part not in (parts := get_args(Part)):
+            raise unknown_name("part", self.part, parts)
         indexed_uniforms(self.seed, self.part, (), 0)  # a bad seed is refused here, not in the first batch
         _check_range("objects", self.objects, 1, "a scene without an object has no label")
         _check_range("clutter", self.clutter, 0, "it is a number of things")
