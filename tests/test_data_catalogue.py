@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from odenet.data import DATA_SETS, Compose, RandomFlip, data_root, load
+from odenet.data import DATA_SETS, Compose, RandomFlip, Scenes, data_root, load
 
 
 def test_an_unknown_data_set_is_refused_with_the_nearest_name() -> None:
@@ -51,6 +51,21 @@ def test_a_smaller_training_set_is_the_same_in_every_run() -> None:
 def test_a_training_set_of_an_impossible_size_is_refused(train_images: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"train_images=.* give a whole number from 1 to 1437"):
         load("digits", train_images=train_images)
+
+
+def test_scenes_are_read_without_a_file_and_are_the_same_each_time(tmp_path: Path) -> None:
+    data = load("scenes", tmp_path / "nothing", train_images=40)
+    assert (data.num_classes, data.in_channels, data.image_size) == (4, 3, (64, 64))
+    assert data.train.labels.bincount().tolist() == [10] * 4
+    assert len(data.test) == 2000
+    first = Scenes(part="test").draw(range(20))
+    assert torch.equal(data.test.images[:20], first.images)
+    assert torch.equal(data.test.labels[:20], first.label)
+
+
+def test_garments_are_looked_for_where_fashion_mnist_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "FashionMNIST")):
+        load("garments", tmp_path, download=False)
 
 
 def test_importing_the_data_wing_imports_neither_torchvision_nor_scikit_learn() -> None:
