@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -230,7 +231,9 @@ def test_the_padded_shortcut_takes_every_second_pixel_and_pads_with_zeros() -> N
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, group_norm])
 @pytest.mark.parametrize("activation", ["pre", "post"])
 def test_options_reach_every_part_and_every_parameter_learns(activation: str, norm: Any) -> None:
-    model = small(activation=activation, norm=norm, branch=BottleneckBranch, num_classes=3, in_channels=2)
+    # Of width 1, BatchNorm after the 3×3 convolution would undo the scale of the norm before it, whose gradient is 0.
+    branch = partial(BottleneckBranch, width=2)
+    model = small(activation=activation, norm=norm, branch=branch, num_classes=3, in_channels=2)
     model(torch.randn(4, 2, 8, 8)).square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
     kinds = {type(module) for module in model.modules() if isinstance(module, nn.BatchNorm2d | nn.GroupNorm)}
