@@ -53,6 +53,7 @@ def _curves(axes: Axes, record: Record, kind: str) -> None:
             axes.plot(epochs, means, form, color=colour, label=f"{depth} layers" if form == "-" else None)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(0, 100)
     axes.legend(loc="upper right")
 
 
