@@ -1,0 +1,135 @@
+"""What does a trained net see in your own photograph? Its answer for every pixel, laid over the photograph as PNG.
+
+    python -m experiments.segment_image photo.jpg runs/segmentation/cpu-scenes.d/seed0%2Funet/net.safetensors
+
+The net comes from a file that `odenet.training.saved_models.save_model` wrote, as `experiments/segmentation.py` does
+beside its record. Photographs of any size: those larger than a tile are segmented tile by tile, with the answers that
+the whole would have had. Class 0, the ground, is left as it is. The small nets of the experiment have seen drawn scenes
+only; on real photographs they show what they have learned, which is not the world.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor, nn
+
+from experiments.segmentation_nets import segmentation_net
+from experiments.tables import print_table
+from odenet.data.scene_batches import MEAN, STD
+from odenet.training import segment
+from odenet.training.saved_models import load_model
+
+PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+"""The colours of classes, one after the other and again from the second on; the ground is not painted."""
+
+
+MODES = {1: "L", 3: "RGB"}
+"""What an image file is read as, by the channels that a net takes."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Segment a photograph."""
+
+    photo: Annotated[Path, tyro.conf.Positional]
+    """PNG, JPEG or another format that Pillow reads."""
+    net: Annotated[Path, tyro.conf.Positional]
+    """Saved model, net.safetensors."""
+    out: Path | None = None
+    """File of the overlay; by default PHOTO-segmented.png in the working directory."""
+    tile: int = 512
+    """Largest side of a tile in pixels: less if the memory does not suffice."""
+    overlap: int | None = None
+    """Pixels that tiles see beyond their own; by default what the receptive field needs."""
+    opacity: float = 0.5
+    """Of the colours, from 0 to 1."""
+    mean: float = MEAN
+    """Of the pixels in the training, by which they were normalized; pixels in [0, 1]."""
+    std: float = STD
+    """Their standard deviation."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.opacity <= 1:
+            raise ValueError(f"opacity={self.opacity} cannot be: 0 shows the photograph alone, 1 the colours; between.")
+        if not self.std > 0:
+            raise ValueError(
+                f"std={self.std} cannot be divided by: give the standard deviation of the training images."
+            )
+
+
+def segment_image(options: Options) -> Path:
+    """Segment the photograph, write the overlay, and say how much of it is of which class."""
+    net = load_model(options.net, names={"segmentation_net": segmentation_net})
+    photo = read(options.photo, channels_of(net))
+    logits = segment(net, (photo / 255 - options.mean) / options.std, tile=options.tile, overlap=options.overlap)
+    classes = logits.argmax(dim=0)
+    out = options.out or Path(f"{options.photo.stem}-segmented.png")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    painted = overlay(photo, classes, options.opacity)
+    Image.fromarray(painted.permute(1, 2, 0).numpy()).save(out, format="png")
+    shares = classes.flatten().bincount(minlength=len(logits)) / classes.numel()
+    rows = [
+        {"class": k, "colour": colour(k), "pixels %": f"{100 * share:.1f}"} for k, share in enumerate(shares.tolist())
+    ]
+    print_table(f"{options.photo.name}, {photo.shape[2]}×{photo.shape[1]} pixels", rows)
+    print(f"overlay: {out}")
+    return out
+
+
+def channels_of(net: nn.Module) -> int:
+    """Channels of the images that the net takes: those of its first convolution."""
+    return next(module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d))
+
+
+def read(photo: Path, channels: int) -> Tensor:
+    """The photograph as bytes (channels, height, width), in colour or grey as the net needs it, upright.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no image, or the net takes neither colour nor grey images.
+    """
+    if channels not in MODES:
+        raise ValueError(
+            f"the net takes images of {channels} channels, and a photograph has 3, or 1 in grey: use "
+            "odenet.training.segment on images of your own."
+        )
+    try:
+        with Image.open(photo) as opened:
+            pixels = np.array(ImageOps.exif_transpose(opened).convert(MODES[channels]))
+    except UnidentifiedImageError as error:
+        raise ValueError(f"'{photo}' cannot be read as an image: give a PNG or JPEG file, or convert it.") from error
+    return torch.from_numpy(pixels).view(*pixels.shape[:2], channels).permute(2, 0, 1)
+
+
+def colour(number: int) -> str:
+    """Of a class."""
+    return PALETTE[number] if number < len(PALETTE) else PALETTE[1 + (number - 1) % (len(PALETTE) - 1)]
+
+
+def overlay(photo: Tensor, classes: Tensor, opacity: float) -> Tensor:
+    """The photograph, (1 or 3, H, W) bytes, with the colours of the classes, (H, W), over it: (3, H, W) bytes."""
+    hexes = [colour(number) for number in range(int(classes.max()) + 1)]
+    palette = torch.tensor([[int(text[i : i + 2], 16) for i in (1, 3, 5)] for text in hexes], dtype=torch.float32)
+    painted = palette[classes].permute(2, 0, 1)
+    share = opacity * (classes > 0)
+    return ((1 - share) * photo + share * painted).round().to(torch.uint8)
+
+
+def main() -> None:
+    """The command line."""
+    try:
+        segment_image(tyro.cli(Options, prog="python -m experiments.segment_image", description=__doc__))
+    except (ValueError, TypeError, OSError) as error:
+        sys.exit(f"segment_image: {error}")
+
+
+if __name__ == "__main__":
+    main()

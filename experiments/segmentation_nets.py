@@ -1,0 +1,72 @@
+"""The nets of the segmentation experiment: small ones of about equal cost, each by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from odenet.blocks.errors import unknown_name
+from odenet.models import (
+    Trunk,
+    cifar_resnet,
+    deconvnet,
+    fcn,
+    fcn8s,
+    fcn16s,
+    fcn32s,
+    plain_trunk,
+    trunk_of,
+    unet,
+)
+from odenet.models.resnet import residual_flow
+
+NETS = ("full_resolution", "fcn32s", "fcn16s", "fcn8s", "fcn_resnet", "deconvnet", "unet", "unet_flows")
+"""What `segmentation_net` makes."""
+
+FLOWS = ("fcn_resnet", "unet_flows")
+"""Those with ODE blocks that keep an answer when their stepping is changed, if they are ODEs."""
+
+
+def segmentation_net(name: str, num_classes: int, in_channels: int = 3, width: int = 8) -> nn.Module:
+    """The net called `name` for images of any size; BatchNorm after every convolution.
+
+    - full_resolution: two residual blocks without downsampling;
+    - fcn32s, fcn16s, fcn8s: on a VGG of five stages without linear layers;
+    - fcn_resnet: three maps of a pre-activation ResNet, stride 4, 8 and 16, whose stages are flows;
+    - deconvnet: max unpooling, no skips;
+    - unet, unet_flows: four poolings; with flows in every stage, one channel is left out at the bottom, so that it has
+      no more parameters than the ordinary one.
+
+    Args:
+        name: one of `NETS`.
+        num_classes: logits of a pixel.
+        in_channels: of the images.
+        width: all channels are multiples of it: 8 for a processor.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    w, norm = width, nn.BatchNorm2d
+    plain = [(2 * w,), (4 * w, 4 * w), (8 * w, 8 * w), (8 * w,), (8 * w,)]
+    mirrored = [(n * w, n * w) for n in (1, 2, 4, 8)]
+    u, lean_u = ((w, 2 * w, 4 * w, 8 * w, 8 * w - less) for less in (0, 1))
+    makers: dict[str, Callable[[int, int], nn.Module]] = {
+        "full_resolution": partial(fcn, width=2 * w, blocks=2),
+        "fcn32s": lambda classes, channels: fcn32s(classes, channels, trunk=plain_trunk(plain, channels)),
+        "fcn16s": lambda classes, channels: fcn16s(classes, channels, trunk=plain_trunk(plain, channels)),
+        "fcn8s": lambda classes, channels: fcn8s(classes, channels, trunk=plain_trunk(plain, channels)),
+        "fcn_resnet": lambda classes, channels: fcn8s(classes, channels, trunk=_resnet_trunk(channels, w)),
+        "deconvnet": partial(deconvnet, stages=mirrored, hidden=16 * w, window=3),
+        "unet": partial(unet, widths=u, norm=norm),
+        "unet_flows": partial(unet, widths=lean_u, norm=norm, flow=residual_flow),
+    }
+    if name not in makers:
+        raise unknown_name("net", name, makers)
+    return makers[name](num_classes, in_channels)
+
+
+def _resnet_trunk(in_channels: int, w: int) -> Trunk:
+    widths = (2 * w, 4 * w, 8 * w, 8 * w)
+    return trunk_of(cifar_resnet(2, in_channels=in_channels, widths=widths, stem_stride=2, activation="pre"))
