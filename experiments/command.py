@@ -30,7 +30,7 @@ class Settings:
     """What every experiment on labelled images has to know."""
 
     data: str = "fashion-mnist"
-    """Data set: digits, mnist, fashion-mnist, cifar10, cifar100."""
+    """Data set: digits, mnist, fashion-mnist, cifar10, cifar100, scenes, garments."""
     train_images: int | None = None
     """Use only so many training images, the classes equally often."""
     seeds: tuple[int, ...] = (0, 1, 2)
