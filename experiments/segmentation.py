@@ -1,0 +1,192 @@
+"""FCN-32s, 16s, 8s, DeconvNet, U-Net, and flows: which net finds what every pixel shows?
+
+Small nets of about equal cost, trained alike on scenes and tested on others (`experiments/segmentation_nets.py`), with
+mean IoU and boundary F1 against parameters, multiply-adds and seconds. Two of them consist of flows: their stepping is
+then changed, the weights untouched, and IoU is measured against evaluations of the vector fields. As in `solver_swap`,
+each test is made twice, with BatchNorm's running statistics and with every evaluation normalized by its own batch.
+
+    python -m experiments.segmentation cpu                    # 96×96: 15 minutes on two cores
+    python -m experiments.segmentation cpu --data garments    # the same of Fashion-MNIST's images
+    python -m experiments.segmentation gpu                    # wider nets, more scenes, three seeds: one GPU
+
+Expected: finer skips are better, FCN-8s > FCN-16s > FCN-32s (62.7, 62.4, 59.4 % on VOC; Long et al. 2015); U-Net best,
+at least 85 % mean IoU on scenes, and that of flows within a point of it with no more parameters; the net at full
+resolution sees too little of an object to name it. With more steps than in training a net loses, as it does in
+`solver_swap`. Every trained net is kept beside the record, `NET.safetensors`, for `experiments/segment_image.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from experiments.command import run_experiment
+from experiments.other_steppings import under_other_steppings
+from experiments.pictures import to_text
+from experiments.segmentation_nets import FLOWS, NETS, segmentation_net
+from experiments.statistics import over_seeds, spread
+from odenet.data import SceneBatches, Scenes, data_root, garment_scenes
+from odenet.measure import count_multiply_adds, count_parameters, interleaved
+from odenet.training import Record, Run, Segmentation, Training, evaluate, fit, launch
+from odenet.training.saved_models import save_model
+
+
+@dataclass(frozen=True)
+class SceneSegmentation:
+    """Settings of the experiment."""
+
+    data: Literal["scenes", "garments"] = "scenes"
+    """scenes: silhouettes of four classes; garments: the images of Fashion-MNIST, ten classes."""
+    seeds: tuple[int, ...] = (0,)
+    """One repetition each: initial weights and training scenes."""
+    nets: tuple[str, ...] = NETS
+    """Which to compare."""
+    width: int = 8
+    """All channels are multiples of it."""
+    size: int = 96
+    """Pixels of a scene, on a side."""
+    scenes: int = 6000
+    """For training, every one seen once an epoch, new ones in every epoch."""
+    test_scenes: int = 200
+    """For the comparison, the same for all."""
+    swap_scenes: int = 100
+    """Of these, for the test of other steppings."""
+    pictures: int = 3
+    """Test scenes whose answers are kept for the figure."""
+    repetitions: int = 11
+    """Of the forward pass that is timed."""
+    training: Training = field(
+        default_factory=lambda: Training(
+            epochs=1, batch_size=16, optimizer="adam", lr=0.01, weight_decay=0.0, threads=2
+        )
+    )
+    """How each net is trained."""
+
+
+CPU = SceneSegmentation()
+PRESETS = {
+    "smoke": replace(
+        CPU,
+        nets=("fcn8s", "unet_flows"),
+        width=2,
+        size=24,
+        scenes=16,
+        test_scenes=8,
+        swap_scenes=4,
+        pictures=1,
+        repetitions=1,
+        training=replace(CPU.training, batch_size=8, threads=1),
+    ),
+    "cpu": CPU,
+    "gpu": replace(
+        CPU,
+        seeds=(0, 1, 2),
+        width=32,
+        scenes=10_000,
+        test_scenes=1000,
+        swap_scenes=500,
+        training=replace(CPU.training, epochs=2, batch_size=32, lr=3e-3, channels_last=True, threads=None),
+    ),
+}
+
+
+class Task(NamedTuple):
+    """What all nets of a seed are trained and tested on."""
+
+    loss: Segmentation
+    train: SceneBatches
+    test: SceneBatches
+    swap: SceneBatches
+    names: tuple[str, ...]
+
+
+def segmentation(settings: SceneSegmentation, root: Path | None, run: Run) -> None:
+    """Train and test every net of every seed, and time them side by side."""
+    for seed in settings.seeds:
+        task = task_of(settings, root, seed)
+        run.once("scenes", lambda: shown(task, settings))  # noqa: B023 (called at once)
+        for name in settings.nets:
+            trained(f"seed{seed}/{name}", name, settings, task, seed, run)
+    classes = run.record.results["scenes"]["classes"]
+    run.once("times", lambda: {"seconds": timed(settings, len(classes))})
+    run.finish(table=table(run.record))
+
+
+def task_of(settings: SceneSegmentation, root: Path | None, seed: int) -> Task:
+    """Training scenes of the seed, and test scenes that are the same for all seeds."""
+    fabric, size = launch(settings.training), (settings.size, settings.size)
+    if settings.data == "garments":
+        train, test = garment_scenes(data_root(root), size=size)
+    else:
+        train, test = Scenes(size), Scenes(size, part="test")
+    batches = partial(SceneBatches, target="semantic", rank=fabric.global_rank, world_size=fabric.world_size)
+    test = test.to(fabric.device)
+    return Task(
+        Segmentation(1 + len(train.classes)),
+        batches(replace(train, seed=seed).to(fabric.device), settings.scenes, settings.training.batch_size, fresh=True),
+        batches(test, settings.test_scenes, min(50, settings.test_scenes)),
+        batches(test, settings.swap_scenes, min(50, settings.swap_scenes)),
+        train.classes,
+    )
+
+
+def trained(key: str, name: str, settings: SceneSegmentation, task: Task, seed: int, run: Run) -> None:
+    """Train the net called `name`, or read it back; keep it, test it, and change the stepping of its flows."""
+    make = partial(segmentation_net, name, task.loss.num_classes, width=settings.width)
+    torch.manual_seed(seed)
+    net = make().to(launch(settings.training).device)
+    label = f"{key:24}"
+    history = fit(net, task.loss, task.train, None, settings.training, seed=seed, folder=run.folder(key), label=label)
+    seconds = {"seconds_per_epoch": history.seconds_per_epoch}
+    run.once(key, lambda: facts(net.eval(), settings, task) | seconds)
+    save_model(net.eval(), run.folder(key) / "net.safetensors", make, names={"segmentation_net": segmentation_net})
+    if name in FLOWS:
+        run.once(f"{key}/steppings", lambda: under_other_steppings(net, task.loss, task.swap))
+
+
+@torch.no_grad()
+def facts(net: nn.Module, settings: SceneSegmentation, task: Task) -> dict[str, Any]:
+    """What a trained net costs, how well it answers, and its answers to the first test scenes."""
+    images, _ = next(task.test.epoch(0))
+    answers = net(images[: settings.pictures]).argmax(dim=1)
+    size = {"parameters": count_parameters(net), "multiply_adds": count_multiply_adds(net, images[:1])}
+    return size | evaluate(net, task.loss, task.test) | {"answers": to_text(answers)}
+
+
+def shown(task: Task, settings: SceneSegmentation) -> dict[str, Any]:
+    """The first test scenes and their masks."""
+    batch = task.test.scenes.draw(range(settings.pictures))
+    return {"images": to_text(batch.images), "masks": to_text(batch.semantic), "classes": ["ground", *task.names]}
+
+
+def timed(settings: SceneSegmentation, num_classes: int) -> dict[str, float]:
+    """Seconds of a forward pass of one scene: the median of rounds that each net runs in once."""
+    device = launch(settings.training).device
+    image = torch.randn(1, 3, settings.size, settings.size, device=device)
+    nets = {name: segmentation_net(name, num_classes, width=settings.width).to(device) for name in settings.nets}
+    with torch.no_grad():
+        rounds = interleaved({name: partial(net.eval(), image) for name, net in nets.items()}, settings.repetitions)
+    return {name: median(seconds) for name, seconds in rounds.items()}
+
+
+def table(record: Record) -> list[dict[str, Any]]:
+    """A row for each net; percent, means over seeds ± deviations."""
+    rows = []
+    for name in record.settings["nets"]:
+        columns = ("mean_iou", "pixel_accuracy", "frequency_weighted_iou", "boundary_f1")
+        cells = {column: spread(100 * v for v in over_seeds(record.results, name, column)) for column in columns}
+        first = record.results[f"seed{record.settings['seeds'][0]}/{name}"]
+        costs = {"parameters": f"{first['parameters']:,}", "M multiply-adds": round(first["multiply_adds"] / 1e6)}
+        milliseconds = 1000 * record.results["times"]["seconds"][name]
+        rows.append({"net": name, **cells, **costs, "ms": f"{milliseconds:.1f}"})
+    return rows
+
+
+if __name__ == "__main__":
+    run_experiment("segmentation", PRESETS, segmentation)

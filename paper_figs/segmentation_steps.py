@@ -1,0 +1,76 @@
+"""Mean IoU of segmentation nets of flows against evaluations, their stepping changed after training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from odenet.training import Record
+from paper_figs.command import main
+from paper_figs.segmentation import NETS
+from paper_figs.style import COLOURS
+
+NAME = "segmentation_steps"
+EXPERIMENT = "segmentation"
+SOLVERS = {"euler": "o", "midpoint": "s", "rk4": "^", "dopri5": "D"}
+STATISTICS: Mapping[str, tuple[Literal["-", ":"], bool, str]] = {
+    "by_batch": ("-", True, "normalized by batch"),
+    "mean_iou": (":", False, "running statistics"),
+}
+
+
+def draw(record: Record) -> Figure:
+    """A panel for each net; the circles farthest to the left are the stepping it was trained with."""
+    nets = [name for name in NETS if f"seed{record.settings['seeds'][0]}/{name}/steppings" in record.results]
+    figure = Figure(figsize=(1.6 + 2.8 * len(nets), 2.6), layout="constrained")
+    panels = figure.subplots(1, len(nets), sharey=True, squeeze=False)[0]
+    for axes, net, letter in zip(panels, nets, "abc", strict=False):
+        for solver in SOLVERS:
+            _solver(axes, record, net, solver)
+        axes.set(title=f"{letter}   {NETS[net]}", xlabel="evaluations of F", xscale="log", ylim=(0, 100))
+        ticks = sorted({round(tick) for solver in SOLVERS for tick in _points(record, net, solver, "mean_iou")[0]})
+        axes.set_xticks(ticks[:4], [str(tick) for tick in ticks[:4]])
+        axes.minorticks_off()
+    panels[0].set_ylabel("mean IoU (%)")
+    figure.legend(handles=_legend(), loc="outside right center")
+    return figure
+
+
+def _legend() -> list[Line2D]:
+    solvers = [Line2D([], [], marker=marker, color=COLOURS[name], label=name) for name, marker in SOLVERS.items()]
+    white = {True: "#444444", False: "white"}
+    return solvers + [
+        Line2D([], [], linestyle=line, color="#444444", marker="o", markerfacecolor=white[filled], label=label)
+        for line, filled, label in STATISTICS.values()
+    ]
+
+
+def _solver(axes: Axes, record: Record, net: str, solver: str) -> None:
+    for statistics, (line, filled, _) in STATISTICS.items():
+        colour, marker = COLOURS[solver], SOLVERS[solver]
+        face = colour if filled else "white"
+        axes.plot(*_points(record, net, solver, statistics), line, color=colour, marker=marker, markerfacecolor=face)
+
+
+def _points(record: Record, net: str, solver: str, statistics: str) -> tuple[list[float], list[float]]:
+    """Evaluations and percent of every number of steps, means over seeds."""
+    names = [name for name in over_steppings(record, net)[0] if name.partition("×")[0] == solver]
+    means = {
+        entry: [fmean(test[name][entry] for test in over_steppings(record, net)) for name in names]
+        for entry in ("evaluations", statistics)
+    }
+    return means["evaluations"], [100 * value for value in means[statistics]]
+
+
+def over_steppings(record: Record, net: str) -> list[dict[str, dict[str, float]]]:
+    """The results of the net under other steppings, one for each seed."""
+    return [record.results[f"seed{seed}/{net}/steppings"] for seed in record.settings["seeds"]]
+
+
+if __name__ == "__main__":
+    main(NAME, draw, EXPERIMENT)
