@@ -24,8 +24,18 @@ from odenet.blocks.checkpointed import Checkpointed
 from odenet.blocks.errors import BudgetWarning, NonFiniteState
 from odenet.blocks.galerkin import Galerkin
 from odenet.blocks.gradients import Backprop, ContinuousAdjoint
+from odenet.blocks.hamiltonian import HamiltonianBranch, SymmetricBranch
 from odenet.blocks.multilevel import coarsen_steps, coarsen_theta, refine_steps, refine_theta
 from odenet.blocks.projection import project_theta
+from odenet.blocks.reversible import Reversible
+from odenet.blocks.reversible_solvers import (
+    AsynchronousLeapfrog,
+    Coupled,
+    Leapfrog,
+    ReversibleHeun,
+    ReversibleSolver,
+    SymplecticEuler,
+)
 from odenet.blocks.solvers import (
     RK4,
     ButcherTableau,
@@ -48,6 +58,7 @@ __version__ = "0.1.0"
 __all__ = [
     "RK4",
     "Adaptive",
+    "AsynchronousLeapfrog",
     "Autonomous",
     "Backprop",
     "BasicBranch",
@@ -60,11 +71,14 @@ __all__ = [
     "ConcatConvBranch",
     "Constant",
     "ContinuousAdjoint",
+    "Coupled",
     "Euler",
     "FixedSteps",
     "Galerkin",
+    "HamiltonianBranch",
     "Heun",
     "Heun3",
+    "Leapfrog",
     "LinearTheta",
     "MLPBranch",
     "Midpoint",
@@ -74,10 +88,15 @@ __all__ = [
     "PiecewiseConstant",
     "PiecewiseLinear",
     "Ralston",
+    "Reversible",
+    "ReversibleHeun",
+    "ReversibleSolver",
     "RungeKutta",
     "Solver",
     "Spline",
     "StochasticDepth",
+    "SymmetricBranch",
+    "SymplecticEuler",
     "Theta",
     "coarsen_steps",
     "coarsen_theta",

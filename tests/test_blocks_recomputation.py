@@ -9,7 +9,16 @@ from torch import distributed as dist
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from odenet import BasicBranch, Checkpointed, FixedSteps, MLPBranch, ODEBlock, PiecewiseConstant, PiecewiseLinear
+from odenet import (
+    BasicBranch,
+    Checkpointed,
+    FixedSteps,
+    MLPBranch,
+    ODEBlock,
+    PiecewiseConstant,
+    PiecewiseLinear,
+    Reversible,
+)
 from odenet.blocks.recomputation import Totals, trainable_parameters, wants_gradient
 from tests.laws import logistic_nodes, states
 
@@ -67,7 +76,7 @@ def train_in_a_group(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-GRADIENTS = {"checkpointed": Checkpointed()}
+GRADIENTS = {"checkpointed": Checkpointed(), "reversible": Reversible()}
 
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason="this build of torch has no gloo")

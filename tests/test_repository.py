@@ -25,7 +25,9 @@ STORY = (
     "galerkin",
     "projection",
     "branches",
+    "hamiltonian",
     "solvers",
+    "reversible_solvers",
     "accepted_steps",
     "bridge",
     "stepping",
@@ -33,6 +35,7 @@ STORY = (
     "gradients",
     "recomputation",
     "checkpointed",
+    "reversible",
     "block",
     "multilevel",
 )

@@ -1,0 +1,217 @@
+"""Exact gradients with memory independent of the number of steps: reversible steps are undone in the backward pass."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from odenet.blocks.errors import OdenetWarning
+from odenet.blocks.field import Field
+from odenet.blocks.gradients import GradientMethod
+from odenet.blocks.recomputation import Recomputation, Totals, wants_gradient
+from odenet.blocks.reversible_solvers import Coupled, Pair, ReversibleSolver, Shear
+from odenet.blocks.solvers import Euler, RungeKutta, VectorField
+from odenet.blocks.stepping import FixedSteps, Projection, Stepping
+from odenet.blocks.theta import Piece
+
+
+class DriftWarning(OdenetWarning):
+    """Steps were undone, and the state arrived at is not the one that they started from."""
+
+
+class Reversible(GradientMethod):
+    """Discretize, then optimize, as `Backprop`, with the memory of one step: steps are undone, not remembered.
+
+    The forward pass keeps x(0) and the last state of a reversible solver. The backward pass undoes one step after the
+    other, and the evaluation of F that undoes a step is the one that is differentiated. So F is evaluated once more for
+    each evaluation of the forward pass, 4/3 of the time of backpropagation through the same steps, and the gradient is
+    theirs up to rounding, at any step size (McCallum and Foster 2024; MALI, Zhuang et al. 2021).
+
+    A Runge-Kutta solver is stepped as `Coupled(solver)`: the same order, but another map, so the output moves by
+    O(h^order), in evaluation too, and F is evaluated twice as often. `Backprop()` with that solver named in the
+    stepping is backpropagation through the same steps.
+
+    Rounding grows as steps are undone, as c⁻ᴺ for a coupling c, and as the flow contracts forwards. What comes back is
+    therefore compared with x(0): where the two differ, a `DriftWarning` says by how much (on an accelerator that makes
+    the host wait once a backward pass). Works with every θ, stochastic depth, dropout and autocast; the derivative of
+    its gradient takes the memory of backpropagation. Not for projections, which cannot be undone.
+
+    >>> from odenet import Euler, MLPBranch, ODEBlock, PiecewiseConstant
+    >>> ODEBlock(PiecewiseConstant([MLPBranch(2)]), FixedSteps(Euler()), Reversible()).gradient
+    Reversible()
+
+    Args:
+        coupling: of `Coupled`, where the solver is a Runge-Kutta method; by default from the number of steps.
+
+    Raises:
+        ValueError: a coupling outside (0, 1].
+    """
+
+    def __init__(self, coupling: float | None = None) -> None:
+        if coupling is not None:
+            Coupled(Euler(), coupling)  # raises where it is out of range
+        self.coupling = coupling
+
+    def integrate(
+        self, stepping: Stepping, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None
+    ) -> Tensor:
+        """x(T), of which the last state and x are kept.
+
+        Raises:
+            ValueError: a coupling at which nothing could be undone after so many steps.
+        """
+        pieces = list(pieces)
+        taken = self._reversible(stepping, projection)
+        if not wants_gradient(pieces, x):
+            return taken.integrate(pieces, field, x, None)
+        return _Reversal(taken, pieces, field, x).solve(x)
+
+    def check(self, stepping: Stepping, projection: Projection | None) -> None:
+        """Refuse a projection, error control, and solvers that are neither reversible nor Runge-Kutta methods."""
+        self._reversible(stepping, projection)
+
+    def _reversible(self, stepping: Stepping, projection: Projection | None) -> FixedSteps:
+        """The steps that are taken."""
+        if projection is not None:
+            raise ValueError(
+                f"{self!r} was asked for with projection = {projection!r}; what a projection discards cannot be found "
+                "again: use Checkpointed(), or pre-activation branches without a projection."
+            )
+        if not isinstance(stepping, FixedSteps):
+            raise ValueError(
+                f"{self!r} was asked for with {stepping!r}; torchdiffeq's steps cannot be undone: use FixedSteps, or "
+                "Checkpointed()."
+            )
+        solver = stepping.solver
+        if isinstance(solver, RungeKutta):
+            return FixedSteps(Coupled(solver, self.coupling), stepping.per_piece)
+        if not isinstance(solver, ReversibleSolver):
+            raise ValueError(
+                f"{self!r} was asked for with {solver!r}, whose steps cannot be undone: use a Runge-Kutta method such "
+                "as Euler() or RK4(), a reversible one such as AsynchronousLeapfrog(), or Checkpointed()."
+            )
+        if self.coupling is not None:
+            raise ValueError(
+                f"{self!r} was asked for with {solver!r}, which is reversible by itself: name the coupling there, as "
+                "in Coupled(RK4(), coupling=0.99), and use Reversible()."
+            )
+        return stepping
+
+    def __repr__(self) -> str:
+        return "Reversible()" if self.coupling is None else f"Reversible(coupling={self.coupling})"
+
+
+class _Reversal(Recomputation):
+    """A solve of which the last state is kept."""
+
+    def __init__(self, stepping: FixedSteps, pieces: Sequence[Piece], field: Field, x: Tensor) -> None:
+        super().__init__(pieces, x)
+        self.field, self.dtype = field, x.dtype
+        self.steps = stepping.steps(pieces, None)
+        self.spans = [(piece, *span) for piece in pieces for span in stepping.spans(piece)]
+        solver = stepping.solver.fitted(len(self.spans))
+        assert isinstance(solver, ReversibleSolver)
+        self.solver = solver
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """x(T), and the halves of the last state."""
+        piece, t0, _ = self.spans[0]
+        self.field.enter(piece)
+        state = self.solver.start(self.field, t0, x)
+        self._require_bearable_growth(state)
+        for piece, t0, t1 in self.spans:
+            field = state.field(self.field.at(piece))
+            for shear in self.solver.shears(t0, t1):
+                self.generators.note()
+                state = shear.applied(field, state)
+        return self.solver.finish(state), list(state.halves)
+
+    def backward(self, kept: list[Tensor], gradient: Tensor, totals: Totals, *, for_x: bool) -> Tensor | None:
+        """Step by step from the last to the first; then the start, whose state is compared with what came back."""
+        x, *halves = kept
+        undoing = _Undoing(self, halves, gradient, totals)
+        moment = sum(len(self.solver.shears(t0, t1)) for _, t0, t1 in self.spans)
+        for piece, t0, t1 in reversed(self.spans):
+            field = undoing.pair.field(piece.field)
+            for shear in reversed(self.solver.shears(t0, t1)):
+                self.generators.turn_back(moment)
+                undoing.undo(shear, field, piece)
+                moment -= 1
+        piece, t0, _ = self.spans[0]
+        self.generators.turn_back(0)
+        with torch.enable_grad(), self.replay.evaluating():
+            x = x.detach().requires_grad_(for_x)
+            started = self.solver.start(piece.field, t0, x)
+        self._compare(undoing.pair, started)
+        return totals.add(started.halves, undoing.gradients, [x], piece.nodes)[0]
+
+    def _require_bearable_growth(self, state: Pair) -> None:
+        _, t0, t1 = self.spans[0]
+        each = sum(-math.log(abs(shear.scale)) for shear in self.solver.shears(t0, t1))
+        growth = each * len(self.spans) / math.log(10)
+        precision = -math.log10(torch.finfo(state.halves[0].dtype).eps)
+        if growth > precision + math.log10(torch.finfo(self.dtype).eps) / 2:
+            raise ValueError(
+                f"{self.solver!r} was asked for with {len(self.spans)} steps in {self.field.label}; undoing them "
+                f"multiplies rounding errors by 1e{growth:.0f}, and the states have {precision:.0f} digits: leave the "
+                "coupling out, so that it follows from the number of steps, or pass one nearer to 1."
+            )
+
+    def _compare(self, found: Pair, started: Pair) -> None:
+        """Report a drift beyond three quarters of the digits of the state."""
+        size = max(float(half.detach().norm()) for half in started.halves)
+        pairs = zip(found.halves, started.halves, strict=True)
+        drift = max(float((a - b.detach()).norm()) for a, b in pairs) / max(size, torch.finfo(self.dtype).tiny)
+        if not drift <= torch.finfo(self.dtype).eps ** 0.75:
+            warnings.warn(
+                f"{len(self.spans)} steps of {self.solver!r} in {self.field.label} were undone, and x(0) came back "
+                f"with a relative error of {drift:.0e}; its gradient is as wrong. The flow contracts too much, or its "
+                "steps are too large: take a coupling nearer to 1, more and smaller steps, or Checkpointed().",
+                DriftWarning,
+                stacklevel=2,
+            )
+
+
+class _Undoing:
+    """A state on its way back, and the gradient in it.
+
+    Args:
+        solve: whose steps are undone.
+        halves: of its last state.
+        gradient: in x(T).
+        totals: the parameters' gradient.
+    """
+
+    def __init__(self, solve: _Reversal, halves: list[Tensor], gradient: Tensor, totals: Totals) -> None:
+        self.replay, self.dtype, self.totals = solve.replay, solve.dtype, totals
+        self.halves = [half.detach() for half in halves]
+        with torch.enable_grad():
+            leaves = [half.detach().requires_grad_() for half in halves]
+            y = solve.solver.finish(Pair((leaves[0], leaves[1]), self.dtype))
+        self.gradients = list(torch.autograd.grad(y, leaves, gradient, materialize_grads=True))
+
+    @property
+    def pair(self) -> Pair:
+        """The state."""
+        return Pair((self.halves[0], self.halves[1]), self.dtype)
+
+    def undo(self, shear: Shear, field: VectorField, piece: Piece) -> None:
+        """The half p before the shear and, by the same evaluation, the gradient in p and q."""
+        part, other = shear.part, 1 - shear.part
+        with torch.enable_grad(), self.replay.evaluating():
+            q = self.halves[other].requires_grad_()
+            moved = shear.move(field, q)
+        self.halves[other] = q.detach()
+        self.halves[part] = shear.back(self.halves[part], q.detach(), moved.detach())
+        gradient = self.gradients[part]
+        through = self.totals.add([moved], [gradient], [q], piece.nodes)[0]
+        if through is not None:
+            self.gradients[other] = self.gradients[other] + through
+        if shear.relative:
+            self.gradients[other] = torch.add(self.gradients[other], gradient, alpha=1 - shear.scale)
+        if shear.scale != 1:
+            self.gradients[part] = shear.scale * gradient
