@@ -8,8 +8,10 @@
 from odenet.data.augmentation import Augmentation, Compose, RandomCrop, RandomErasing, RandomFlip
 from odenet.data.batches import Batches
 from odenet.data.catalogue import DATA_SETS, data_root, load
+from odenet.data.crop_batches import CropBatches
 from odenet.data.garments import garment_scenes
 from odenet.data.image_data import ImageData
+from odenet.data.masked_images import MaskedImages, masked_folder, voc2012
 from odenet.data.scene_batch import SceneBatch
 from odenet.data.scene_batches import SceneBatches
 from odenet.data.scenes import Scenes
@@ -20,7 +22,9 @@ __all__ = [
     "Augmentation",
     "Batches",
     "Compose",
+    "CropBatches",
     "ImageData",
+    "MaskedImages",
     "RandomCrop",
     "RandomErasing",
     "RandomFlip",
@@ -31,4 +35,6 @@ __all__ = [
     "data_root",
     "garment_scenes",
     "load",
+    "masked_folder",
+    "voc2012",
 ]

@@ -1,0 +1,101 @@
+"""Batches of crops, all of one size, of images with masks of any sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from odenet.data.counts import whole_number
+from odenet.data.masked_images import IGNORED, MaskedImages
+from odenet.data.scene_batches import MEAN, STD, SceneTargets
+from odenet.data.seeds import seeded_generator
+
+
+class CropBatches:
+    """Batches of crops of `size`×`size` pixels: random places and mirror images in training, the middle in a test.
+
+    A crop that reaches beyond its image is grey there, and its mask is to be ignored. Batch i of epoch e is a function
+    of (seed, e, i). With `world_size` processes, each has its share of every batch.
+
+    Args:
+        pairs: images and masks.
+        size: of a crop.
+        batch_size: crops in a batch over all processes, a multiple of `world_size`.
+        train: whether images come in random order, at random places and mirrored at random.
+        seed: of what is random.
+        device: where batches live.
+        rank: of this process, 0 ≤ rank < world_size.
+        world_size: number of processes.
+
+    Raises:
+        TypeError: a count is not a whole number.
+        ValueError: a count lies outside its bounds, or a batch cannot be shared.
+    """
+
+    def __init__(
+        self,
+        pairs: MaskedImages,
+        size: int,
+        batch_size: int,
+        *,
+        train: bool,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.size = whole_number("size", size, 1, because="a crop has at least one pixel")
+        self.world_size = whole_number("world_size", world_size, 1, because="it is the number of processes")
+        self.rank = whole_number("rank", rank, 0, world_size - 1, because=f"there are {world_size} processes")
+        self.batch_size = whole_number(
+            "batch_size", batch_size, 1, len(pairs), because=f"there are {len(pairs)} images"
+        )
+        if batch_size % world_size:
+            raise ValueError(
+                f"batch_size={batch_size} cannot be shared by world_size={world_size} processes: their shares are "
+                "equal; give a multiple of world_size."
+            )
+        self.pairs, self.train, self.seed, self.device = pairs, train, seed, device
+        self.split = SceneTargets(next(self.epoch(0))[1])  # `read` judges all others when it comes to them
+
+    def __len__(self) -> int:
+        """Batches in an epoch: whole ones in training and where several processes share them, else all."""
+        whole, rest = divmod(len(self.pairs), self.batch_size)
+        return whole + (rest > 0 and not self.train and self.world_size == 1)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches start, start + 1, …, len(self) - 1 of an epoch.
+
+        Yields:
+            images: float32, (m, 3, size, size), normalized as scenes are.
+            masks: int64, (m, size, size).
+        """
+        order = torch.arange(len(self.pairs))
+        if self.train:
+            order = torch.randperm(len(self.pairs), generator=seeded_generator(self.seed, "order", epoch))
+        return (self._batch(order, epoch, index) for index in range(start, len(self)))
+
+    def _batch(self, order: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        chosen = order[index * self.batch_size :][: self.batch_size]
+        u = torch.full((len(chosen), 3), 0.5)
+        if self.train:
+            u = torch.rand(len(chosen), 3, generator=seeded_generator(self.seed, "crops", epoch, index))
+        share = slice(*(len(chosen) * rank // self.world_size for rank in (self.rank, self.rank + 1)))
+        pairs = [self._crop(int(i), *v) for i, v in zip(chosen[share], u[share].tolist(), strict=True)]
+        images, masks = (torch.stack(parts).to(self.device) for parts in zip(*pairs, strict=True))
+        return images, masks
+
+    def _crop(self, index: int, down: float, right: float, mirror: float) -> tuple[Tensor, Tensor]:
+        """A crop at the given shares of the free ways down and right."""
+        image, mask = self.pairs.read(index)
+        missing = [max(0, self.size - side) for side in mask.shape]
+        before = [int(share * n) for share, n in zip((down, right), missing, strict=True)]
+        pads = [before[1], missing[1] - before[1], before[0], missing[0] - before[0]]
+        image, mask = F.pad((image / 255 - MEAN) / STD, pads), F.pad(mask, pads, value=IGNORED)
+        top, left = (int(share * (n - self.size + 1)) for share, n in zip((down, right), mask.shape, strict=True))
+        rows, columns = slice(top, top + self.size), slice(left, left + self.size)
+        image, mask = image[:, rows, columns], mask[rows, columns]
+        return (image.flip(2), mask.flip(1)) if mirror > 0.5 else (image, mask)
