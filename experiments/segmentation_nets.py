@@ -51,7 +51,7 @@ def segmentation_net(name: str, num_classes: int, in_channels: int = 3, width: i
     w, norm = width, nn.BatchNorm2d
     plain = [(2 * w,), (4 * w, 4 * w), (8 * w, 8 * w), (8 * w,), (8 * w,)]
     mirrored = [(n * w, n * w) for n in (1, 2, 4, 8)]
-    u, lean_u = ((w, 2 * w, 4 * w, 8 * w, 8 * w - less) for less in (0, 1))
+    u, lean_u = ((w, 2 * w, 4 * w, 8 * w, 16 * w - less) for less in (0, 1))
     makers: dict[str, Callable[[int, int], nn.Module]] = {
         "full_resolution": partial(fcn, width=2 * w, blocks=2),
         "fcn32s": lambda classes, channels: fcn32s(classes, channels, trunk=plain_trunk(plain, channels)),
