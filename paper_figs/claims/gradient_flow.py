@@ -60,8 +60,8 @@ def _raised(record: Record, least: int, most: int) -> float:
 
 CLAIMS = [
     Claim(
-        "A chain of sigmoids with weights of size below 1: each factor σ′(z)·w is under 1/4, the first bias learns at least 16 times "
-        "slower than the third (w = 0.9)",
+        "A chain of sigmoids with weights of size below 1: each factor σ′(z)·w is under 1/4, the first bias "
+        "learns at least 16 times slower than the third (w = 0.9)",
         "1/4, 16 (Nielsen 2015)",
         RECORD,
         lambda r: f"{max(_factors(r, 'w=0.9, z=0')):.3f}, {_first_to_third(r, 'w=0.9, z=0'):.1f}",
