@@ -52,7 +52,7 @@ class SceneSegmentation:
     size: int = 96
     """Pixels of a scene, on a side."""
     scenes: int = 4000
-    """For training, the same in every epoch: to draw one takes as long as to learn from it."""
+    """For training in an epoch; every epoch has new ones."""
     test_scenes: int = 200
     """For the comparison, the same for all."""
     swap_scenes: int = 100
@@ -129,7 +129,7 @@ def task_of(settings: SceneSegmentation, root: Path | None, seed: int) -> Task:
     test = test.to(fabric.device)
     return Task(
         Segmentation(1 + len(train.classes)),
-        batches(replace(train, seed=seed).to(fabric.device), settings.scenes, settings.training.batch_size),
+        batches(replace(train, seed=seed).to(fabric.device), settings.scenes, settings.training.batch_size, fresh=True),
         batches(test, settings.test_scenes, min(50, settings.test_scenes)),
         batches(test, settings.swap_scenes, min(50, settings.swap_scenes)),
         train.classes,
