@@ -16,7 +16,7 @@ Expected (Huang et al. 2016, CIFAR-10, 110 layers, 500 epochs): test error 6.41 
 p_L = 0.5, higher training loss, 24 to 27 % of the time saved where 25 % of the blocks are; p_L = 0.2 saves 40 % at the
 error of constant depth. The gain in error is that of a regularizer, and needs a net that overfits: in a few epochs
 every net still underfits, and stochastic depth should raise both errors. Seen: so it does. The times in the `cpu`
-record say little, taken as they were beside other work; `python -m benchmarks.stochastic_depth` takes them side by side.
+record say little, taken beside other work; `python -m benchmarks.stochastic_depth` takes them side by side.
 """
 
 from __future__ import annotations
