@@ -10,7 +10,7 @@ is read as projected Euler steps. Without a checkpoint a pre-activation ResNet i
 - spectrum: are the eigenvalues of the branches' Jacobians where a step of the solver decays if the flow does?
 
     python -m experiments.is_it_an_ode FILE     # a checkpoint, on Fashion-MNIST (--data for others): a minute
-    python -m experiments.is_it_an_ode cpu      # train on Fashion-MNIST and ask: 12 minutes on one core
+    python -m experiments.is_it_an_ode cpu      # train on Fashion-MNIST and ask: 5 minutes on one core
     python -m experiments.is_it_an_ode gpu      # three seeds of a wider net at 28×28: one GPU
 
 Expected: a net trained with Euler and h = 1 is none. Its θ are unrelated (roughness √2, as after initialization:
