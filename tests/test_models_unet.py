@@ -284,7 +284,7 @@ def test_nan_pixels_in_a_net_of_flows_are_reported_with_the_block():
         small(flow=residual_flow)(x)
 
 
-@pytest.mark.parametrize("options", [{}, {"flow": residual_flow}, {"upsampling": MaxUnpooling}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"flow": residual_flow}, {"upsampling": MaxUnpooling}])
 def test_it_compiles_into_one_graph(options):
     net, x = small(**options), torch.randn(1, 1, 9, 7)
     assert torch.equal(torch.compile(net, fullgraph=True, backend="eager")(x), net(x))
@@ -310,7 +310,6 @@ def test_it_compiles_into_one_graph(options):
             "unpooling in a U-Net with borders='mirrored' .*'padded'",
         ),
     ],
-    ids=str,
 )
 def test_nets_that_cannot_be_are_refused(options, complaint):
     with pytest.raises(ValueError, match=complaint):
