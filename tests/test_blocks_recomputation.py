@@ -34,7 +34,7 @@ def test_totals_are_added_up_in_the_order_of_one_graph() -> None:
 
     nodes, totals = (Node(),), Totals([weight])
     for scale in reversed(scales):
-        totals.add([weight * scale], [torch.ones(1)], [], nodes)
+        totals.add([weight * scale], [torch.ones(1)], [], nodes, term_by_term=True)
     y = torch.zeros(1)
     for scale in scales:
         y = y + weight * scale

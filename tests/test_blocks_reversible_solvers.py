@@ -90,8 +90,8 @@ def spread(solver: ReversibleSolver, rate: float, steps: int) -> float:
 
 @pytest.mark.parametrize("solver", [Coupled(Euler()), Coupled(Heun()), Coupled(RK4())], ids=repr)
 def test_a_coupled_pair_stays_together_where_the_flow_contracts(solver: Coupled) -> None:
-    assert spread(solver, 6.0, 100) < 3e-2
-    assert spread(solver, 6.0, 1000) < 3e-3
+    assert spread(solver, 4.0, 100) < 3e-2
+    assert spread(solver, 4.0, 1000) < 3e-3
 
 
 def test_reversible_heun_drifts_apart_on_every_flow_that_contracts_and_so_does_a_coupling_of_one() -> None:
@@ -104,7 +104,7 @@ def test_the_coupling_follows_from_the_number_of_steps_so_that_rounding_grows_by
     for steps in (1, 8, 1024):
         coupling = Coupled(RK4()).fitted(steps).coupling
         assert coupling is not None
-        assert coupling**-steps == pytest.approx(math.exp(8))
+        assert coupling**-steps == pytest.approx(math.exp(5))
     assert Coupled(RK4(), 0.9).fitted(7) == Coupled(RK4(), 0.9)
 
 

@@ -149,7 +149,7 @@ class _Segments(Recomputation):
             with torch.enable_grad():
                 outputs, _ = _flat(self.run(self.segments[index], shape.filled(inputs)))
                 nodes = tuple(dict.fromkeys(n for k in self.segments[index] for n in self.steps[k].piece.nodes))
-                gradients = totals.add(outputs, gradients, inputs, nodes)
+                gradients = totals.add(outputs, gradients, inputs, nodes, term_by_term=True)
         return gradients[0] if for_x else None
 
     def _first_trainable(self) -> int:

@@ -30,7 +30,7 @@ class Recomputation(ABC):
     def __init__(self, pieces: Sequence[Piece], x: Tensor) -> None:
         self.replay = Replay((node for piece in pieces for node in piece.nodes), x.device.type)
         self.generators = Generators(x.device)
-        self.parameters = trainable_parameters(pieces)
+        self.parameters = [p for p in self.replay.parameters() if p.requires_grad]
         self.steps: list[Step] = []
 
     @abstractmethod
@@ -65,7 +65,7 @@ class Recomputation(ABC):
 
 
 class Totals:
-    """The parameters' gradient, added up in the order of backpropagation: floating point gives the same sum.
+    """The parameters' gradient, added up as the backward pass goes along.
 
     Args:
         parameters: all of them.
@@ -81,21 +81,33 @@ class Totals:
         gradients: Sequence[Tensor | None],
         inputs: Sequence[Tensor],
         nodes: tuple[nn.Module, ...],
+        *,
+        term_by_term: bool = False,
     ) -> list[Tensor | None]:
-        """Add what the parameters of `nodes` contribute to `outputs`, and return the gradient in `inputs`."""
+        """Add what the parameters of `nodes` contribute to `outputs`, and return the gradient in `inputs`.
+
+        Args:
+            outputs: of a graph.
+            gradients: in them; None for one that nothing depends on.
+            inputs: of the graph.
+            nodes: modules that were evaluated in it.
+            term_by_term: add the contributions of several evaluations one by one, in the order of backpropagation, so
+                that floating point gives the same sum.
+        """
         parameters = self._parameters(nodes)
         wanted = [tensor for tensor in inputs if tensor.requires_grad]
         ends = [(y, g) for y, g in zip(outputs, gradients, strict=True) if y.requires_grad and g is not None]
         if not ends:
             return [None] * len(inputs)
-        # Sums so far enter through views made last, which autograd goes through first: the terms to come are added to
-        # them one by one, as in a single graph.
-        with torch.enable_grad():
-            ends += [(p.view_as(p), total) for p in parameters if (total := self.of[p]) is not None]
+        if term_by_term:
+            # Views made last are what autograd goes through first.
+            with torch.enable_grad():
+                ends += [(p.view_as(p), total) for p in parameters if (total := self.of[p]) is not None]
         found = torch.autograd.grad(
             [y for y, _ in ends], [*wanted, *parameters], [g for _, g in ends], allow_unused=True
         )
-        self.of.update(zip(parameters, found[len(wanted) :], strict=True))
+        for parameter, term in zip(parameters, found[len(wanted) :], strict=True):
+            self.of[parameter] = term if term_by_term else _sum(self.of[parameter], term)
         of_inputs = iter(found)
         return [next(of_inputs) if tensor.requires_grad else None for tensor in inputs]
 
@@ -116,11 +128,16 @@ def _trainable(nodes: Iterable[nn.Module]) -> list[Tensor]:
 
 def wants_gradient(pieces: Iterable[Piece], x: Tensor) -> bool:
     """Whether a backward pass may follow."""
-    return torch.is_grad_enabled() and (x.requires_grad or bool(trainable_parameters(pieces)))
+    parameters = (p for piece in pieces for node in piece.nodes for p in node.parameters())
+    return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
 
 
 def _apply(solve: Recomputation, x: Tensor) -> Tensor:
     return _Solve.apply(solve, x, *solve.parameters)
+
+
+def _sum(total: Tensor | None, term: Tensor | None) -> Tensor | None:
+    return term if total is None else total if term is None else total + term
 
 
 class _Solve(torch.autograd.Function):
@@ -159,8 +176,9 @@ def _with_graph(solve: Recomputation, x: Tensor, gradient: Tensor, needed: Seque
 
 def _require_same_parameters(solve: Recomputation, versions: list[int]) -> None:
     """Raise where the backward pass would evaluate another function than the forward pass did."""
-    now = {p for node in solve.replay.nodes for p in node.parameters()}
-    if not now.issuperset(solve.parameters) or versions != [p._version for p in solve.parameters]:
+    if not set(solve.replay.parameters()).issuperset(solve.parameters) or versions != [
+        p._version for p in solve.parameters
+    ]:
         raise RuntimeError(
             "a backward pass was asked for after parameters of the flow were changed or replaced; it evaluates the "
             "branches again, and they are no longer those of the forward pass: call backward before the optimizer's "

@@ -32,6 +32,7 @@ class Replay:
         self.device_type = device_type
         self.autocast = _autocast(device_type)
         self.nodes = list(dict.fromkeys(nodes))
+        self._modules = list(dict.fromkeys(module for node in self.nodes for module in node.modules()))
         self._changing: set[int] = set()
 
     @contextmanager
@@ -50,11 +51,10 @@ class Replay:
     def again(self) -> Iterator[None]:
         """Around the backward pass: statistics and hooks rest."""
         with ExitStack() as stack:
-            for node in self.nodes:
-                stack.enter_context(resting_statistics(node))
-                for parameter in node.parameters():
-                    if parameter._backward_hooks:
-                        stack.enter_context(_replaced(parameter._backward_hooks, {}))
+            stack.enter_context(_at_rest(self._modules))
+            for parameter in self.parameters():
+                if parameter._backward_hooks:
+                    stack.enter_context(_replaced(parameter._backward_hooks, {}))
             for hooks in self._forward_hooks():
                 stack.enter_context(_replaced(hooks, {k: hook for k, hook in hooks.items() if k in self._changing}))
             yield
@@ -66,10 +66,14 @@ class Replay:
         enabled, dtype = self.autocast
         return torch.autocast(self.device_type, dtype=dtype, enabled=enabled)
 
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that the nodes have now, each once."""
+        own = (p for module in self._modules for p in module._parameters.values() if p is not None)
+        return list(dict.fromkeys(own))
+
     def _forward_hooks(self) -> list[dict[int, Callable[..., Any]]]:
         """The dictionaries of hooks below the nodes that have any, each once."""
-        modules = dict.fromkeys(module for node in self.nodes for module in node.modules())
-        return [module._forward_hooks for module in modules if module._forward_hooks]
+        return [module._forward_hooks for module in self._modules if module._forward_hooks]
 
     def _noting(self, key: int, hook: Callable[..., Any]) -> Callable[..., Any]:
         def noting(*args: Any, **kwargs: Any) -> Any:
@@ -84,7 +88,13 @@ class Replay:
 @contextmanager
 def resting_statistics(node: nn.Module) -> Iterator[None]:
     """Within it, training-mode normalizations below `node` use the batch and do not update running statistics."""
-    tracking = [m for m in node.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats]
+    with _at_rest(node.modules()):
+        yield
+
+
+@contextmanager
+def _at_rest(modules: Iterable[nn.Module]) -> Iterator[None]:
+    tracking = [m for m in modules if isinstance(m, _NormBase) and m.training and m.track_running_stats]
     try:
         for module in tracking:
             module.track_running_stats = False
