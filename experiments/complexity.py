@@ -7,7 +7,7 @@ the same kinds, trained on Fashion-MNIST for the same number of epochs, so that 
 for longer, to be good.
 
     python -m experiments.complexity smoke    # digits: seconds
-    python -m experiments.complexity cpu      # Fashion-MNIST: 35 minutes on one core
+    python -m experiments.complexity cpu      # Fashion-MNIST: 45 minutes on one core
     python -m experiments.complexity gpu      # three seeds, ResNet-18, energy: made for 10 minutes on one H100
 
 Expected: operations say what a net of ImageNet takes in time (Canziani et al.: nearly linear), but for AlexNet, whose

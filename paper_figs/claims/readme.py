@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -39,14 +40,17 @@ def _section(experiment: str, claims: list[Claim]) -> str:
     return f"**{question}** {commands} → {figures}\n\n{table(there)}"
 
 
-def core_table() -> str:
-    """The benchmark of the core, in Markdown."""
-    rows = Record.load(RECORDS / "benchmarks/core-cpu.json").summary["table"]
+def benchmark_table(name: str) -> str:
+    """What benchmark `name` measured, in Markdown."""
+    rows = Record.load(RECORDS / f"benchmarks/{name}-cpu.json").summary["table"]
     head = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
     return "\n".join([*head, *("| " + " | ".join(row.values()) + " |" for row in rows)])
 
 
-TABLES = {"claims": claims_tables, "core": core_table}
+TABLES = {
+    "claims": claims_tables,
+    **{name: partial(benchmark_table, name) for name in ("core", "stochastic_depth", "scenes")},
+}
 
 
 def with_tables(text: str) -> str:
