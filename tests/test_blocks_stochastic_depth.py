@@ -15,12 +15,14 @@ from odenet import (
     Adaptive,
     Autonomous,
     Backprop,
+    Checkpointed,
     ContinuousAdjoint,
     Euler,
     FixedSteps,
     MLPBranch,
     ODEBlock,
     PiecewiseConstant,
+    Reversible,
     StochasticDepth,
     linear_decay,
     refine_steps,
@@ -39,6 +41,8 @@ STEPPINGS: list[Stepping] = [
 
 GRADIENTS: list[tuple[GradientMethod, Stepping]] = [
     (Backprop(), FixedSteps(RK4(), per_piece=4)),
+    (Checkpointed(), FixedSteps(RK4(), per_piece=4)),
+    (Reversible(), FixedSteps(RK4(), per_piece=4)),
     (ContinuousAdjoint(), FixedSteps(RK4(), per_piece=4)),
 ]
 """Gradient methods, each with a stepping fine enough for the gradient to be that of the flow."""
