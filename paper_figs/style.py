@@ -45,6 +45,12 @@ COLOURS: Mapping[str, str] = {
     "down and up": "#009E73",
     "one_label": "#0072B2",
     "many_labels": "#D55E00",
+    "backprop": "#0072B2",
+    "checkpointed": "#56B4E9",
+    "reversible": "#D55E00",
+    "asynchronous_leapfrog": "#009E73",
+    "reversible_heun": "#CC79A7",
+    "adjoint": "#666666",
 }
 """A colour for each method, everywhere the same (Okabe and Ito's palette, told apart by colour-blind readers)."""
 

@@ -123,18 +123,21 @@ class _Reversal(Recomputation):
         self.field.enter(piece)
         state = self.solver.start(self.field, t0, x)
         self._require_bearable_growth(state)
+        self.shears = 0
         for piece, t0, t1 in self.spans:
             field = state.field(self.field.at(piece))
             for shear in self.solver.shears(t0, t1):
                 self.generators.note()
                 state = shear.applied(field, state)
+                self.shears += 1
+        self.several = self.field.evaluations > self.shears
         return self.solver.finish(state), list(state.halves)
 
     def backward(self, kept: list[Tensor], gradient: Tensor, totals: Totals, *, for_x: bool) -> Tensor | None:
         """Step by step from the last to the first; then the start, whose state is compared with what came back."""
         x, *halves = kept
         undoing = _Undoing(self, halves, gradient, totals)
-        moment = sum(len(self.solver.shears(t0, t1)) for _, t0, t1 in self.spans)
+        moment = self.shears
         for piece, t0, t1 in reversed(self.spans):
             field = undoing.pair.field(piece.field)
             for shear in reversed(self.solver.shears(t0, t1)):
@@ -187,7 +190,7 @@ class _Undoing:
     """
 
     def __init__(self, solve: _Reversal, halves: list[Tensor], gradient: Tensor, totals: Totals) -> None:
-        self.replay, self.dtype, self.totals = solve.replay, solve.dtype, totals
+        self.replay, self.dtype, self.totals, self.several = solve.replay, solve.dtype, totals, solve.several
         self.halves = [half.detach() for half in halves]
         with torch.enable_grad():
             leaves = [half.detach().requires_grad_() for half in halves]
@@ -208,7 +211,7 @@ class _Undoing:
         self.halves[other] = q.detach()
         self.halves[part] = shear.back(self.halves[part], q.detach(), moved.detach())
         gradient = self.gradients[part]
-        through = self.totals.add([moved], [gradient], [q], piece.nodes)[0]
+        through = self.totals.add([moved], [gradient], [q], piece.nodes, term_by_term=self.several)[0]
         if through is not None:
             self.gradients[other] = self.gradients[other] + through
         if shear.relative:
