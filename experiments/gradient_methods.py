@@ -1,4 +1,4 @@
-"""Which gradient: error, memory and time against the number of steps, and what training with each one reaches.
+"""Which gradient? Error, memory and time against the number of steps, and what training with each one reaches.
 
 Six ways to the gradient of a loss through a flow of Euler steps: backprop; `Checkpointed`; `Reversible` stepping by the
 coupling of McCallum and Foster around Euler, by MALI's asynchronous leapfrog, by the reversible Heun method; and the
