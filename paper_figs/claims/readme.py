@@ -49,7 +49,7 @@ def benchmark_table(name: str) -> str:
 
 TABLES = {
     "claims": claims_tables,
-    **{name: partial(benchmark_table, name) for name in ("core", "stochastic_depth", "scenes")},
+    **{name: partial(benchmark_table, name) for name in ("core", "gradients", "stochastic_depth", "scenes")},
 }
 
 
