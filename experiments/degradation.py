@@ -27,13 +27,13 @@ import torch
 
 from experiments.command import Settings, main
 from experiments.statistics import over_seeds, spread
-from experiments.training import train
+from experiments.training import train, training_error
 from odenet.data import ImageData
 from odenet.measure import count_layers, count_parameters
 from odenet.models import ResNet, add_identity_layers, cifar_resnet
 from odenet.models.plain import plain_stage
 from odenet.models.resnet import PaddedShortcut, residual_flow
-from odenet.training import Classification, Record, Run, Training, evaluate
+from odenet.training import Record, Run, Training
 
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"shortcut": None, "flow": plain_stage},
@@ -121,18 +121,12 @@ def _trained(key: str, net: ResNet, settings: Degradation, data: ImageData, seed
         lambda: {
             "layers": count_layers(net),
             "parameters": count_parameters(net),
-            "train_error": _training_error(net, data),
+            "train_error": training_error(net, data),
             "test_error": 1 - history.last["test_accuracy"],
             "seconds_per_epoch": history.seconds_per_epoch,
             "history": history.rows,
         },
     )
-
-
-def _training_error(net: ResNet, data: ImageData) -> float:
-    device = next(net.parameters()).device
-    images = data.train_batches(1000, augment=False, shuffle=False, device=device)
-    return 1 - evaluate(net, Classification(data.num_classes), images)["accuracy"]
 
 
 def _grown(key: str, shallow: ResNet, settings: Degradation, data: ImageData, seed: int, run: Run) -> None:

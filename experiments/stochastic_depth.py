@@ -29,12 +29,12 @@ import torch
 
 from experiments.command import Settings, main
 from experiments.statistics import over_seeds, spread
-from experiments.training import train
+from experiments.training import train, training_error
 from odenet import linear_decay
 from odenet.data import ImageData
 from odenet.measure import count_layers, count_parameters
 from odenet.models import ResNet, cifar_resnet, set_stochastic_depth
-from odenet.training import Classification, Record, Run, Training, evaluate
+from odenet.training import Record, Run, Training
 
 
 @dataclass(frozen=True)
@@ -115,19 +115,12 @@ def _trained(
             "last": last,
             "parameters": count_parameters(net),
             "expected_saving": 1 - fmean(linear_decay((layers - 2) // 2, last)),
-            "train_error": _training_error(net, data),
+            "train_error": training_error(net, data),
             "test_error": 1 - history.last["test_accuracy"],
             "seconds_per_epoch": history.seconds_per_epoch,
             "history": history.rows,
         },
     )
-
-
-def _training_error(net: ResNet, data: ImageData) -> float:
-    """On the training images as they are, in evaluation mode."""
-    device = next(net.parameters()).device
-    images = data.train_batches(1000, augment=False, shuffle=False, device=device)
-    return 1 - evaluate(net, Classification(data.num_classes), images)["accuracy"]
 
 
 def savings(record: Record, key: str) -> list[float]:

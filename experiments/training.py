@@ -6,7 +6,7 @@ from torch import nn
 
 from experiments.command import Settings
 from odenet.data import ImageData
-from odenet.training import Classification, History, Run, Task, fit, launch
+from odenet.training import Classification, History, Run, Task, evaluate, fit, launch
 
 
 def train(
@@ -38,3 +38,10 @@ def train(
     test = data.test_batches(1000, device=device, rank=rank, world_size=processes)
     task = task or Classification(data.num_classes)
     return fit(net, task, batches, test, settings.training, seed=seed, folder=run.folder(key), label=f"{key:22}")
+
+
+def training_error(net: nn.Module, data: ImageData) -> float:
+    """The share of wrong answers on the training images as they are, in evaluation mode."""
+    device = next(net.parameters()).device
+    images = data.train_batches(1000, augment=False, shuffle=False, device=device)
+    return 1 - evaluate(net, Classification(data.num_classes), images)["accuracy"]
