@@ -21,6 +21,7 @@ from odenet.blocks.branches import (
     group_norm,
 )
 from odenet.blocks.checkpointed import Checkpointed
+from odenet.blocks.compiled import CompileWarning
 from odenet.blocks.errors import BudgetWarning, NonFiniteState
 from odenet.blocks.galerkin import Galerkin
 from odenet.blocks.gradients import Backprop, ContinuousAdjoint
@@ -67,6 +68,7 @@ __all__ = [
     "ButcherTableau",
     "Checkpointed",
     "ClassicalRK4",
+    "CompileWarning",
     "ConcatConv",
     "ConcatConvBranch",
     "Constant",

@@ -338,7 +338,7 @@ def test_an_unknown_option_is_refused_with_the_nearest(option: str, hint: str) -
 def test_a_model_without_blocks_or_nothing_to_set_is_refused() -> None:
     with pytest.raises(ValueError, match="given a Linear without an ODEBlock: there is nothing to set"):
         configure(nn.Linear(2, 2), stepping=FixedSteps())
-    with pytest.raises(ValueError, match="neither stepping nor gradient: pass at least one"):
+    with pytest.raises(ValueError, match="neither stepping nor gradient nor compile: pass at least one"):
         configure(network())
     wrong: Any = [network()]
     with pytest.raises(TypeError, match=r"given a list; .*: pass a network"):

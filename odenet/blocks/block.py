@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.compiled import Programs
 from odenet.blocks.errors import NonFiniteState
 from odenet.blocks.field import Field
 from odenet.blocks.gradients import Backprop, GradientMethod
@@ -70,6 +71,8 @@ class ODEBlock(nn.Module):
         self.projection = projection
         self.evaluations = 0
         self.label = "ODEBlock"
+        self.compiled = False
+        self._programs = Programs()
         self._stepping, self._gradient = FixedSteps(), Backprop()
         self._replace(stepping or self._stepping, gradient or self._gradient)
         self.noise = noise
@@ -91,6 +94,22 @@ class ODEBlock(nn.Module):
     @gradient.setter
     def gradient(self, value: GradientMethod) -> None:
         self._replace(self._stepping, value)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether integrations are compiled, forward and backward; assignable.
+
+        What is compiled stays with this block: copies compile anew, and a file of `save_model` does not say that the
+        block was. Where something cannot be compiled it runs as it is, with a `CompileWarning`. Inside another
+        torch.compile this has no effect.
+        """
+        return self._compiled
+
+    @compiled.setter
+    def compiled(self, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise TypeError(f"compiled = {value!r}; a block is compiled or it is not: pass True or False.")
+        self._compiled = value
 
     @property
     def noise(self) -> StochasticDepth | None:
@@ -125,7 +144,8 @@ class ODEBlock(nn.Module):
             ValueError: the branch changes the shape, dtype or device of its state.
             NonFiniteState: on a CPU, the state became NaN or infinite.
         """
-        field = Field(self.label)
+        compiled = self._compiled and not torch.compiler.is_compiling()
+        field = Field(self.label, programs=self._programs if compiled else None)
         y = self._integrate(field, x)
         self.evaluations = field.evaluations
         if not torch.compiler.is_compiling() and y.device.type == "cpu" and not _is_finite(y):
@@ -160,9 +180,14 @@ def _is_finite(y: Tensor) -> bool:
 
 
 def configure(
-    model: nn.Module, *, stepping: Stepping | None = None, gradient: GradientMethod | None = None, **unknown: object
+    model: nn.Module,
+    *,
+    stepping: Stepping | None = None,
+    gradient: GradientMethod | None = None,
+    compile: bool | None = None,  # noqa: A002 (torch's word for it)
+    **unknown: object,
 ) -> Configuration:
-    """Set the stepping, the gradient method, or both, on every ODE block of `model`: a call, or a context manager.
+    """Set stepping, gradient method and compilation on every ODE block of `model`: a call, or a context manager.
 
     >>> from odenet import BasicBranch, ODEBlock, PiecewiseConstant, RK4
     >>> net = nn.Sequential(ODEBlock(PiecewiseConstant([BasicBranch(4)])))
@@ -178,6 +203,7 @@ def configure(
         model: a block or a network with blocks in it.
         stepping: for all blocks; None leaves each its own.
         gradient: likewise.
+        compile: whether integrations are compiled, likewise.
         **unknown: refused, with the nearest right name.
 
     Returns:
@@ -188,32 +214,42 @@ def configure(
         ValueError: a model without ODE blocks, nothing to set, or a setting that a block refuses.
     """
     for name in unknown:
-        near = difflib.get_close_matches(name, ["stepping", "gradient"], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ": blocks have stepping and gradient."
+        near = difflib.get_close_matches(name, ["stepping", "gradient", "compile"], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ": blocks have stepping and gradient, and compile."
         raise TypeError(f"configure has no option {name!r}{hint}")
     if not isinstance(model, nn.Module):
         raise TypeError(f"configure was given a {type(model).__name__}; settings are those of blocks: pass a network.")
     blocks = [module for module in model.modules() if isinstance(module, ODEBlock)]
     if not blocks:
         raise ValueError(f"configure was given a {type(model).__name__} without an ODEBlock: there is nothing to set.")
-    if stepping is None and gradient is None:
-        raise ValueError("configure was given neither stepping nor gradient: pass at least one of them.")
-    return Configuration(blocks, stepping, gradient)
+    if stepping is None and gradient is None and compile is None:
+        raise ValueError("configure was given neither stepping nor gradient nor compile: pass at least one of them.")
+    return Configuration(blocks, stepping, gradient, compile)
 
 
 class Configuration:
     """Settings just made on `blocks`, and those they had before."""
 
-    def __init__(self, blocks: list[ODEBlock], stepping: Stepping | None, gradient: GradientMethod | None) -> None:
-        self.former = [(block, block.stepping, block.gradient) for block in blocks]
-        wanted = [(block, stepping or former, gradient or kept) for block, former, kept in self.former]
-        for block, new_stepping, new_gradient in wanted:
+    def __init__(
+        self,
+        blocks: list[ODEBlock],
+        stepping: Stepping | None,
+        gradient: GradientMethod | None,
+        compiled: bool | None,
+    ) -> None:
+        self.former = [(block, block.stepping, block.gradient, block.compiled) for block in blocks]
+        wanted = [
+            (block, stepping or former, gradient or kept, was if compiled is None else compiled)
+            for block, former, kept, was in self.former
+        ]
+        for block, new_stepping, new_gradient, _ in wanted:
             block.check(new_stepping, new_gradient)
         self._set(wanted)
 
     @staticmethod
-    def _set(settings: list[tuple[ODEBlock, Stepping, GradientMethod]]) -> None:
-        for block, stepping, gradient in settings:
+    def _set(settings: list[tuple[ODEBlock, Stepping, GradientMethod, bool]]) -> None:
+        for block, stepping, gradient, compiled in settings:
+            block.compiled = compiled
             block._replace(stepping, gradient)
 
     def __enter__(self) -> Self:

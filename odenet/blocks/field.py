@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Hashable
+from typing import ParamSpec, Self, TypeVar
 
 import torch
 from torch import Tensor
 
+from odenet.blocks.compiled import Programs
 from odenet.blocks.errors import NonFiniteState
 from odenet.blocks.theta import Piece, Time
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Field:
@@ -19,10 +23,11 @@ class Field:
         label: what messages call the block.
         watchful: look at every state and slope and raise `NonFiniteState` at the first one that is not finite. This
             reads values back from the device, so it serves to find a fault, not in training.
+        programs: of the block, where it is compiled.
     """
 
-    def __init__(self, label: str, *, watchful: bool = False) -> None:
-        self.label, self.watchful = label, watchful
+    def __init__(self, label: str, *, watchful: bool = False, programs: Programs | None = None) -> None:
+        self.label, self.watchful, self.programs = label, watchful, programs
         self.evaluations = 0
         self.step = -1
         self.piece = -1
@@ -43,6 +48,17 @@ class Field:
             self.enter(piece)
         self.step += 1
         return self
+
+    def program(self, key: Hashable, function: Callable[P, R]) -> Callable[P, R]:
+        """`function` itself, or, where the block is compiled, its compiled form, which the block keeps under `key`.
+
+        Args:
+            key: everything that the function reads besides its arguments: settings by value, modules not at all (pass
+                them as arguments, by position). Under a key that was seen before, `function` is not looked at.
+            function: of tensors, modules and plain values, without side effects; all that it calls becomes one graph.
+                A plain value among its arguments is compiled in, and another value compiles again.
+        """
+        return function if self.programs is None else self.programs.compiled(key, function, self.label)
 
     def __call__(self, t: Time, x: Tensor) -> Tensor:
         """x′ at (t, x); counted, and of the shape, dtype and device of x.
