@@ -1,46 +1,15 @@
-"""Where a training runs; two processes that share every batch train as one does."""
+"""Where a training runs. That two processes train as one does is tested in test_training_distributed.py."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from torch import nn
 
-from odenet.training import Training, launch, load_weights
-from odenet.training.devices import is_main_process
-from tests.training_cases import plain_net, train
-
-ROOT = Path(__file__).parents[1]
-
-
-def test_two_processes_give_the_weights_of_one_to_rounding_and_only_one_of_them_writes(tmp_path: Path) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    program = ["-m", "tests.training_cases", str(tmp_path / "two"), "--net", "plain"]
-    (tmp_path / "two").mkdir()
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([*torchrun, *program], cwd=ROOT, capture_output=True, env=environment, timeout=300)
-    assert ended.returncode == 0, ended.stderr.decode()
-    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == [
-        "history.json",
-        "rank0",
-        "rank1",
-        "training",
-        "weights.safetensors",
-    ]
-    assert [path.name for path in (tmp_path / "two" / "training").iterdir()] == ["checkpoint.pt"]
-
-    one, two = plain_net(), plain_net(seed=9)
-    history = train(one, tmp_path / "one")
-    load_weights(two, tmp_path / "two" / "weights.safetensors")
-    for name, weights in one.state_dict().items():
-        torch.testing.assert_close(two.state_dict()[name], weights, atol=1e-6, rtol=1e-5)
-    for row, expected in zip(json.loads((tmp_path / "two" / "history.json").read_text()), history.rows, strict=True):
-        assert row | {"seconds": 0} == pytest.approx(expected | {"seconds": 0}, abs=1e-5)
+from odenet import BasicBranch, Checkpointed, ODEBlock, PiecewiseConstant, StochasticDepth
+from odenet.models import resnet20, set_stochastic_depth
+from odenet.training import Training, launch
+from odenet.training.devices import is_main_process, skips_branches
 
 
 def test_a_number_of_processes_that_torchrun_did_not_start_is_refused_with_the_command() -> None:
@@ -71,3 +40,13 @@ def test_the_main_process_is_the_only_one_or_rank_0(monkeypatch: pytest.MonkeyPa
     assert is_main_process()
     monkeypatch.setenv("RANK", "1")
     assert not is_main_process()
+
+
+def test_a_net_skips_branches_where_its_stochastic_depth_is_by_batch():
+    branches = PiecewiseConstant([BasicBranch(2)])
+    assert not skips_branches(nn.Sequential(ODEBlock(branches, gradient=Checkpointed())))
+    assert not skips_branches(ODEBlock(branches, noise=StochasticDepth(0.5, per="sample")))
+    assert skips_branches(nn.Sequential(ODEBlock(branches, noise=StochasticDepth(0.5))))
+    net = resnet20()
+    set_stochastic_depth(net)
+    assert skips_branches(net)

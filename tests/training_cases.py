@@ -1,6 +1,6 @@
-"""A training in miniature: small, but with all that has a state; also a program, so that tests can kill or multiply it.
+"""A training in miniature: small, but with all that has a state; also a program, so that tests can kill it.
 
-python -m tests.training_cases FOLDER [--net NAME] [--kill-at-sync N]
+python -m tests.training_cases FOLDER [--kill-at-sync N]
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from odenet.training import (
     History,
     Training,
     fit,
-    is_main_process,
     launch,
     save_weights,
     seed_everything,
@@ -65,9 +64,6 @@ def plain_net(seed: int = 0) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3))
 
 
-NETS = {"noisy": noisy_net, "plain": plain_net}
-
-
 def train(net: nn.Module, folder: Path, settings: Training = SETTINGS) -> History:
     """Train `net` quietly on all processes that there are."""
     fabric = launch(settings)
@@ -97,17 +93,14 @@ def main() -> None:
     """Train, and leave weights and history in the folder."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--net", choices=NETS, default="noisy")
     parser.add_argument("--kill-at-sync", type=int)
     given = parser.parse_args()
     if given.kill_at_sync:
         _kill_at_sync(given.kill_at_sync)
-    net = NETS[given.net]()
+    net = noisy_net()
     history = train(net, given.folder / "training")
-    (given.folder / f"rank{os.environ.get('RANK', '0')}").touch()
-    if is_main_process():
-        save_weights(net, given.folder / "weights.safetensors")
-        (given.folder / "history.json").write_text(json.dumps(history.rows))
+    save_weights(net, given.folder / "weights.safetensors")
+    (given.folder / "history.json").write_text(json.dumps(history.rows))
 
 
 if __name__ == "__main__":

@@ -7,22 +7,37 @@ import os
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
+from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.training.settings import Training
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def launch(settings: Training) -> Fabric:
+def launch(settings: Training, model: nn.Module | None = None) -> Fabric:
     """The device, precision and processes of `settings`, as a launched Fabric; cheap to call again.
 
     An experiment calls it for `fabric.device`, `fabric.global_rank` and `fabric.world_size`, with which it makes its
     batches. Several processes are started by torchrun, one per device:
     `torchrun --nproc-per-node 2 -m experiments.NAME …`.
 
+    Each process has its share of every batch, and the mean of their gradients is that of the whole batch. So a training
+    by several processes is that by one, to rounding, whatever the gradient method, as long as the answer for an image
+    does not depend on the others of its batch. Where it does, the share takes the place of the batch:
+
+    - BatchNorm normalizes by the statistics of each process's share, and the running ones are those of rank 0. On GPUs,
+      `torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)` before the training gives it those of the whole batch;
+      GroupNorm needs nothing.
+    - Error control (`Adaptive`) judges a share as a whole, so the steps differ, and the results do by its tolerance.
+    - Dropout and stochastic depth by sample draw numbers of their own in each process. Stochastic depth by batch draws
+      the same in all of them, those of a single process (and so, on a CPU, does dropout beside it).
+
     Args:
         settings: Their `device`, `precision`, `threads`, `processes` and `deterministic` count.
+        model: What is trained, as far as it is known: one that skips branches leaves parameters without a gradient,
+            which DDP has to be told.
 
     Raises:
         ValueError: The device is not there, or another number of processes was started.
@@ -42,16 +57,28 @@ def launch(settings: Training) -> Fabric:
         accelerator=settings.device,
         devices=local,
         num_nodes=world // local,
-        strategy="ddp" if world > 1 else "auto",
+        strategy=_strategy(world, model),
         precision=settings.precision,
     )
     fabric.launch()
     return fabric
 
 
+def skips_branches(model: nn.Module) -> bool:
+    """Whether `model` has stochastic depth by batch: branches that no sample of a batch passes through."""
+    noises = (getattr(module, "noise", None) for module in model.modules())
+    return any(isinstance(noise, StochasticDepth) and noise.per == "batch" for noise in noises)
+
+
 def is_main_process() -> bool:
     """Whether this process is the one that writes files and progress: rank 0, or the only one."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _strategy(world: int, model: nn.Module | None) -> str:
+    if world == 1:
+        return "auto"
+    return "ddp" if model is None or not skips_branches(model) else "ddp_find_unused_parameters_true"
 
 
 def _process_counts() -> tuple[int, int]:
