@@ -70,6 +70,41 @@ def test_a_training_is_a_function_of_its_seed(tmp_path: Path) -> None:
     assert not equal_weights(trained(1, "c"), trained(2, "d"))
 
 
+def test_an_optimizer_goes_on_with_the_momentum_of_an_earlier_training(tmp_path: Path) -> None:
+    settings, batches = replace(SETTINGS, epochs=1, warmup=0.0, schedule="constant"), train_batches()
+    net, by_hand = plain_net(), plain_net()
+    optimizer, reference = make_optimizer(net, settings), make_optimizer(by_hand, settings)
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        fit(net, TASK, batches, None, settings, seed=5, folder=folder, optimizer=optimizer, quiet=True)
+        for x, y in batches.epoch(0):
+            reference.zero_grad()
+            F.cross_entropy(by_hand(x), y).backward()
+            reference.step()
+    assert equal_weights(net, by_hand)
+    own, expected = (o.state_dict()["state"] for o in (optimizer, reference))
+    assert all(torch.equal(own[i]["momentum_buffer"], state["momentum_buffer"]) for i, state in expected.items())
+
+
+def test_a_training_read_back_gives_the_optimizer_what_it_had_left_in_it(tmp_path: Path) -> None:
+    def left() -> dict[str, Any]:
+        net = plain_net()
+        optimizer = make_optimizer(net, SETTINGS)
+        fit(net, TASK, train_batches(), None, SETTINGS, seed=5, folder=tmp_path, optimizer=optimizer, quiet=True)
+        return optimizer.state_dict()["state"]
+
+    trained, read = left(), left()
+    assert len(trained) == 4
+    assert all(torch.equal(read[i]["momentum_buffer"], state["momentum_buffer"]) for i, state in trained.items())
+
+
+def test_the_optimizer_of_another_model_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    optimizer = make_optimizer(plain_net(), SETTINGS)
+    with pytest.raises(ValueError, match=r"4 parameters that are not the model's .* refine_optimizer_state"):
+        fit(plain_net(), TASK, train_batches(), None, SETTINGS, seed=5, folder=tmp_path, optimizer=optimizer)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_each_row_says_how_the_epoch_went(tmp_path: Path) -> None:
     net = noisy_net()
     history = train(net, tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import nn, optim
 
 from odenet.blocks.errors import NonFiniteState
 from odenet.data.seeds import seeded_generator
@@ -19,7 +19,7 @@ from odenet.training.checkpoints import Checkpoint
 from odenet.training.devices import launch, skips_branches
 from odenet.training.evaluation import evaluate
 from odenet.training.history import History
-from odenet.training.optimizers import make_optimizer, set_learning_rate
+from odenet.training.optimizers import make_optimizer, require_optimizer_of, set_learning_rate
 from odenet.training.plain_data import Plain, to_plain
 from odenet.training.progress import show_progress
 from odenet.training.randomness import deterministic_algorithms, seed_everything
@@ -41,6 +41,7 @@ def fit(
     *,
     seed: int,
     folder: str | PathLike[str],
+    optimizer: optim.Optimizer | None = None,
     label: str = "",
     quiet: bool = False,
 ) -> History:
@@ -57,11 +58,15 @@ def fit(
         settings: How to train.
         seed: Of dropout and other noise in the network; weights and batches have their own.
         folder: Of the checkpoint; one for each training.
+        optimizer: Of the parameters of `model`, with the momentum of an earlier training, from which it goes on; holds
+            afterwards what this one leaves. Of `settings`, the learning rate alone concerns it. By default, a new one
+            as `settings` name it.
         label: What progress calls the training.
         quiet: Whether to show no progress.
 
     Raises:
-        ValueError: Labels lie outside the task, or settings cannot be met on this machine.
+        ValueError: Labels lie outside the task, the optimizer is that of another model, or settings cannot be met on
+            this machine.
         CheckpointError: The checkpoint in `folder` cannot be read, or is that of another training.
         CannotWrite: The disk is full, or `folder` cannot be written.
         NonFiniteLoss: The training diverged. On a CPU the model's blocks may say `NonFiniteState` before.
@@ -69,12 +74,15 @@ def fit(
     for batches in (train, test):
         if batches is not None:
             task.check(batches.split.labels)
+    if optimizer is None:
+        optimizer = make_optimizer(model, settings)
+    else:
+        require_optimizer_of(model, optimizer)
 
     fabric = launch(settings, model)
     _seed(model, seed, fabric)
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(model, settings)
     learning_rate = Schedule(settings, steps=settings.epochs * len(train))
     network, descent = fabric.setup(_compiled(model) if settings.compile else model, optimizer)
 

@@ -29,6 +29,21 @@ def make_optimizer(model: nn.Module, settings: Training) -> optim.Optimizer:
     return OPTIMIZERS[settings.optimizer](_parameter_groups(model, settings), settings)
 
 
+def require_optimizer_of(model: nn.Module, optimizer: optim.Optimizer) -> None:
+    """Refuse an optimizer of anything but parameters of `model`, which would leave the model as it is.
+
+    Raises:
+        ValueError: It has a parameter that the model has not.
+    """
+    own = {id(parameter) for parameter in model.parameters()}
+    foreign = sum(id(parameter) not in own for group in optimizer.param_groups for parameter in group["params"])
+    if foreign:
+        raise ValueError(
+            f"an optimizer with {foreign} parameters that are not the model's cannot train it: it is that of another "
+            "model, or of a copy. Make it of this model's parameters; after a refinement, by refine_optimizer_state."
+        )
+
+
 def set_learning_rate(optimizer: optim.Optimizer, lr: float) -> None:
     """Give every parameter group the learning rate `lr`."""
     for group in optimizer.param_groups:
