@@ -5,7 +5,7 @@ given 2, 4 and 8 times the layers with h = 1/2, 1/4, 1/8, in three ways:
 
 - scratch: a net of that many layers trained from random weights;
 - refined: the same net started from the trained coarser one, every layer twice with half the step (Chang et al. 2018);
-  its weights have been through the epochs of the coarser nets too, so at 8N layers it has had 1.9 times the work;
+  at 8N layers 1.9 times the work, with the coarser nets' epochs (`multilevel_training` compares equal epochs);
 - steps: the trained coarsest net, its θ(t) untouched, solved with smaller steps.
 
 Every net is then solved by dopri5 with the weights that it has (an ODE-Net), and its final state is compared with the
@@ -41,17 +41,23 @@ from odenet.training import Classification, Record, Run, Training, evaluate
 
 
 @dataclass(frozen=True)
-class DepthRefinement(Settings):
-    """Settings of the experiment."""
+class Levels(Settings):
+    """Settings of an experiment with nets of N, 2N, 4N, … Euler steps a stage on the horizon T = N."""
 
     blocks: int = 1
     """N: Euler steps in the flow of each stage of the coarsest net; T = N, so that h = 1 there."""
-    levels: int = 4
-    """Nets of N, 2N, 4N, … steps a stage."""
     widths: tuple[int, ...] = (16, 32)
     """Channels of each stage."""
     stem_stride: int = 2
     """2 halves the image at once: a quarter of the work."""
+
+
+@dataclass(frozen=True)
+class DepthRefinement(Levels):
+    """Settings of the experiment."""
+
+    levels: int = 4
+    """How many nets."""
     tolerance: float = 1e-3
     """Of dopri5, relative and absolute (Chen et al. 2018, released code)."""
     probe_images: int = 1000
@@ -102,7 +108,7 @@ def depth_refinement(settings: DepthRefinement, data: ImageData, run: Run) -> No
     run.finish(table=table(run.record))
 
 
-def network(settings: DepthRefinement, data: ImageData, level: int) -> ResNet:
+def network(settings: Levels, data: ImageData, level: int) -> ResNet:
     """The net of N·2^level Euler steps a stage on the horizon T = N."""
 
     def flow(make_branch: Callable[[], nn.Module], _blocks: int, _projection: object) -> ODEBlock:
