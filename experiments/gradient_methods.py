@@ -171,15 +171,15 @@ def vector(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def network(name: str, settings: GradientMethods, data: ImageData) -> ResNet:
-    """The pre-activation net whose flows are stepped and differentiated by a method."""
+    """The pre-activation net whose flows are stepped and differentiated by a method; GroupNorm, no running statistics."""
     solver, method = METHODS[name]
 
     def flow(make_branch: Callable[[], nn.Module], _blocks: int, _projection: object) -> ODEBlock:
         theta = PiecewiseConstant([make_branch() for _ in range(settings.blocks)])
         return ODEBlock(theta, FixedSteps(solver, settings.per_piece), method)
 
-    sizes, stride = (settings.blocks + 1, data.num_classes, data.in_channels), settings.stem_stride
-    return cifar_resnet(*sizes, widths=settings.widths, stem_stride=stride, activation="pre", flow=flow)
+    form = {"widths": settings.widths, "stem_stride": settings.stem_stride, "activation": "pre", "norm": group_norm}
+    return cifar_resnet(settings.blocks + 1, data.num_classes, data.in_channels, flow=flow, **form)
 
 
 def table(record: Record) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from statistics import fmean
 
 from matplotlib.axes import Axes
@@ -60,7 +61,9 @@ def _line(axes: Axes, record: Record, kind: str, name: str, entry: str, scale: f
 
 def _describe(axes: Axes, title: str, x: str, y: str, ticks: list[float]) -> None:
     axes.set(title=title, xlabel=x, ylabel=y, xscale="log", yscale="log")
-    shown = sorted(ticks)
+    ascending = sorted(ticks)
+    crowded = {tick for tick, after in pairwise(ascending) if tick >= 100 and after < 3 * tick}
+    shown = [tick for tick in ascending if tick not in crowded]
     axes.set_xticks(shown, [f"{tick:,.0f}" if tick >= 1 else f"1/{1 / tick:.0f}" for tick in shown])
     axes.tick_params(axis="x", which="minor", bottom=False)
     axes.xaxis.set_minor_formatter(NullFormatter())
