@@ -171,7 +171,7 @@ def vector(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def network(name: str, settings: GradientMethods, data: ImageData) -> ResNet:
-    """The pre-activation net whose flows are stepped and differentiated by a method; GroupNorm, no running statistics."""
+    """The pre-activation net, flows stepped and differentiated by a method; GroupNorm: no running statistics."""
     solver, method = METHODS[name]
 
     def flow(make_branch: Callable[[], nn.Module], _blocks: int, _projection: object) -> ODEBlock:
