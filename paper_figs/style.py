@@ -51,6 +51,11 @@ COLOURS: Mapping[str, str] = {
     "asynchronous_leapfrog": "#009E73",
     "reversible_heun": "#CC79A7",
     "adjoint": "#666666",
+    "odenet": "#0072B2",
+    "torchdiffeq": "#D55E00",
+    "torchode": "#009E73",
+    "torchdyn": "#CC79A7",
+    "diffrax": "#E69F00",
 }
 """A colour for each method, everywhere the same (Okabe and Ito's palette, told apart by colour-blind readers)."""
 
