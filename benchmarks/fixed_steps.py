@@ -1,0 +1,203 @@
+"""Fixed Euler steps, package by package: residual stages of three sizes, and 200 steps of a small MLP.
+
+    python -m benchmarks.fixed_steps    # 3 minutes on one core; the record is runs/benchmarks/fixed_steps-DEVICE.json
+
+The stages are those of a ResNet: a branch for each step, forward in evaluation mode without a tape, and a training step
+(forward, backward) in training mode. torchdiffeq and torchdyn know no branch of a step, so theirs is looked up by its
+time. All in float32. What is compiled is compiled before the clock starts; the record says how long that took.
+
+Goals: stages at most 1.02 times the hand-written loop, and at least 1.5 times faster than torchdiffeq at (8, 16, 14,
+14); 200 steps of the MLP, training step, at least 1.8 times faster than torchdiffeq.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchdiffeq import odeint
+
+from benchmarks.command import Row, device, run_benchmark
+from benchmarks.peers.diffrax_runs import DiffraxProcess
+from benchmarks.peers.dynamics import problem
+from benchmarks.peers.packages import absent, installed, without
+from benchmarks.peers.solves import EULER, Solve
+from benchmarks.side_by_side import milliseconds, side_by_side
+from odenet import BasicBranch, ODEBlock, PiecewiseConstant
+from odenet.measure import ratio
+from odenet.training import Run
+
+OURS = ("odenet", "odenet, compiled")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A residual stage: a state of (batch, channels, side, side) through `blocks` residual blocks."""
+
+    batch: int
+    channels: int
+    side: int
+    blocks: int
+
+    def __str__(self) -> str:
+        return f"({self.batch}, {self.channels}, {self.side}, {self.side}), {self.blocks} blocks"
+
+
+@dataclass(frozen=True)
+class FixedStepTiming:
+    """Settings of the benchmark."""
+
+    stages: tuple[Stage, ...] = (Stage(8, 16, 14, 16), Stage(32, 64, 6, 6), Stage(16, 32, 28, 8))
+    """The first is overhead, the last arithmetic."""
+    mlp_batch: int = 256
+    """Samples of the MLP."""
+    mlp_steps: int = 200
+    """Of Euler, on [0, 1]."""
+    budget: float = 12.0
+    """Seconds of the rounds of one row, compilation aside."""
+
+
+QUICK = FixedStepTiming(stages=(Stage(2, 4, 4, 2),), mlp_batch=4, mlp_steps=5, budget=0.0)
+
+
+def stage_solves(branches: list[BasicBranch]) -> dict[str, Callable[[], Solve]]:
+    """The same branches, stepped by everybody."""
+    grid = torch.arange(len(branches) + 1.0)
+
+    def branch_at(t: Tensor, x: Tensor) -> Tensor:
+        return branches[int(t)](t, x)
+
+    def by_hand() -> Solve:
+        def solve(x: Tensor) -> Tensor:
+            for branch in branches:
+                x = x + branch(0.0, x)
+            return x
+
+        return solve
+
+    def odenet() -> ODEBlock:
+        return ODEBlock(PiecewiseConstant(branches))
+
+    def odenet_compiled() -> ODEBlock:
+        block = odenet()
+        block.compiled = True
+        return block
+
+    def torchdiffeq() -> Solve:
+        def solve(x: Tensor) -> Tensor:
+            solution: Any = odeint(branch_at, x, grid, method="euler")
+            return solution[-1]
+
+        return solve
+
+    def torchdyn() -> Solve:
+        numerics: Any = import_module("torchdyn.numerics")
+        return lambda x: numerics.odeint(branch_at, x, grid, solver="euler", save_at=grid[-1:])[1][-1]
+
+    return {
+        "loop": by_hand,
+        "odenet": odenet,
+        "odenet, compiled": odenet_compiled,
+        "torchdiffeq": torchdiffeq,
+        "torchdyn": torchdyn,
+    }
+
+
+def time_stage(stage: Stage, wanted: str, budget: float) -> dict[str, Any]:
+    """Seconds of a forward pass or a training step of everybody."""
+    torch.manual_seed(0)
+    branches = [BasicBranch(stage.channels).to(device()) for _ in range(stage.blocks)]
+    for branch in branches:
+        branch.train(wanted == "training step")
+    x = torch.randn(stage.batch, stage.channels, stage.side, stage.side).to(device())
+    solves = {who: make() for who, make in installed(stage_solves(branches)).items()}
+    return timed({who: work_of(solve, x, wanted) for who, solve in solves.items()}, budget)
+
+
+def time_mlp(settings: FixedStepTiming, process: DiffraxProcess | None, wanted: str) -> dict[str, Any]:
+    """The same of the small MLP, and of JAX."""
+    posed = problem("MLP", settings.mlp_batch, 1.0, torch.float32, device())
+    solves = {who: adapter(posed, settings.mlp_steps) for who, adapter in installed(EULER).items()}
+    works = {who: work_of(solve, posed.x, wanted) for who, solve in solves.items()}
+    if process is not None:
+        for who, method in (("diffrax", "euler"), ("diffrax, bare scan", "scan")):
+            works[who] = process.solve(posed, method, settings.mlp_steps, gradient=wanted == "training step")
+    return timed(works, settings.budget)
+
+
+def work_of(solve: Solve, x: Tensor, wanted: str) -> Callable[[], object]:
+    """Without arguments: the forward pass under no tape, or forward and backward of Σ x(T)² in x(0) and parameters."""
+    if wanted == "forward":
+        return torch.no_grad()(partial(solve, x))
+    x = x.clone().requires_grad_()
+    return lambda: solve(x).square().sum().backward()
+
+
+def timed(works: Mapping[str, Callable[[], object]], budget: float) -> dict[str, Any]:
+    """Seconds of everybody side by side, and of the first call of what is compiled."""
+    first = {}
+    for who, work in works.items():
+        start = time.perf_counter()
+        work()
+        if "compiled" in who:
+            first[who] = time.perf_counter() - start
+    return {"seconds": side_by_side(works, budget), "seconds_of_the_first_call": first}
+
+
+def shares(result: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds of everybody over those of the hand-written loop."""
+    seconds = result["seconds"]
+    return {who: ratio(seconds, who, "loop") for who in seconds if who != "loop"}
+
+
+def row(quantity: str, goal: str, result: Mapping[str, Any], names: list[str]) -> Row:
+    """Everybody over the hand-written loop."""
+    seconds = result["seconds"]
+    faster = " and ".join(f"{ratio(seconds, 'torchdiffeq', who):.2f}" for who in OURS)
+    compiling = result["seconds_of_the_first_call"]["odenet, compiled"]
+    return {
+        "quantity": f"{quantity}: over the hand-written loop",
+        "goal": goal,
+        "measured": ", ".join(f"{who.replace(',', '')} {share:.3g}" for who, share in shares(result).items()),
+        "beside it": f"loop {milliseconds(seconds['loop'])}; torchdiffeq over odenet, eager and compiled, {faster}; "
+        f"first compiled call {compiling:.0f} s{without(names)}",
+    }
+
+
+def goal_of(stage: Stage, wanted: str) -> str:
+    """Only a training step of the stages of the issue has one."""
+    if wanted == "forward":
+        return "odenet ≤ 1.02"
+    return "odenet ≤ 1.02" + ("; torchdiffeq over odenet ≥ 1.5" if stage.side == 14 else "")
+
+
+def measure(settings: FixedStepTiming, run: Run) -> list[Row]:
+    """Every stage, then the MLP; forward and training step."""
+    rows = []
+    for stage, wanted in product(settings.stages, ("forward", "training step")):
+        result = run.once(f"{stage}, {wanted}", partial(time_stage, stage, wanted, settings.budget))
+        rows.append(row(f"{wanted}, {stage}", goal_of(stage, wanted), result, list(stage_solves([]))))
+    with nullcontext() if absent(["diffrax"]) else DiffraxProcess() as process:
+        for wanted in ("forward", "training step"):
+            result = run.once(f"MLP, {wanted}", partial(time_mlp, settings, process, wanted))
+            goal = "torchdiffeq over odenet ≥ 1.8" if wanted == "training step" else "–"
+            steps = f"{wanted}, MLP 2-50-2, batch {settings.mlp_batch}, {settings.mlp_steps} Euler steps"
+            rows.append(row(steps, goal, result, [*EULER, "diffrax"]))
+    return rows
+
+
+def main() -> None:
+    """Time everything, once, and print the table."""
+    run_benchmark("fixed_steps", QUICK, FixedStepTiming(), measure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Training steps of whole networks: odenet's ResNets beside torchvision's and timm's, its ODE-Net beside torchdiffeq's.
+
+    python -m benchmarks.networks    # 4 minutes on one core; the record is runs/benchmarks/networks-DEVICE.json
+
+A step is gradients set to none, forward, cross-entropy, backward, SGD with momentum. All run alike: on a CPU eagerly in
+float32; on a GPU compiled, in bfloat16 by autocast, channels last (written, not run yet). Neither package has a
+ResNet-20, so theirs is put together from their basic blocks, with the shortcuts that these have (1×1 convolutions), and
+ours has the same. The ODE-Net is that of Chen et al. (2018): torchdiffeq's example is the same layers around a block
+that calls `odeint_adjoint` at tolerance 1e-3; here all contestants have the same weights.
+
+Goals: ResNets at least as fast as torchvision's (ours over theirs ≤ 1.02, a GPU's images per second at least equal);
+on a GPU, the ODE-Net at least 5 times faster than torchdiffeq's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchdiffeq import odeint, odeint_adjoint
+from torchvision.models import resnet as torchvision_resnet
+
+from benchmarks.command import Row, device, run_benchmark
+from benchmarks.peers.packages import installed, without
+from benchmarks.side_by_side import milliseconds, side_by_side
+from odenet import Adaptive, Backprop, ODEBlock, configure
+from odenet.measure import ratio
+from odenet.models import cifar_resnet, ode_net, resnet50
+from odenet.models.resnet import projected_shortcut
+from odenet.training import Run
+
+Make = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a step."""
+
+    batch: int
+    channels: int
+    side: int
+
+
+@dataclass(frozen=True)
+class NetworkTiming:
+    """Settings of the benchmark: the images that each network is given."""
+
+    resnet20: Images = Images(16, 3, 32)
+    """Those of CIFAR-10."""
+    resnet50: Images = Images(2, 3, 128)
+    """Smaller than ImageNet's, so that a core can take some steps."""
+    ode_net: Images = Images(16, 1, 28)
+    """Those of MNIST."""
+    budget: float = 50.0
+    """Seconds of the rounds of each network."""
+
+
+QUICK = NetworkTiming(Images(2, 3, 8), Images(2, 3, 32), Images(2, 1, 28), budget=0.0)
+ON_A_GPU = NetworkTiming(Images(128, 3, 32), Images(128, 3, 224), Images(128, 1, 28))
+
+
+def resnet20_of(block: Callable[..., nn.Module]) -> nn.Module:
+    """ResNet-20 of a package's basic blocks."""
+    layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    for before, channels in pairwise((16, 16, 32, 64)):
+        stride = 1 if before == channels else 2
+        shortcut = None if stride == 1 else projected_shortcut(before, channels, stride)
+        layers += [block(before, channels, stride, shortcut), block(channels, channels), block(channels, channels)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def timm(name: str) -> Any:
+    """An attribute of `timm.models.resnet`."""
+    return getattr(import_module("timm.models.resnet"), name)
+
+
+RESNET20: dict[str, Make] = {
+    "torchvision": lambda: resnet20_of(torchvision_resnet.BasicBlock),
+    "odenet": lambda: cifar_resnet(3, shortcut=projected_shortcut),
+    "timm": lambda: resnet20_of(timm("BasicBlock")),
+}
+RESNET50: dict[str, Make] = {
+    "torchvision": torchvision_resnet.resnet50,
+    "odenet": resnet50,
+    "timm": lambda: timm("resnet50")(),
+}
+
+
+class ExampleBlock(nn.Module):
+    """The ODE block of torchdiffeq's example: x(1) from x(0) by dopri5 at tolerance 1e-3."""
+
+    def __init__(self, field: nn.Module, solver: Callable[..., Any]) -> None:
+        super().__init__()
+        self.field, self.solver = field, solver
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x(1)."""
+        return self.solver(self.field, x, x.new_tensor([0.0, 1.0]), rtol=1e-3, atol=1e-3)[1]
+
+
+def ode_nets() -> dict[str, Make]:
+    """Copies of one ODE-Net, solved and differentiated in several ways."""
+    torch.manual_seed(0)
+    net = ode_net()
+    assert isinstance(net.flow, ODEBlock)
+    field = net.flow.theta.nodes[0]
+
+    def example(solver: Callable[..., Any]) -> nn.Module:
+        other = deepcopy(net)
+        other.flow = ExampleBlock(deepcopy(field), solver)
+        return other
+
+    def per_sample() -> nn.Module:
+        other = deepcopy(net)
+        stepping = Adaptive("dopri5", rtol=1e-3, atol=1e-3, per_sample=True)
+        configure(other, stepping=stepping, gradient=Backprop(), compile=True)
+        return other
+
+    return {
+        "torchdiffeq": lambda: example(odeint_adjoint),
+        "torchdiffeq, backprop": lambda: example(odeint),
+        "odenet": lambda: deepcopy(net),
+        "odenet, per sample, backprop": per_sample,
+    }
+
+
+def training_step(make: Make, images: Images, classes: int) -> Callable[[], object]:
+    """A step on noise, on this device."""
+    net = make().to(device())
+    x = torch.randn(images.batch, images.channels, images.side, images.side).to(device())
+    labels = torch.randint(classes, (images.batch,)).to(device())
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9)
+    forward: Callable[[Tensor], Tensor] = net
+    if device() == "cuda":
+        net, x = net.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
+        forward = torch.compile(net)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with precision():
+            loss = F.cross_entropy(forward(x), labels)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def precision() -> AbstractContextManager[object]:
+    """bfloat16 on a GPU."""
+    return torch.autocast("cuda", torch.bfloat16) if device() == "cuda" else nullcontext()
+
+
+def timed(makers: Mapping[str, Make], images: Images, classes: int, budget: float) -> dict[str, Any]:
+    """Seconds of a training step of each."""
+    steps = {who: training_step(make, images, classes) for who, make in installed(makers).items()}
+    return {"seconds": side_by_side(steps, budget)}
+
+
+def row(net: str, images: Images, goal: str, makers: Mapping[str, Make], result: Mapping[str, Any]) -> Row:
+    """Everybody's seconds over those of the first, which is the peer's."""
+    seconds = result["seconds"]
+    first, *others = seconds
+    return {
+        "quantity": f"training step, {net}, {images.batch} images of {images.side}×{images.side}: over {first}'s",
+        "goal": goal,
+        "measured": ", ".join(f"{who.replace(',', '')} {ratio(seconds, who, first):.3g}" for who in others),
+        "beside it": f"{first} {milliseconds(seconds[first])}{without(makers)}",
+    }
+
+
+def measure(settings: NetworkTiming, run: Run) -> list[Row]:
+    """The three networks."""
+    on_gpu = device() == "cuda"
+    cases = [
+        ("ResNet-20", settings.resnet20, 10, "odenet ≤ 1.02", RESNET20),
+        ("ResNet-50", settings.resnet50, 1000, "odenet ≤ 1.00" if on_gpu else "odenet ≤ 1.02", RESNET50),
+        ("ODE-Net", settings.ode_net, 10, "odenet ≤ 0.2" if on_gpu else "–", ode_nets()),
+    ]
+    rows = []
+    for net, images, classes, goal, makers in cases:
+        result = run.once(net, partial(timed, makers, images, classes, settings.budget))
+        rows.append(row(net, images, goal, makers, result))
+    return rows
+
+
+def main() -> None:
+    """Time every network, once, and print the table."""
+    run_benchmark("networks", QUICK, ON_A_GPU if device() == "cuda" else NetworkTiming(), measure)
+
+
+if __name__ == "__main__":
+    main()
