@@ -1,0 +1,161 @@
+"""Points of a sweep: the product of values, records whose names tell them apart, and what cannot be a setting."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from experiments import points as module
+from experiments.depth_refinement import PRESETS
+from experiments.points import Point, points
+from odenet.training import Record, RecordError, Run, Training
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of every type that experiments have."""
+
+    name: str = "a"
+    count: int | None = 3
+    widths: tuple[int, ...] = (8, 16)
+    kind: Literal["x", "y"] = "x"
+    switch: bool = True
+    training: Training = field(default_factory=Training)
+
+
+def over(*texts: str, folder: Path = Path("folder")) -> list[Point]:
+    return points("some_experiment", "smoke", Settings(), texts, folder)
+
+
+def test_the_points_are_the_product_of_the_values_in_order():
+    found = over("training.lr=0.05,0.1", "count=1,None,2")
+    assert [(p.settings.training.lr, p.settings.count) for p in found] == [
+        *((0.05, 1), (0.05, None), (0.05, 2)),
+        *((0.1, 1), (0.1, None), (0.1, 2)),
+    ]
+    assert all(replace(p.settings, count=3, training=Training()) == Settings() for p in found)
+
+
+def test_a_value_of_several_numbers_has_them_parted_by_spaces():
+    assert [p.settings.widths for p in over("widths=4,8 16,1 2 3")] == [(4,), (8, 16), (1, 2, 3)]
+
+
+def test_names_are_written_with_underscores_or_hyphens():
+    (point,) = over("training.batch-size=32")
+    assert point.settings.training.batch_size == 32
+    assert point.name == "training.batch_size=32"
+
+
+def test_the_name_of_a_record_says_which_settings_it_has():
+    paths = [str(p.path) for p in over("widths=4,8 16", "training.lr=0.1")]
+    assert paths == ["folder/widths=4,training.lr=0.1.json", "folder/widths=8+16,training.lr=0.1.json"]
+    assert over("name=a/../b")[0].path.parent == Path("folder")
+
+
+def test_the_arguments_are_those_of_the_command_line_of_the_experiment():
+    given = ["switch=False", "training.deterministic=True", "training.compile=False", "widths=8 16", "count=None"]
+    (point,) = over(*given)
+    assert point.arguments == [
+        *("smoke", "--no-switch", "--training.deterministic", "--training.no-compile", "--widths", "8", "16"),
+        *("--count", "None", "--record", str(point.path)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "complaint"),
+    [
+        (["trainin.lr=1"], r"unknown setting 'trainin.lr'; did you mean 'training.lr'\? Known: count, kind"),
+        (["training=1"], "unknown setting 'training'; did you mean 'training"),
+        (["training.lr=0.1,fast"], "training.lr=fast cannot be: the setting is of type float; give such values"),
+        (["count=1.5"], r"count=1.5 cannot be: the setting is of type int \| None"),
+        (["switch=yes"], "switch=yes cannot be: the setting is of type bool"),
+        (["kind=z"], r"kind=z cannot be: the setting is of type Literal\['x', 'y'\]"),
+        (["widths=4 x"], r"widths=4 x cannot be: the setting is of type tuple\[int, ...\]"),
+        (["training.lr=0.1,-1"], r"lr=-1.0 cannot train a network: it is positive and finite; give such a value"),
+        (["count=1", "count=2"], "the setting count was given more than once.*give all its values in one --over count"),
+        (["training.batch-size=1", "training.batch_size=2"], "training.batch_size was given more than once"),
+        (["training.lr=0.1,0.2,0.10"], "gives training.lr the value 0.10 twice: two runs would be one and the same"),
+        (["count"], r"--over 'count' names no setting with its values: write NAME=VALUE,VALUE"),
+        (["count=1,,2"], r"--over 'count=1,,2' names no setting with its values.*without empty values"),
+        ([], "a sweep over nothing was asked for: that is a single run; name settings and values"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_before_anything_starts(texts: list[str], complaint: str):
+    with pytest.raises(ValueError, match=complaint):
+        over(*texts)
+
+
+def test_a_point_is_finished_when_its_record_is(tmp_path: Path):
+    (point,) = over("count=1", folder=tmp_path)
+    assert not point.finished
+    run = Run.open("some_experiment", point.settings, point.path, preset="smoke")
+    assert not point.finished
+    run.finish(table=[])
+    assert point.finished
+
+
+def test_a_record_of_other_settings_is_not_taken_for_the_point(tmp_path: Path):
+    (point,) = over("count=1", folder=tmp_path)
+    Run.open("some_experiment", replace(point.settings, name="b"), point.path, preset="smoke").finish(table=[])
+    with pytest.raises(RecordError, match=r"that of another sweep \(name: asked for 'a', found 'b'\).*--folder"):
+        assert point.finished
+
+
+@pytest.fixture(scope="module")
+def run_point(tmp_path_factory: pytest.TempPathFactory) -> Point:
+    """A point of a real experiment, of one small net, after its run; it changes the number of threads."""
+    folder = tmp_path_factory.mktemp("sweep")
+    given = ["levels=1", "widths=4", "augment=False", "training.threads=1", "probe_images=32"]
+    (point,) = points("depth_refinement", "smoke", PRESETS["smoke"], given, folder)
+    before, arguments = torch.get_num_threads(), sys.argv
+    try:
+        torch.set_num_threads(2)
+        assert point.run() is None
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert sys.argv is arguments
+    return point
+
+
+def test_a_point_runs_as_the_command_line_of_its_experiment_does(run_point: Point):
+    record = Record.load(run_point.path)
+    assert record.finished
+    assert (record.experiment, record.preset) == ("depth_refinement", "smoke")
+    assert (record.settings["augment"], record.settings["widths"]) == (False, [4])
+    assert run_point.finished
+
+
+def test_an_interrupted_point_goes_on_where_it_was(run_point: Point):
+    whole = json.loads(run_point.path.read_text())
+    run_point.path.write_text(json.dumps(whole | {"finished": False, "summary": {}}))
+    assert run_point.run() is None
+    again = Record.load(run_point.path)
+    assert again.results == whole["results"]  # read, not computed: the times are the same
+    assert len(again.sessions) == 2
+    assert again.finished
+
+
+def test_what_an_experiment_refuses_is_the_outcome_of_its_point(tmp_path: Path):
+    (point,) = points("depth_refinement", "smoke", PRESETS["smoke"], ["train_images=5"], tmp_path)
+    outcome = point.run()
+    assert outcome is not None
+    assert outcome.startswith("depth_refinement: batch_size=64 with drop_last leaves no batch of 5 images")
+
+
+def test_an_error_in_an_experiment_ends_its_point_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(module.runpy, "run_module", broken)
+    (point,) = points("depth_refinement", "smoke", PRESETS["smoke"], ["levels=1"], tmp_path)
+    assert point.run() == "ZeroDivisionError: division by zero"
+    assert "Traceback" in capsys.readouterr().err
