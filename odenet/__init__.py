@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from odenet.blocks.adaptive import Adaptive
 from odenet.blocks.block import ODEBlock, configure
 from odenet.blocks.branches import (
     Autonomous,
@@ -50,7 +51,7 @@ from odenet.blocks.solvers import (
     Solver,
 )
 from odenet.blocks.spline import Spline
-from odenet.blocks.stepping import Adaptive, FixedSteps
+from odenet.blocks.stepping import FixedSteps
 from odenet.blocks.stochastic_depth import StochasticDepth, linear_decay
 from odenet.blocks.theta import Constant, LinearTheta, Piece, PiecewiseConstant, PiecewiseLinear, Theta
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from odenet.blocks.adaptive import Adaptive
 from odenet.blocks.field import Field
-from odenet.blocks.stepping import Adaptive, FixedSteps, Projection, Stepping
+from odenet.blocks.stepping import FixedSteps, Projection, Stepping
 from odenet.blocks.theta import Piece
 
 

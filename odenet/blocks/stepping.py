@@ -1,4 +1,4 @@
-"""Stepping: where the steps of a solve lie, chosen beforehand (`FixedSteps`) or by error control (`Adaptive`)."""
+"""Stepping: where the steps of a solve lie; beforehand here (`FixedSteps`), by error control in `adaptive.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeAlias
 from torch import Tensor
 
 from odenet.blocks import bridge
-from odenet.blocks.accepted_steps import require_one_step
 from odenet.blocks.field import Field
 from odenet.blocks.solvers import Euler, RungeKutta, Solver, VectorField, solver_named
 from odenet.blocks.theta import Piece
@@ -173,116 +172,6 @@ class _FixedStep:
         if self.projection is not None:
             state = self.projection(state)
         return self.solver.finish(state) if self.last else state
-
-
-class Adaptive(Stepping):
-    """Steps chosen by error control: torchdiffeq's `method`, with ‖error of a step‖ ≤ atol + rtol·‖x‖ (RMS norm).
-
-    Every piece of θ is a solve of its own, so the error control never meets a jump of θ. The norm is taken over the
-    whole batch: a sample's result depends on its batch-mates within the tolerance.
-
-    Where `max_evaluations` is spent, or the step underflows, the state reached is returned with a `BudgetWarning` that
-    says at which t; no assertion reaches the caller. The fixed-grid methods of torchdiffeq are accepted too: they take
-    one step a piece, or steps of the option `step_size`, and ignore the tolerances.
-
-    >>> Adaptive("dopri5", rtol=1e-3, atol=1e-4)
-    Adaptive('dopri5', rtol=0.001, atol=0.0001)
-
-    Args:
-        method: one of torchdiffeq's methods: "dopri5", "bosh3", "adaptive_heun", "dopri8", …
-        rtol: relative tolerance, not negative.
-        atol: absolute tolerance, not negative; not both tolerances are zero.
-        max_evaluations: of F in one forward pass of the block, and again on each piece on the way back of a continuous
-            adjoint, which raises where they do not suffice; None for no limit.
-        **options: torchdiffeq's options of that method (`first_step`, `safety`, `step_size`, …).
-
-    Raises:
-        ValueError: an unknown method or option, or a tolerance or budget out of range.
-    """
-
-    def __init__(
-        self,
-        method: str = "dopri5",
-        rtol: float = 1e-3,
-        atol: float = 1e-3,
-        max_evaluations: int | None = None,
-        **options: Any,
-    ) -> None:
-        bridge.check_method(method, options)
-        if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
-            raise ValueError(
-                f"rtol = {rtol!r}, atol = {atol!r}; error control needs a positive tolerance: make both non-negative "
-                "and at least one positive."
-            )
-        budget = 1 if max_evaluations is None else max_evaluations
-        if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
-            raise ValueError(
-                f"max_evaluations = {max_evaluations!r}; a budget is a positive whole number of evaluations, or None."
-            )
-        self.method, self.rtol, self.atol = method, rtol, atol
-        self.max_evaluations = max_evaluations
-        self.options = options
-
-    def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:  # noqa: ARG002
-        """x(T), each piece solved to the tolerance."""
-        for piece in pieces:
-            field.enter(piece)
-            x, complete = bridge.solve(field, piece, x, self._request)
-            if not complete:
-                break
-        return x
-
-    def integrate_with_adjoint(
-        self, pieces: Iterable[Piece], field: Field, x: Tensor, backward: Mapping[str, Any]
-    ) -> Tensor:
-        """x(T), and backwards the adjoint equation solved to the same tolerance unless `backward` says otherwise."""
-        for piece in pieces:
-            field.enter(piece)
-            x, complete = bridge.solve_adjoint(field, piece, x, self._request, backward)
-            if not complete:
-                break
-        return x
-
-    def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
-        """The steps of torchdiffeq's method on the grid that the error control chooses as it goes along."""
-        del projection  # refused by `check_projection`
-        steps: list[Step] = []
-        states: list[Any] = []
-        for piece in pieces:
-            field.enter(piece)
-            x, complete, accepted, before = bridge.solve_noting_steps(field, piece, x, self._request)
-            steps += [Step(piece, step) for step in accepted]
-            states += before
-            if not complete:
-                break
-        return Plan(steps, states, x)
-
-    @property
-    def _request(self) -> bridge.Request:
-        return bridge.Request(self.method, self.rtol, self.atol, self.options, self.max_evaluations)
-
-    def check_projection(self, projection: Projection | None) -> None:
-        """Refuse: under a projection after each step the result depends on h, and there is no limit to control."""
-        if projection is not None:
-            raise ValueError(
-                f"projection = {projection!r} was asked for with {self!r}; a projected flow has no step-free limit "
-                "that error control could approach: use FixedSteps, or pre-activation branches without a projection."
-            )
-
-    def check_plan(self) -> None:
-        """Refuse methods whose step needs more than the state before it."""
-        require_one_step(self.method, bridge.solvers()[self.method])
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Adaptive) and vars(self) == vars(other)
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
-
-    def __repr__(self) -> str:
-        budget = {} if self.max_evaluations is None else {"max_evaluations": self.max_evaluations}
-        extras = "".join(f", {name}={value!r}" for name, value in (budget | self.options).items())
-        return f"Adaptive({self.method!r}, rtol={self.rtol:g}, atol={self.atol:g}{extras})"
 
 
 def _carries_x_alone(solver: Solver) -> bool:

@@ -15,11 +15,12 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from odenet.blocks.adaptive import Adaptive
 from odenet.blocks.block import ODEBlock, label_blocks
 from odenet.blocks.branches import BasicBranch, ConcatConvBranch, Norm, group_norm
 from odenet.blocks.gradients import ContinuousAdjoint, GradientMethod
 from odenet.blocks.solvers import RK4
-from odenet.blocks.stepping import Adaptive, FixedSteps, Stepping
+from odenet.blocks.stepping import FixedSteps, Stepping
 from odenet.blocks.theta import Constant, PiecewiseConstant
 from odenet.models.images import require_counts, require_images
 
