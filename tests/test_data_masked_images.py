@@ -69,6 +69,24 @@ def test_a_value_that_is_no_class_is_refused(tmp_path):
         masked_folder(tmp_path, ["x", "y"]).read(0)
 
 
+@pytest.mark.parametrize("part", ["images", "masks"])
+@pytest.mark.parametrize("length", [0, 40])
+def test_a_damaged_file_is_named(tmp_path, part, length):
+    write(tmp_path)
+    file = tmp_path / part / "a.png"
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(ValueError, match=rf"{part}/a.png' cannot be read as an image \(.*: it is damaged, or no PNG"):
+        masked_folder(tmp_path, ["x", "y"]).read(0)
+
+
+def test_a_file_that_is_gone_is_said_to_be_gone(tmp_path):
+    write(tmp_path)
+    pairs = masked_folder(tmp_path, ["x", "y"])
+    (tmp_path / "images" / "a.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"images/a\.png"):
+        pairs.read(0)
+
+
 def test_an_image_without_mask_is_named(tmp_path):
     write(tmp_path, "a")
     write(tmp_path, "b")

@@ -13,6 +13,7 @@ from odenet.layers import BedOfNails, Bilinear, MaxUnpooling, Nearest, Transpose
 from odenet.measure import count_parameters
 from odenet.models import DeconvNet, deconvnet
 from odenet.models.deconvnet import Shift, WindowCode, shifted_batch_norm
+from odenet.training import WeightsError, load_weights, save_weights
 from tests.network_cases import layers_to
 
 STAGES = [(4, 4), (8, 6)]
@@ -170,6 +171,21 @@ def test_weights_begin_with_variance_2_over_fan_in():
 def test_nets_that_cannot_be_are_refused(options, complaint):
     with pytest.raises(ValueError, match=complaint):
         small(**options)
+
+
+@pytest.mark.parametrize("norm", [shifted_batch_norm, nn.BatchNorm2d])
+def test_a_single_code_in_training_is_refused_with_batch_norm_alone(norm):
+    x = torch.randn(1, 1, 12, 12)
+    with pytest.raises(ValueError, match=r"one window of 3×3 pixels; a single code has no variance .* norm=group_norm"):
+        small(norm=norm)(x)
+    assert small(norm=norm)(torch.randn(1, 1, 12, 16)).shape == (1, 3, 12, 16)
+    assert small(norm=norm).eval()(x).shape == small(norm=Shift)(x).shape == (1, 3, 12, 12)
+
+
+def test_weights_for_another_number_of_classes_are_refused_by_name_and_shape(tmp_path):
+    save_weights(small(num_classes=5), tmp_path / "weights")
+    with pytest.raises(WeightsError, match=r"'head.weight', \(5, 4, 1, 1\) instead of \(3, 4, 1, 1\)"):
+        load_weights(small(), tmp_path / "weights")
 
 
 def test_images_of_another_number_of_channels_are_refused():

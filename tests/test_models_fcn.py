@@ -239,6 +239,19 @@ def test_images_of_other_channels_are_refused():
         FCN(plain_trunk([(4,)]), 3)(torch.zeros(1, 1, 8, 8))
 
 
+def test_a_nan_pixel_spoils_the_logits_that_see_it_and_no_others():
+    torch.manual_seed(0)
+    net = fcn8s(3, trunk=plain_trunk([(2,), (2,), (2,)], norm=None))
+    for score in net.scores:
+        nn.init.normal_(weight(score))
+    x = torch.randn(1, 3, 96, 96)
+    clean = net(x)
+    x[0, 1, 10, 10] = torch.nan
+    spoilt = net(x)
+    assert spoilt[0, :, 10, 10].isnan().all()
+    assert torch.equal(spoilt[:, :, 64:], clean[:, :, 64:])
+
+
 @pytest.mark.parametrize("skips", [-1, 2])
 def test_more_skips_than_finer_maps_are_refused(skips):
     with pytest.raises(ValueError, match=f"skips = {skips}; this trunk has 2 maps.*pass 0 to 1"):

@@ -129,6 +129,31 @@ def test_images_of_other_channels_are_refused(form):
         form(classifier(FORMS[0]))(torch.zeros(1, 1, 4, 4))
 
 
+def test_shifted_images_of_other_channels_are_refused():
+    with pytest.raises(
+        ValueError, match=r"shift_and_stitch was given a tensor of shape \(1, 1, 4, 4\); .*in_channels=1"
+    ):
+        shift_and_stitch(classifier(FORMS[0]), torch.zeros(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda c, x: SlidingWindow(c)(x), lambda c, x: DenseClassifier(c)(x), shift_and_stitch]
+)
+def test_no_images_have_no_logits(ask):
+    assert ask(classifier(FORMS[0]), torch.zeros(0, 2, 5, 6).double()).shape == (0, 3, 5, 6)
+
+
+def test_a_nan_pixel_spoils_the_logits_of_the_patches_that_it_lies_in_and_no_others():
+    net, x = classifier(FORMS[0]), torch.randn(1, 2, 40, 30).double()
+    clean = SlidingWindow(net)(x)
+    x[0, 1, 20, 10] = torch.nan
+    for spoilt in (SlidingWindow(net)(x), shift_and_stitch(net, x)):
+        assert spoilt[0, :, 20, 10].isnan().all()
+        rows, columns = (torch.arange(n) for n in (40, 30))
+        far = ((rows - 20).abs() > net.patch // 2)[:, None] | ((columns - 10).abs() > net.patch // 2)
+        torch.testing.assert_close(spoilt[:, :, far], clean[:, :, far], rtol=0, atol=1e-12)
+
+
 def test_counts_that_are_none_are_refused():
     with pytest.raises(ValueError, match="patches = 0"):
         SlidingWindow(classifier(FORMS[0]), patches=0)

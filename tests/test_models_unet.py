@@ -30,6 +30,7 @@ from odenet.measure import count_evaluations, count_parameters
 from odenet.models import unet
 from odenet.models.resnet import residual_flow
 from odenet.models.unet import UNet, ValidSizes, mirrored
+from odenet.training import WeightsError, load_weights, save_weights
 from tests.network_cases import layers_to
 
 SMALL = (4, 6, 8)
@@ -314,6 +315,12 @@ def test_it_compiles_into_one_graph(options):
 def test_nets_that_cannot_be_are_refused(options, complaint):
     with pytest.raises(ValueError, match=complaint):
         small(**options)
+
+
+def test_weights_for_another_number_of_classes_are_refused_by_name_and_shape(tmp_path):
+    save_weights(small(num_classes=5), tmp_path / "weights")
+    with pytest.raises(WeightsError, match=r"'head.0.weight', \(5, 4, 1, 1\) instead of \(3, 4, 1, 1\)"):
+        load_weights(small(), tmp_path / "weights")
 
 
 def test_images_of_another_number_of_channels_are_refused():

@@ -51,6 +51,15 @@ def test_tile_by_tile_the_logits_are_those_of_the_whole_image(name):
     assert (81, 130) not in sizes
 
 
+@pytest.mark.parametrize("size", [(1, 1), (7, 513), (200, 1)])
+def test_narrow_images_are_segmented_too(size):
+    net = trained(NETS["U-Net"]())
+    image = torch.randn(2, *size, dtype=torch.float64)
+    with torch.no_grad():
+        whole = net.eval()(image[None])[0]
+    torch.testing.assert_close(segment(net, image, tile=64, quiet=True), whole, rtol=0, atol=1e-10)
+
+
 def test_with_less_overlap_than_the_field_needs_it_is_another_answer():
     net = trained(NETS["U-Net"]())
     image = torch.randn(2, 100, 100, dtype=torch.float64)

@@ -56,7 +56,8 @@ class MaskedImages:
         """Pair `index`: uint8 (3, H, W) and int64 (H, W).
 
         Raises:
-            ValueError: image and mask differ in size, the mask is in colour, or has a value that is no class.
+            ValueError: a file is damaged, image and mask differ in size, or the mask is in colour or has a value that
+                is no class.
         """
         pixels, _ = _pixels(self.images[index], "RGB")
         classes, mode = _pixels(self.masks[index], None)
@@ -126,9 +127,17 @@ def voc2012(root: str | os.PathLike[str], part: str = "train", *, download: bool
 def _pixels(file: Path, mode: str | None) -> tuple[Tensor, str]:
     """The pixels of an image file, (H, W) or (H, W, channels), and its mode; converted to `mode` if given."""
     numpy = data_package("numpy")
-    with data_package("PIL.Image").open(file) as opened:
-        picture = opened if mode is None else opened.convert(mode)
-        return torch.from_numpy(numpy.array(picture)), opened.mode
+    try:
+        with data_package("PIL.Image").open(file) as opened:
+            picture = opened if mode is None else opened.convert(mode)
+            return torch.from_numpy(numpy.array(picture)), opened.mode
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # what Pillow raises for a file cut short or of another kind
+        raise ValueError(
+            f"'{file}' cannot be read as an image ({error}): it is damaged, or no PNG or JPEG; save it anew, or take it"
+            " and its partner out."
+        ) from error
 
 
 def _times(pixels: Tensor) -> str:

@@ -14,6 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from odenet.blocks.branches import Norm
 from odenet.layers.transpose_convolution import TransposeConvolution
@@ -69,9 +70,19 @@ class WindowCode(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, h, w) → the same shape."""
         framed = centred(x, [max(self.window, n) for n in x.shape[2:]])
+        self._require_statistics(framed)
         codes = self.fc7(self.fc6(framed))
         y = self.deconv(codes) / self._windows_over_each_pixel(codes)
         return self.finish(centred(y, x.shape[2:]))
+
+    def _require_statistics(self, framed: Tensor) -> None:
+        single = len(framed) == 1 and max(framed.shape[2:]) == self.window
+        if self.training and single and any(isinstance(m, _BatchNorm) for m in self.fc6.modules()):
+            raise ValueError(
+                f"a DeconvNet with BatchNorm was given one image in training, whose last map is one window of "
+                f"{self.window}×{self.window} pixels; a single code has no variance to normalize by: pass several "
+                "images or larger ones, build the net with norm=group_norm, or call eval()."
+            )
 
     def _windows_over_each_pixel(self, codes: Tensor) -> Tensor:
         one = codes.new_ones(1, 1, self.window, self.window)

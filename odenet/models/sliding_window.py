@@ -128,7 +128,8 @@ class SlidingWindow(nn.Module):
         batch, _, height, width = x.shape
         places = torch.arange(batch * height * width, device=x.device).split(self.patches)
         logits = [self.classifier(self._cut_out(windows, place)) for place in places]
-        return torch.cat(logits).view(batch, height, width, -1).movedim(-1, 1)
+        classes = self.classifier.score.out_channels
+        return torch.cat(logits).view(batch, height, width, classes).movedim(-1, 1)
 
     @staticmethod
     def _cut_out(windows: Tensor, place: Tensor) -> Tensor:
@@ -201,7 +202,11 @@ def shift_and_stitch(classifier: PatchClassifier, x: Tensor) -> Tensor:
 
     Returns:
         (batch, num_classes, height, width).
+
+    Raises:
+        ValueError: images of another number of channels.
     """
+    require_images(x, classifier.in_channels, 1, "shift_and_stitch")
     height, width = x.shape[2:]
     stride = classifier.stride
     # Zeros below and on the right, so that every shift has an answer, and all have as many.
