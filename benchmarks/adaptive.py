@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -70,6 +70,29 @@ class Adaptivity:
 QUICK = Adaptivity(batches=(4,), compiled=(), horizon=1.0, tolerances=(1e-4, 1e-6), budget=0.0)
 
 
+class Answering(Protocol):
+    """A run without arguments that has, once it has run, its answer."""
+
+    answer: Tensor
+
+    def __call__(self) -> Tensor:
+        """The answer."""
+        ...
+
+
+class Remembering:
+    """Work that remembers its answer."""
+
+    def __init__(self, work: Callable[[], Tensor]) -> None:
+        self.work = work
+        self.answer = torch.empty(0)
+
+    def __call__(self) -> Tensor:
+        """The answer."""
+        self.answer = self.work()
+        return self.answer
+
+
 def run_of(problem: Problem, solve: Solve, wanted: str) -> Callable[[], Tensor]:
     """Without arguments: x(T) under no tape, or the gradient of Σ x(T)² in x(0), those in the parameters beside it."""
     if wanted == "forward":
@@ -99,16 +122,16 @@ def cell(settings: Adaptivity, process: DiffraxProcess | None, name: str, batch:
     exact = run_of(posed, reference(posed), wanted)()
     seconds: dict[str, dict[str, list[float]]] = {}
     errors: dict[str, dict[str, float]] = {}
-    runs: dict[tuple[str, float], Callable[[], Tensor]] = {}
+    runs: dict[tuple[str, float], Answering] = {}
     for tolerance in settings.tolerances:
         for contestant, adapter in contestants(settings, batch).items():
-            runs[contestant, tolerance] = run_of(posed, adapter(posed, tolerance), wanted)
+            runs[contestant, tolerance] = Remembering(run_of(posed, adapter(posed, tolerance), wanted))
         if process is not None:
             runs["diffrax", tolerance] = process.solve(posed, "dopri5", tolerance, gradient=wanted == "gradient")
     taken = side_by_side({f"{who}|{tolerance:g}": run for (who, tolerance), run in runs.items()}, settings.budget)
     for (who, tolerance), run in runs.items():
         seconds.setdefault(who, {})[f"{tolerance:g}"] = taken[f"{who}|{tolerance:g}"]
-        errors.setdefault(who, {})[f"{tolerance:g}"] = float((run() - exact).norm() / exact.norm())
+        errors.setdefault(who, {})[f"{tolerance:g}"] = float((run.answer - exact).norm() / exact.norm())
     return {"seconds": seconds, "errors": errors}
 
 

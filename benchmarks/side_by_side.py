@@ -25,14 +25,14 @@ class TimesItself(Protocol):
 def side_by_side(contestants: Mapping[str, Callable[[], object]], budget: float) -> dict[str, list[float]]:
     """Seconds of each contestant in each round of `interleaved`, as many rounds as `budget` seconds allow.
 
-    A round before them, in which compilers work, and one that says how long a round takes do not count.
+    A round before them, in which compilers work, does not count; the first that does says how long a round takes.
     """
-    trial = interleaved(contestants, 1, warm_up=1)
-    one_round = sum(taken for (taken,) in trial.values())
+    first = interleaved(contestants, 1, warm_up=1)
+    one_round = sum(taken for (taken,) in first.values())
     rounds = min(MOST, max(FEWEST, int(budget / one_round)))
-    seconds = interleaved(contestants, rounds, warm_up=0)
+    others = interleaved(contestants, rounds - 1, warm_up=0)
     own = {name: work.seconds[-rounds:] for name, work in contestants.items() if isinstance(work, TimesItself)}
-    return seconds | own
+    return {name: first[name] + others[name] for name in contestants} | own
 
 
 def milliseconds(seconds: Sequence[float]) -> str:

@@ -1,0 +1,77 @@
+"""odenet beside other packages: time against error under error control, and time over a hand-written loop's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
+
+from odenet.training import Record
+from paper_figs.command import main
+from paper_figs.style import COLOURS
+
+NAME = "peers"
+
+PASSES = {"forward": "a   Adaptive, forward", "gradient": "b   Adaptive, with gradient"}
+HATCHES = {"compiled": "////", "bare scan": "...."}
+MARKERS = {"odenet": "o", "torchdiffeq": "s", "torchode": "^", "torchdyn": "v", "diffrax": "D"}
+
+
+def draw(record: Record) -> Figure:
+    """Two log-log panels of Van der Pol, and bars of the training steps by Euler."""
+    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    forward, gradient, bars = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
+    for axes, (wanted, title) in zip((forward, gradient), PASSES.items(), strict=True):
+        _curves(axes, record.results["adaptive"][_cell(record, wanted)])
+        axes.set(title=title, xlabel="relative error")
+    forward.set_ylabel("seconds")
+    _bars(bars, {case: shares for case, shares in record.results["fixed steps"].items() if "training step" in case})
+    bars.set(title="c   Euler, training step", xlabel="time over a plain loop's")
+    handles, _ = forward.get_legend_handles_labels()
+    grey = {"facecolor": "#999999", "edgecolor": "white"}
+    handles += [Patch(hatch=hatch, label=name, **grey) for name, hatch in HATCHES.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // 2))
+    return figure
+
+
+def _cell(record: Record, wanted: str) -> str:
+    """Van der Pol with 256 samples, or what is nearest to it in a quick record."""
+    batches = record.settings["adaptive"]["settings"]["batches"]
+    return f"Van der Pol, {min(batches, key=lambda batch: abs(batch - 256))}, {wanted}"
+
+
+def _curves(axes: Axes, curves: Mapping[str, Sequence[Sequence[float]]]) -> None:
+    """A line for each package, from its loosest tolerance to its tightest."""
+    for who, points in curves.items():
+        name, _, special = who.partition(",")
+        style = f"{MARKERS[name]}{'--' if special else '-'}"
+        errors, seconds = zip(*points, strict=True)
+        axes.loglog(errors, seconds, style, color=COLOURS[name], label=who.replace(",", ""), base=10)
+    axes.invert_xaxis()
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _bars(axes: Axes, cases: Mapping[str, Mapping[str, float]]) -> None:
+    """A group of bars for each case, a bar for each package; what is compiled is hatched."""
+    place, ticks = 0.0, {}
+    for case, shares in cases.items():
+        first = place
+        for who, share in shares.items():
+            name, _, special = who.partition(",")
+            hatch = HATCHES.get(special.strip())
+            axes.barh(place, share, 0.85, color=COLOURS[name], hatch=hatch, edgecolor="white", linewidth=0)
+            place += 1
+        ticks[(first + place - 1) / 2] = case.removesuffix(", training step").replace("), ", "),\n")
+        place += 0.8
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_yticks(list(ticks), list(ticks.values()))
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+
+
+if __name__ == "__main__":
+    main(NAME, draw)
