@@ -162,6 +162,8 @@ class ODEBlock(nn.Module):
     def _integrate(self, field: Field, x: Tensor) -> Tensor:
         pieces = self.theta.pieces()
         if self._noise is not None:
+            if self.training:
+                field.run_uncompiled("stochastic depth draws which branches are evaluated", "compile without noise")
             pieces = self._noise(pieces, x, training=self.training)
         return self._gradient.integrate(self._stepping, pieces, field, x, self.projection)
 

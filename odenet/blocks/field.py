@@ -60,6 +60,17 @@ class Field:
         """
         return function if self.programs is None else self.programs.compiled(key, function, self.label)
 
+    def run_uncompiled(self, why: str, instead: str) -> None:
+        """From now on `program` hands functions back; whoever asked for a compiled block is told, once.
+
+        Args:
+            why: the reason, a sentence.
+            instead: what would be compiled.
+        """
+        if self.programs is not None:
+            self.programs.report(self.label, why, instead)
+            self.programs = None
+
     def __call__(self, t: Time, x: Tensor) -> Tensor:
         """x′ at (t, x); counted, and of the shape, dtype and device of x.
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from odenet.blocks import bridge
 from odenet.blocks.field import Field
+from odenet.blocks.fixed_steps import (
+    FixedStep,
+    Projection,
+    TooManyPrograms,
+    carries_x_alone,
+    integrate_compiled,
+    spans,
+)
 from odenet.blocks.solvers import Euler, RungeKutta, Solver, VectorField, solver_named
 from odenet.blocks.theta import Piece
-
-Projection: TypeAlias = Callable[[Tensor], Tensor]
-"""What is applied to x after every step: the ReLU after the addition in a post-activation ResNet."""
 
 
 class Step(NamedTuple):
@@ -94,6 +98,15 @@ class FixedSteps(Stepping):
 
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
         """x(T) by `per_piece` steps on each piece."""
+        pieces = list(pieces)
+        if field.programs is not None:
+            try:
+                return integrate_compiled(self.solver, self.per_piece, pieces, field, x, projection)
+            except TooManyPrograms:
+                field.run_uncompiled(
+                    f"θ has a field of its own on each of {len(pieces)} pieces, and every one would be compiled",
+                    "use Constant, PiecewiseConstant or Galerkin, or fewer pieces",
+                )
         state: Any = x
         for step in self.steps(pieces, projection):
             state = step.advance(field.at(step.piece), state)
@@ -101,17 +114,16 @@ class FixedSteps(Stepping):
 
     def steps(self, pieces: Iterable[Piece], projection: Projection | None) -> list[Step]:
         """The steps in order; the first one starts the solver, and the last one finishes it."""
-        spans = [(piece, *span) for piece in pieces for span in self.spans(piece)]
-        solver = self.solver.fitted(len(spans))
-        taken = [_FixedStep(solver, t0, t1, projection) for _, t0, t1 in spans]
-        taken[0].first = taken[-1].last = True
-        return [Step(piece, advance) for (piece, _, _), advance in zip(spans, taken, strict=True)]
+        times = [(piece, t0, t1) for piece in pieces for t0, t1 in self.spans(piece)]
+        solver, last = self.solver.fitted(len(times)), len(times) - 1
+        return [
+            Step(piece, FixedStep(solver, t0, t1, projection, k == 0, k == last))
+            for k, (piece, t0, t1) in enumerate(times)
+        ]
 
     def spans(self, piece: Piece) -> list[tuple[float, float]]:
         """Start and end of each step on a piece; the ends of the piece are among them exactly."""
-        n, length = self.per_piece, piece.end - piece.start
-        times = [piece.start + length * k / n for k in range(n)] + [piece.end]
-        return list(pairwise(times))
+        return spans(piece.start, piece.end, self.per_piece)
 
     def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:  # noqa: ARG002
         """The steps, which are known without taking them."""
@@ -130,7 +142,7 @@ class FixedSteps(Stepping):
 
     def check_projection(self, projection: Projection | None) -> None:
         """A projection acts on x, so the solver's state has to be x."""
-        if projection is not None and not _carries_x_alone(self.solver):
+        if projection is not None and not carries_x_alone(self.solver):
             raise ValueError(
                 f"projection = {projection!r} was asked for with {self.solver!r}, which carries more than x from step "
                 "to step; projecting a part of it breaks the method: use a Runge-Kutta solver, or no projection."
@@ -156,23 +168,3 @@ class FixedSteps(Stepping):
 
     def __repr__(self) -> str:
         return f"FixedSteps({self.solver!r}, per_piece={self.per_piece})"
-
-
-class _FixedStep:
-    """A step of `solver` over [t0, t1], then the projection; the first starts the solver and the last finishes it."""
-
-    def __init__(self, solver: Solver, t0: float, t1: float, projection: Projection | None) -> None:
-        self.solver, self.t0, self.t1, self.projection = solver, t0, t1, projection
-        self.first = self.last = False
-
-    def __call__(self, f: VectorField, state: Any) -> Any:
-        if self.first:
-            state = self.solver.start(f, self.t0, state)
-        state = self.solver.step(f, self.t0, self.t1, state)
-        if self.projection is not None:
-            state = self.projection(state)
-        return self.solver.finish(state) if self.last else state
-
-
-def _carries_x_alone(solver: Solver) -> bool:
-    return type(solver).start is Solver.start and type(solver).finish is Solver.finish
