@@ -51,6 +51,8 @@ COLOURS: Mapping[str, str] = {
     "asynchronous_leapfrog": "#009E73",
     "reversible_heun": "#CC79A7",
     "adjoint": "#666666",
+    "no_flow": "#000000",
+    "one_layer": "#E69F00",
     "odenet": "#0072B2",
     "torchdiffeq": "#D55E00",
     "torchode": "#009E73",

@@ -1,0 +1,118 @@
+"""What a training step costs: evaluations of F forwards and backwards, bytes and seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from odenet import ODEBlock
+from odenet.measure import interleaved, peak_bytes
+from odenet.models.odenet import FlowClassifier
+
+UNUSED = -1
+
+
+class EvaluationCounts(nn.Module):
+    """n_forward and n_backward of each training step so far: how often a network evaluated its F in either pass.
+
+    Forwards, steps that error control rejects count too. Backwards, an evaluation with its vector-Jacobian product
+    counts once; plain backpropagation evaluates nothing again, which is 0. A module, so that as a part of the network
+    it is a part of its checkpoints, and goes on counting where an interrupted training goes on.
+
+    Args:
+        net: whose evaluations are counted, over all its ODE blocks, in training mode only.
+        steps: of the training, at most.
+    """
+
+    def __init__(self, net: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.rows: list[list[int]] = []
+        self._column = 0
+        nodes = [node for block in net.modules() if isinstance(block, ODEBlock) for node in block.theta.nodes]
+        # Pre-hooks: a gradient method that evaluates again lets other hooks rest in the backward pass.
+        self._hooks = [
+            net.register_forward_pre_hook(self._begin),
+            net.register_forward_hook(self._turn),
+            *(node.register_forward_pre_hook(self._count) for node in nodes),
+        ]
+
+    def remove(self) -> None:
+        """Count no more."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _begin(self, net: nn.Module, _arguments: object) -> None:
+        if net.training:
+            self.rows.append([0, 0])
+            self._column = 0
+
+    def _turn(self, *_: object) -> None:
+        self._column = 1
+
+    def _count(self, node: nn.Module, _arguments: object) -> None:
+        if node.training:
+            self.rows[-1][self._column] += 1
+
+    def get_extra_state(self) -> Tensor:
+        """(steps, 2), whole numbers; `UNUSED` in the steps to come."""
+        state = torch.full((self.steps, 2), UNUSED)
+        if self.rows:
+            state[: len(self.rows)] = torch.tensor(self.rows)
+        return state
+
+    def set_extra_state(self, state: Any) -> None:
+        """Go on from what `get_extra_state` returned."""
+        self.rows = [row for row in state.tolist() if UNUSED not in row]
+
+    def per_epoch(self, epochs: int) -> dict[str, list[float]]:
+        """Means over the steps of each of `epochs` epochs, of equal length."""
+        means = torch.tensor(self.rows, dtype=torch.float64).reshape(epochs, -1, 2).mean(dim=1)
+        return {"forward": means[:, 0].tolist(), "backward": means[:, 1].tolist()}
+
+
+@contextmanager
+def counted(net: nn.Module, steps: int) -> Iterator[EvaluationCounts]:
+    """Within it, the evaluations of `net` are counted in up to `steps` training steps, and the counts a part of it."""
+    counts = EvaluationCounts(net, steps)
+    net.add_module("evaluation_counts", counts)
+    try:
+        yield counts
+    finally:
+        counts.remove()
+        del net.evaluation_counts
+
+
+def costs(nets: Mapping[str, FlowClassifier], images: Tensor, labels: Tensor, repetitions: int) -> dict[str, Any]:
+    """By net: bytes of a training step and of its flow alone, and the step's seconds, the nets taking turns."""
+
+    def of_flow(net: FlowClassifier) -> int:
+        state = net.trunk(images).detach().requires_grad_()
+        return peak_bytes(lambda: there_and_back(net.flow, state))
+
+    steps = {name: lambda net=net: step(net, images, labels) for name, net in nets.items()}
+    return {
+        "bytes": {name: peak_bytes(work) for name, work in steps.items()},
+        "flow_bytes": {name: of_flow(net) for name, net in nets.items()},
+        "seconds": interleaved(steps, repetitions, warm_up=1),
+    }
+
+
+def there_and_back(flow: nn.Module, x: Tensor) -> None:
+    """Through a flow and back: the gradient of the mean square of x(T), small as in training, which is then dropped."""
+    flow.train()
+    flow(x).square().mean().backward()
+    flow.zero_grad()
+    x.grad = None
+
+
+def step(net: nn.Module, images: Tensor, labels: Tensor) -> None:
+    """The gradient of the loss, as in training, in the place of the one before."""
+    net.train()
+    net.zero_grad()
+    F.cross_entropy(net(images), labels).backward()

@@ -1,0 +1,167 @@
+"""From ResNet to ODE-Net: table 1 of Chen et al. (2018) in the first row, figure 3 in those below."""
+
+from __future__ import annotations
+
+from statistics import fmean, median
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from experiments.statistics import over_seeds
+from odenet.training import Record
+from paper_figs.command import main
+from paper_figs.style import COLOURS
+
+NAME = "to_continuous"
+NETS = {
+    "no_flow": ("no flow", "no_flow"),
+    "one_layer": ("one layer", "one_layer"),
+    "res_net": ("ResNet", "resnet"),
+    "rk_net": ("RK-Net", "rk4"),
+    "ode_net": ("ODE-Net, adjoint", "adjoint"),
+    "ode_net_exact": ("ODE-Net, exact", "checkpointed"),
+}
+"""Label and colour; an ODE-Net has that of its gradient method."""
+METHODS = {"backprop": ("Backprop", "^"), "checkpointed": ("Checkpointed", "s"), "adjoint": ("ContinuousAdjoint", "o")}
+OTHERS = (("D", "--"), ("v", ":"), ("P", "-."))
+"""Marker and line of ODE-Nets trained at other tolerances, in the order of the settings."""
+
+
+def draw(record: Record) -> Figure:
+    """Nets side by side in a to c; evaluations in training in g; trained ODE-Nets at other tolerances in the others."""
+    figure = Figure(figsize=(7.2, 6.6), layout="constrained")
+    (a, b, c), (d, e, f), (g, h, i) = figure.subplots(3, 3)
+    _errors(a, record)
+    costs = record.results["costs"]
+    megabytes = {name: costs["flow_bytes"][name] / 1e6 for name in NETS}
+    milliseconds = {name: 1e3 * median(costs["seconds"][name]) for name in NETS}
+    _bars(b, megabytes, "b   Memory of the flow", "peak bytes, there and back (MB)")
+    _bars(c, milliseconds, "c   Time of a training step", "there and back (ms)")
+    _numerical_errors(d, record)
+    _times(e, record)
+    _backwards(f, record)
+    _training(g, record)
+    _test_errors(h, record)
+    _memory(i, record)
+    return figure
+
+
+def _errors(axes: Axes, record: Record) -> None:
+    labels = []
+    for place, (name, (label, colour)) in enumerate(NETS.items()):
+        errors = [100 * error for error in over_seeds(record.results, name, "test_error")]
+        axes.plot(errors, [place] * len(errors), "o", color=COLOURS[colour], alpha=0.7)
+        axes.plot([fmean(errors)], [place], "|", color="black", markersize=11)
+        labels.append(f"{label}\n{over_seeds(record.results, name, 'parameters')[0] / 1e3:.1f} k")
+    axes.set(title="a   Error and parameters", xlabel="test error (%)", ylim=(len(NETS) - 0.5, -0.5))
+    axes.set_yticks(range(len(NETS)), labels, fontsize=7)
+
+
+def _bars(axes: Axes, values: dict[str, float], title: str, x: str) -> None:
+    axes.barh(range(len(NETS)), list(values.values()), color=[COLOURS[colour] for _, colour in NETS.values()])
+    for place, value in enumerate(values.values()):
+        axes.annotate(
+            f"{value:.3g}", (value, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7
+        )
+    axes.set(title=title, xlabel=x, ylim=(len(NETS) - 0.5, -0.5), xlim=(0, 1.25 * max(values.values())))
+    axes.set_yticks([])
+    axes.grid(visible=False)
+
+
+def _rows(record: Record, name: str = "ode_net") -> list[dict[str, Any]]:
+    """Of the tolerances of a net: each entry a list over seeds."""
+    of_seeds = over_seeds(record.results, f"{name}/tolerances", "rows")
+    return [{entry: [row[entry] for row in rows] for entry in rows[0]} for rows in zip(*of_seeds, strict=True)]
+
+
+def _over_tolerances(axes: Axes, record: Record, title: str, y: str) -> None:
+    axes.set(title=title, xlabel="tolerance", ylabel=y, xscale="log")
+    axes.set_xlim(2 * max(record.settings["tolerances"]), min(record.settings["tolerances"]) / 2)
+    axes.xaxis.set_major_locator(LogLocator(numticks=6))
+    axes.tick_params(axis="x", which="minor", bottom=False)
+
+
+def _numerical_errors(axes: Axes, record: Record) -> None:
+    rows = _rows(record)
+    tolerances = [row["tolerance"][0] for row in rows]
+    axes.plot(tolerances, [fmean(row["numerical_error"]) for row in rows], "-o", color="black", label="x(T)")
+    for method in ("adjoint", "checkpointed"):
+        errors = [fmean(error[method] for error in row["gradient_error"]) for row in rows]
+        label, marker = METHODS[method]
+        axes.plot(tolerances, errors, "--" + marker, color=COLOURS[method], markersize=4, label=f"gradient, {label}")
+    axes.set_yscale("log")
+    axes.legend(fontsize=6, handlelength=2)
+    _over_tolerances(axes, record, "d   Numerical error", "relative error")
+
+
+def _points(record: Record, x: str, y: str) -> tuple[list[float], list[float]]:
+    rows = _rows(record)
+    return [v for row in rows for v in row[x]], [v for row in rows for v in row[y]]
+
+
+def _times(axes: Axes, record: Record) -> None:
+    evaluations, seconds = _points(record, "forward", "seconds_forward")
+    axes.plot(evaluations, [1e3 * s for s in seconds], "o", color=COLOURS["adjoint"], alpha=0.7)
+    axes.set(title="e   Time over evaluations", xlabel="evaluations, forwards", ylabel="forwards (ms)")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+
+
+def _backwards(axes: Axes, record: Record) -> None:
+    forward, backward = _points(record, "forward", "backward")
+    axes.plot(forward, backward, "o", color=COLOURS["adjoint"], alpha=0.7)
+    right = 1.1 * max(forward)
+    for slope, style, label in ((1, "-", "as many"), (0.5, ":", "half as many (Chen et al.)")):
+        axes.plot([0, right], [0, slope * right], style, color="black", linewidth=0.8, label=label)
+    axes.set(title="f   Evaluations, adjoint", xlabel="forwards", ylabel="backwards", xlim=(0, right))
+    axes.set_ylim(0, 1.45 * max(*backward, right))
+    axes.legend(fontsize=6, loc="upper left")
+
+
+def _continuous(record: Record) -> dict[str, dict[str, Any]]:
+    """How each ODE-Net is drawn."""
+    tolerance = record.settings["tolerance"]
+    styles = {
+        name: {"marker": METHODS[colour][1], "color": COLOURS[colour], "label": f"{tolerance:g}, {how}"}
+        for name, colour, how in (("ode_net", "adjoint", "adjoint"), ("ode_net_exact", "checkpointed", "exact"))
+    }
+    for other, (marker, line) in zip(record.settings["training_tolerances"], OTHERS, strict=False):
+        look = {"marker": marker, "linestyle": line, "color": COLOURS["adjoint"]}
+        styles[f"ode_net@{other:g}"] = look | {"label": f"{other:g}, adjoint"}
+    return {name: style | {"markersize": 4, "alpha": 0.8} for name, style in styles.items()}
+
+
+def _training(axes: Axes, record: Record) -> None:
+    for name, style in _continuous(record).items():
+        of_seeds = [evaluations["forward"] for evaluations in over_seeds(record.results, name, "evaluations")]
+        means = [fmean(epoch) for epoch in zip(*of_seeds, strict=True)]
+        axes.plot(range(1, len(means) + 1), means, **style)
+    axes.set(title="g   Evaluations in training", xlabel="epoch", ylabel="forwards, in a step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(0, 1.6 * axes.get_ylim()[1])
+    axes.legend(title="trained at", title_fontsize=6, fontsize=6, ncols=2, loc="upper center", columnspacing=1)
+
+
+def _test_errors(axes: Axes, record: Record) -> None:
+    for name, style in _continuous(record).items():
+        rows = _rows(record, name)
+        errors = [100 * fmean(row["test_error"]) for row in rows]
+        axes.plot([row["tolerance"][0] for row in rows], errors, **style)
+    _over_tolerances(axes, record, "h   Solved at other tolerances", "test error (%)")
+
+
+def _memory(axes: Axes, record: Record) -> None:
+    rows = _rows(record)
+    for method, (label, marker) in METHODS.items():
+        megabytes = [fmean(sizes[method] for sizes in row["flow_bytes"]) / 1e6 for row in rows]
+        tolerances = [row["tolerance"][0] for row in rows]
+        axes.plot(tolerances, megabytes, f"-{marker}", color=COLOURS[method], markersize=4, label=label)
+    axes.set_ylim(0, 1.5 * axes.get_ylim()[1])
+    axes.legend(fontsize=6, loc="upper left")
+    _over_tolerances(axes, record, "i   Memory of the flow", "peak bytes (MB)")
+
+
+if __name__ == "__main__":
+    main(NAME, draw)
