@@ -31,8 +31,9 @@ def draw(record: Record) -> Figure:
     _bars(bars, {case: shares for case, shares in record.results["fixed steps"].items() if "training step" in case})
     bars.set(title="c   Euler, training step", xlabel="time over a plain loop's")
     handles, _ = forward.get_legend_handles_labels()
-    grey = {"facecolor": "#999999", "edgecolor": "white"}
-    handles += [Patch(hatch=hatch, label=name, **grey) for name, hatch in HATCHES.items()]
+    handles += [
+        Patch(facecolor="#999999", edgecolor="white", hatch=hatch, label=name) for name, hatch in HATCHES.items()
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // 2))
     return figure
 
