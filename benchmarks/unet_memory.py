@@ -1,14 +1,15 @@
 """What a U-Net whose stages are flows needs of memory at 512×512 pixels, from 1 to 16 steps in every flow.
 
-    python -m benchmarks.unet_memory     # 3 minutes on one core; the record is runs/benchmarks/unet_memory-DEVICE.json
+    python -m benchmarks.unet_memory     # half a minute on one core; the record is runs/benchmarks/unet_memory-DEVICE.json
 
 The most bytes alive at once in a training step (forward, backward) of one image, weights and image not counted,
 gradients of the weights counted. Goals: with `Reversible` 16 steps need at most 1.1 times what one step needs, with
 `Checkpointed` at most 4 = √16 times, and both less than backprop at 16 steps.
 
 The steps are Euler's, of one convolution each; under `Reversible` those of the pair `Coupled(Euler())`, which is
-carried in double precision. So its flows need more than backprop's at one step, and no more than that at 16. What then
-remains is kept by the transitions between the flows, which are backpropagated through.
+carried in double precision. So its flows need more than backprop's at one step, and no more than that at any number.
+What then remains is kept by the transitions between the flows, which are backpropagated through. Seen: at 16 steps
+Checkpointed, which keeps four states of a flow in single precision, still needs a little less than Reversible.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def row(settings: UNetMemory, method: GradientMethod, goal: str, found: list[dic
         f"{', '.join(map(str, settings.widths))}",
         "goal": goal,
         "measured": f"{peaks[-1] / peaks[0]:.2f}",
-        "beside it": f"{', '.join(f'{peak / 1e6:.3g}' for peak in peaks)} MB and "
+        "beside it": f"{', '.join(f'{peak / 1e6:,.0f}' for peak in peaks)} MB and "
         f"{', '.join(f'{one:.2g}' for one in seconds)} s at {', '.join(map(str, settings.steps))} steps",
     }
 

@@ -48,10 +48,10 @@ def test_a_row_says_how_memory_grows_and_what_a_step_takes():
     found = [
         {"peak_bytes": 2e6, "seconds": 0.5},
         {"peak_bytes": 3e6, "seconds": 1.0},
-        {"peak_bytes": 5e6, "seconds": 4},
+        {"peak_bytes": 5e9, "seconds": 4},
     ]
     made = row(QUICK, Checkpointed(), "≤ 4", found)
-    assert made["measured"] == "2.50"
-    assert made["beside it"] == "2, 3, 5 MB and 0.5, 1, 4 s at 1, 4, 16 steps"
+    assert made["measured"] == "2500.00"
+    assert made["beside it"] == "2, 3, 5,000 MB and 0.5, 1, 4 s at 1, 4, 16 steps"
     assert "Checkpointed(): peak memory of a training step at 16 steps a flow over that at 1" in made["quantity"]
     assert "one image of 64×64, widths 2, 4" in made["quantity"]
