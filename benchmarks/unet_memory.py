@@ -1,6 +1,6 @@
 """What a U-Net whose stages are flows needs of memory at 512×512 pixels, from 1 to 16 steps in every flow.
 
-    python -m benchmarks.unet_memory     # half a minute on one core; the record is runs/benchmarks/unet_memory-DEVICE.json
+    python -m benchmarks.unet_memory    # half a minute on one core; record: runs/benchmarks/unet_memory-DEVICE.json
 
 The most bytes alive at once in a training step (forward, backward) of one image, weights and image not counted,
 gradients of the weights counted. Goals: with `Reversible` 16 steps need at most 1.1 times what one step needs, with
