@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import runpy
+import shlex
 import sys
 import traceback
 import warnings
@@ -77,7 +78,7 @@ class Point:
         if isinstance(of_name(self.settings, name), bool):
             group, _, switch = words.rpartition(".")
             return [f"--{group}{'.' if group else ''}{'' if value == 'True' else 'no-'}{switch}"]
-        return [f"--{words}", *value.split()]
+        return [f"--{words}", *shlex.split(value)]
 
     def run(self) -> str | None:
         """Run it as `python -m experiments.NAME` does, or let it go on; what went wrong, if anything did."""
@@ -105,7 +106,8 @@ def points(experiment: str, preset: str, settings: object, over: Sequence[str], 
         experiment: Name of the script.
         preset: Name of the preset.
         settings: Those of the preset.
-        over: NAME=VALUE,VALUE… for each setting that varies; the numbers of one value of several are parted by spaces.
+        over: NAME=VALUE,VALUE… for each setting that varies; the parts of one value are parted by spaces, and quoted
+            where they have some themselves.
         folder: Of the records.
 
     Raises:
@@ -170,8 +172,8 @@ def _parsed(name: str, kind: Any, text: str) -> Any:
     """The value that the command line of the experiment would make of `text`."""
     try:
         with redirect_stderr(io.StringIO()):
-            return tyro.cli(kind, args=text.split(), console_outputs=False)
-    except SystemExit:
+            return tyro.cli(kind, args=shlex.split(text), console_outputs=False)
+    except (SystemExit, ValueError):  # the latter of quotes that do not close
         shown = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
         raise ValueError(f"{name}={text} cannot be: the setting is of type {shown}; give such values.") from None
 

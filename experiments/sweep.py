@@ -4,7 +4,7 @@
 
 The runs are those of `python -m experiments.depth_refinement cpu --training.lr 0.05 --seeds 0 --record FILE` and so on,
 their records in runs/EXPERIMENT/PRESET-sweep/, under names such as training.lr=0.05,seeds=0.json. A value of several
-numbers has them parted by spaces: --over "widths=8 16,16 32". With --jobs N, N runs at a time are processes of this
+parts has them parted by spaces: --over "widths=8 16,16 32". With --jobs N, N runs at a time are processes of this
 machine, or jobs of Slurm where it is found. The same command, given again, goes on: finished runs are not run again,
 interrupted ones continue. In the end, one table has the rows of all runs.
 """

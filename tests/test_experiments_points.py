@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import torch
+import tyro
 
 from experiments import points as module
 from experiments.depth_refinement import PRESETS
-from experiments.points import Point, points
+from experiments.points import Point, of_name, points
 from odenet.training import Record, RecordError, Run, Training
+
+SCRIPTS = Path(module.__file__).parent.glob("*.py")
+EXPERIMENTS = sorted(path.stem for path in SCRIPTS if "\nPRESETS" in path.read_text("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,23 @@ class Settings:
     name: str = "a"
     count: int | None = 3
     widths: tuple[int, ...] = (8, 16)
+    names: tuple[str, ...] = ("a",)
     kind: Literal["x", "y"] = "x"
     switch: bool = True
     training: Training = field(default_factory=Training)
+
+
+def names(settings: object, before: str = "") -> list[str]:
+    """The dotted names of all settings."""
+    found = []
+    for name, value in vars(settings).items():
+        found += names(value, f"{before}{name}.") if is_dataclass(value) else [before + name]
+    return found
+
+
+def text(value: object) -> str:
+    """A setting as it is written on the command line."""
+    return shlex.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def over(*texts: str, folder: Path = Path("folder")) -> list[Point]:
@@ -44,6 +64,22 @@ def test_the_points_are_the_product_of_the_values_in_order():
 
 def test_a_value_of_several_numbers_has_them_parted_by_spaces():
     assert [p.settings.widths for p in over("widths=4,8 16,1 2 3")] == [(4,), (8, 16), (1, 2, 3)]
+
+
+def test_parts_with_spaces_are_quoted():
+    (point,) = over("names='bed of nails' nearest")
+    assert point.settings.names == ("bed of nails", "nearest")
+    assert point.arguments[1:4] == ["--names", "bed of nails", "nearest"]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_setting_of_every_experiment_may_be_swept(experiment: str):
+    settings = import_module(f"experiments.{experiment}").PRESETS["smoke"]
+    given = [f"{name}={text(of_name(settings, name))}" for name in names(settings)]
+    (point,) = points(experiment, "smoke", settings, given, Path("folder"))
+    assert point.settings == settings
+    kind: Any = Annotated[type(settings), tyro.conf.arg(name="")]
+    assert tyro.cli(kind, default=settings, args=point.arguments[1:-2]) == settings
 
 
 def test_names_are_written_with_underscores_or_hyphens():
@@ -77,6 +113,7 @@ def test_the_arguments_are_those_of_the_command_line_of_the_experiment():
         (["switch=yes"], "switch=yes cannot be: the setting is of type bool"),
         (["kind=z"], r"kind=z cannot be: the setting is of type Literal\['x', 'y'\]"),
         (["widths=4 x"], r"widths=4 x cannot be: the setting is of type tuple\[int, ...\]"),
+        (["names=a 'b"], r"names=a 'b cannot be: the setting is of type tuple\[str, ...\]"),
         (["training.lr=0.1,-1"], r"lr=-1.0 cannot train a network: it is positive and finite; give such a value"),
         (["count=1", "count=2"], "the setting count was given more than once.*give all its values in one --over count"),
         (["training.batch-size=1", "training.batch_size=2"], "training.batch_size was given more than once"),
