@@ -75,7 +75,7 @@ class ToContinuous(Settings):
     test_images: int = 2000
     """On which the trained ODE-Nets are tested at each tolerance."""
     repetitions: int = 7
-    """Of what is timed; the median counts."""
+    """Of what is timed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -62,9 +62,8 @@ def _errors(axes: Axes, record: Record) -> None:
 def _bars(axes: Axes, values: dict[str, float], title: str, x: str) -> None:
     axes.barh(range(len(NETS)), list(values.values()), color=[COLOURS[colour] for _, colour in NETS.values()])
     for place, value in enumerate(values.values()):
-        axes.annotate(
-            f"{value:.3g}", (value, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7
-        )
+        text = f" {value:.0f}" if value >= 100 else f" {value:.3g}"
+        axes.text(value, place, text, va="center", fontsize=7)
     axes.set(title=title, xlabel=x, ylim=(len(NETS) - 0.5, -0.5), xlim=(0, 1.25 * max(values.values())))
     axes.set_yticks([])
     axes.grid(visible=False)
@@ -92,7 +91,8 @@ def _numerical_errors(axes: Axes, record: Record) -> None:
         label, marker = METHODS[method]
         axes.plot(tolerances, errors, "--" + marker, color=COLOURS[method], markersize=4, label=f"gradient, {label}")
     axes.set_yscale("log")
-    axes.legend(fontsize=6, handlelength=2)
+    axes.set_ylim(bottom=axes.get_ylim()[0] / 20)
+    axes.legend(fontsize=6, handlelength=2, loc="lower left")
     _over_tolerances(axes, record, "d   Numerical error", "relative error")
 
 
@@ -141,7 +141,8 @@ def _training(axes: Axes, record: Record) -> None:
     axes.set(title="g   Evaluations in training", xlabel="epoch", ylabel="forwards, in a step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(0, 1.6 * axes.get_ylim()[1])
-    axes.legend(title="trained at", title_fontsize=6, fontsize=6, ncols=2, loc="upper center", columnspacing=1)
+    narrow = {"columnspacing": 1, "handlelength": 1.7}
+    axes.legend(title="trained at", title_fontsize=6, fontsize=6, ncols=2, loc="upper center", **narrow)
 
 
 def _test_errors(axes: Axes, record: Record) -> None:
