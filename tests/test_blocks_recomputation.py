@@ -19,7 +19,7 @@ from odenet import (
     PiecewiseLinear,
     Reversible,
 )
-from odenet.blocks.recomputation import Totals, trainable_parameters, wants_gradient
+from odenet.blocks.recomputation import Totals, ends_of, trainable_parameters, wants_gradient
 from tests.laws import logistic_nodes, states
 
 
@@ -34,7 +34,7 @@ def test_totals_are_added_up_in_the_order_of_one_graph() -> None:
 
     nodes, totals = (Node(),), Totals([weight])
     for scale in reversed(scales):
-        totals.add([weight * scale], [torch.ones(1)], [], nodes, term_by_term=True)
+        totals.add(ends_of([weight * scale]), [torch.ones(1)], [], nodes, term_by_term=True)
     y = torch.zeros(1)
     for scale in scales:
         y = y + weight * scale

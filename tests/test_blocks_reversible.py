@@ -33,6 +33,7 @@ from odenet import (
 )
 from odenet.blocks.reversible import DriftWarning
 from odenet.blocks.solvers import SOLVERS
+from odenet.measure import peak_bytes
 from tests.laws import STEP_COUNTS, RecomputationLaws, Spy, logistic_nodes, slope, states
 from tests.problems import Logistic
 from tests.test_blocks_checkpointed import THETAS, Meter
@@ -168,6 +169,26 @@ def kept(steps: int, gradient: Any) -> int:
 
 def test_what_is_kept_does_not_depend_on_the_number_of_steps() -> None:
     assert kept(8, Reversible()) == kept(256, Reversible()) < kept(8, Backprop())
+
+
+def test_the_last_state_is_let_go_of_while_it_is_undone_unless_the_graph_is_retained() -> None:
+    block = ODEBlock(Constant(MLPBranch(10, 10)), FixedSteps(Coupled(Euler()), 8), Reversible())
+    x = torch.ones(100, 10, requires_grad=True)
+
+    def peak(*, retained: bool) -> int:
+        return peak_bytes(lambda: block(x).sum().backward(retain_graph=retained))
+
+    pair = 2 * x.numel() * torch.float64.itemsize
+    assert peak(retained=False) == peak(retained=True) - pair
+
+
+def test_memory_is_counted_on_the_meta_device() -> None:
+    def peak(device: str) -> int:
+        block = ODEBlock(Constant(MLPBranch(10)), FixedSteps(Euler(), 8), Reversible()).to(device)
+        x = torch.ones(100, 10, requires_grad=True, device=device)
+        return peak_bytes(lambda: block(x).sum().backward())
+
+    assert peak("meta") == peak("cpu")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from odenet.blocks.errors import OdenetWarning
 from odenet.blocks.field import Field
 from odenet.blocks.gradients import GradientMethod
-from odenet.blocks.recomputation import Recomputation, Totals, trainable_parameters, wants_gradient
+from odenet.blocks.recomputation import Recomputation, Totals, ends_of, trainable_parameters, wants_gradient
 from odenet.blocks.stepping import Projection, Step, Stepping
 from odenet.blocks.theta import Piece
 
@@ -147,9 +147,9 @@ class _Segments(Recomputation):
                 tensor.requires_grad_(tensor.is_floating_point() and (for_x or index > first))
             self.generators.turn_back(index)
             with torch.enable_grad():
-                outputs, _ = _flat(self.run(self.segments[index], shape.filled(inputs)))
-                nodes = tuple(dict.fromkeys(n for k in self.segments[index] for n in self.steps[k].piece.nodes))
-                gradients = totals.add(outputs, gradients, inputs, nodes, term_by_term=True)
+                ends = ends_of(_flat(self.run(self.segments[index], shape.filled(inputs)))[0])
+            nodes = tuple(dict.fromkeys(n for k in self.segments[index] for n in self.steps[k].piece.nodes))
+            gradients = totals.add(ends, gradients, inputs, nodes, term_by_term=True)
         return gradients[0] if for_x else None
 
     def _first_trainable(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from odenet.blocks.generators import Generators
 from odenet.blocks.replay import Replay
@@ -28,8 +29,9 @@ class Recomputation(ABC):
     """
 
     def __init__(self, pieces: Sequence[Piece], x: Tensor) -> None:
-        self.replay = Replay((node for piece in pieces for node in piece.nodes), x.device.type)
-        self.generators = Generators(x.device)
+        device = torch.device("cpu") if x.is_meta else x.device  # meta has neither autocast nor a generator
+        self.replay = Replay((node for piece in pieces for node in piece.nodes), device.type)
+        self.generators = Generators(device)
         self.parameters = [p for p in self.replay.parameters() if p.requires_grad]
         self.steps: list[Step] = []
 
@@ -42,7 +44,7 @@ class Recomputation(ABC):
         """∂L/∂x(0) from ∂L/∂x(T), None where it is not asked for; the parameters' is added to `totals`.
 
         Args:
-            kept: x, then what `forward` kept.
+            kept: x, then what `forward` kept; whatever is taken from this list is freed when it is no longer needed.
             gradient: ∂L/∂x(T).
             totals: the parameters' gradient.
             for_x: whether ∂L/∂x(0) is asked for.
@@ -77,18 +79,18 @@ class Totals:
 
     def add(
         self,
-        outputs: Sequence[Tensor],
+        ends: Sequence[GradientEdge | None],
         gradients: Sequence[Tensor | None],
         inputs: Sequence[Tensor],
         nodes: tuple[nn.Module, ...],
         *,
         term_by_term: bool = False,
     ) -> list[Tensor | None]:
-        """Add what the parameters of `nodes` contribute to `outputs`, and return the gradient in `inputs`.
+        """Add what the parameters of `nodes` contribute to a graph, and return the gradient in its `inputs`.
 
         Args:
-            outputs: of a graph.
-            gradients: in them; None for one that nothing depends on.
+            ends: of the graph, from `ends_of`.
+            gradients: in its outputs; None for one that nothing depends on.
             inputs: of the graph.
             nodes: modules that were evaluated in it.
             term_by_term: add the contributions of several evaluations one by one, in the order of backpropagation, so
@@ -96,16 +98,16 @@ class Totals:
         """
         parameters = self._parameters(nodes)
         wanted = [tensor for tensor in inputs if tensor.requires_grad]
-        ends = [(y, g) for y, g in zip(outputs, gradients, strict=True) if y.requires_grad and g is not None]
-        if not ends:
+        given = [(end, g) for end, g in zip(ends, gradients, strict=True) if end is not None and g is not None]
+        if not given:
             return [None] * len(inputs)
         if term_by_term:
             # Views made last are what autograd goes through first.
             with torch.enable_grad():
-                ends += [(p.view_as(p), total) for p in parameters if (total := self.of[p]) is not None]
-        found = torch.autograd.grad(
-            [y for y, _ in ends], [*wanted, *parameters], [g for _, g in ends], allow_unused=True
-        )
+                totals = [(p.view_as(p), total) for p in parameters if (total := self.of[p]) is not None]
+            given += [(get_gradient_edge(view), total) for view, total in totals]
+        roots, values = zip(*given, strict=True)
+        found = torch.autograd.grad(roots, [*wanted, *parameters], values, allow_unused=True)
         for parameter, term in zip(parameters, found[len(wanted) :], strict=True):
             self.of[parameter] = term if term_by_term else _sum(self.of[parameter], term)
         of_inputs = iter(found)
@@ -115,6 +117,11 @@ class Totals:
         if nodes not in self._of_nodes:
             self._of_nodes[nodes] = _trainable(nodes)
         return self._of_nodes[nodes]
+
+
+def ends_of(outputs: Iterable[Tensor]) -> list[GradientEdge | None]:
+    """Where gradients in `outputs` enter their graph, which does not need their values; None where it has no graph."""
+    return [get_gradient_edge(y) if y.requires_grad else None for y in outputs]
 
 
 def trainable_parameters(pieces: Iterable[Piece]) -> list[Tensor]:
@@ -156,13 +163,14 @@ class _Solve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         solve: Recomputation = ctx.solve
-        x, *kept = ctx.saved_tensors
+        kept = list(ctx.saved_tensors)
+        ctx.maybe_clear_saved_tensors()  # so that the backward pass can let go of them, unless the graph is retained
         _require_same_parameters(solve, ctx.versions)
         with solve.replay.again(), solve.generators.undisturbed():
             if torch.is_grad_enabled():  # create_graph=True
-                return None, *_with_graph(solve, x, gradients[0], ctx.needs_input_grad[1:])
+                return None, *_with_graph(solve, kept[0], gradients[0], ctx.needs_input_grad[1:])
             totals = Totals(solve.parameters)
-            of_x = solve.backward([x, *kept], gradients[0], totals, for_x=ctx.needs_input_grad[1])
+            of_x = solve.backward(kept, gradients[0], totals, for_x=ctx.needs_input_grad[1])
         return None, of_x, *totals.of.values()
 
 
