@@ -1,0 +1,150 @@
+"""Does a net of 1,202 layers train in the activation memory of an ordinary ResNet-20?
+
+    python -m benchmarks.deep_net      # 8 minutes on one core; the record is runs/benchmarks/deep_net.json
+
+Both have the widths of He et al. 2015, section 4.2. The flows of the deep one, 199 pre-activation blocks or more each,
+are `Reversible`; ResNet-20 is trained by backpropagation. Memory is that of a forward and a backward pass, per image:
+what is kept in between, and what is alive at the peak. The peak is that of the pass as a whole, on the meta device,
+where nothing is computed and a batch may be so large that nothing else counts: parameters' gradients do not grow with
+it (19.4 million of them are 78 MB). Then the deep net takes training steps on Fashion-MNIST, at half the resolution.
+
+Goal: at most 1, and a loss that falls without a `DriftWarning`, which would say that the gradient is not exact.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from torch import Tensor, nn, optim
+from torch.nn import functional as F
+
+from experiments.tables import print_table
+from odenet import Reversible, configure
+from odenet.blocks.reversible import DriftWarning
+from odenet.data import Batches, load
+from odenet.measure import activation_bytes, count_layers, peak_bytes
+from odenet.models import ResNet, cifar_resnet, resnet20
+from odenet.training import Run
+
+Row = dict[str, str]
+"""Quantity, goal, what was measured, and what stands beside it."""
+
+MANY = 4096
+"""Images of 32×32 pixels: gigabytes of activations, so that they decide when the peak is."""
+
+
+@dataclass(frozen=True)
+class DeepNet:
+    """Settings of the benchmark."""
+
+    blocks: int = 200
+    """n: the deep net has 6n + 2 layers."""
+    coupling: float = 0.99
+    """Of `Reversible`: 200 random blocks are chaotic, so rounding is to grow little."""
+    steps: int = 40
+    """Of training."""
+    batch_size: int = 16
+    """Images of a training step."""
+    lr: float = 0.02
+    """Of SGD with momentum 0.9."""
+
+
+def deep(settings: DeepNet, in_channels: int = 3, stem_stride: int = 1) -> ResNet:
+    """The net of many layers, which keeps two states of each flow."""
+    net = cifar_resnet(settings.blocks, 10, in_channels, activation="pre", stem_stride=stem_stride)
+    configure(net, gradient=Reversible(settings.coupling))
+    return net
+
+
+def kept_per_image(net: nn.Module) -> float:
+    """Bytes kept between forward and backward pass."""
+    images = torch.empty(4, 3, 32, 32, device="meta")
+    return activation_bytes(net, images) / len(images)
+
+
+def peak_per_image(net: nn.Module) -> float:
+    """Bytes that one more image adds to the most that is alive in a forward and a backward pass."""
+
+    def peak(batch: int) -> int:
+        net.zero_grad()
+        return peak_bytes(lambda: net(torch.empty(batch, 3, 32, 32, device="meta")).sum().backward())
+
+    return (peak(2 * MANY) - peak(MANY)) / MANY
+
+
+def memory(settings: DeepNet, measure: Callable[[nn.Module], float], what: str) -> Row:
+    """What the deep net needs over what ResNet-20 needs."""
+    with torch.device("meta"):
+        nets = deep(settings), resnet20()
+    ours, ordinary = (measure(net) / 1e6 for net in nets)
+    return {
+        "quantity": f"activations of {count_layers(nets[0]):,} layers under Reversible over those of ResNet-20, {what}",
+        "goal": "≤ 1",
+        "measured": f"{ours / ordinary:.2f}",
+        "beside it": f"{ours:.2f} against {ordinary:.2f} MB an image of 32×32",
+    }
+
+
+def training(settings: DeepNet, batches: Batches) -> Row:
+    """Training steps of the deep net: loss, memory, and drifts reported."""
+    torch.manual_seed(0)
+    channels = batches.split.image_shape[0]
+    net, ordinary = deep(settings, channels, stem_stride=2), resnet20(10, channels, stem_stride=2)
+    optimizer = optim.SGD(net.parameters(), lr=settings.lr, momentum=0.9)
+    losses = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DriftWarning)
+        for _, (images, labels) in zip(range(settings.steps), batches.epoch(0), strict=False):
+            optimizer.zero_grad()
+            losses.append(_pass(net, images, labels))
+            optimizer.step()
+    drifts = sum(issubclass(warning.category, DriftWarning) for warning in caught)
+    fifth = max(1, len(losses) // 5)
+    return {
+        "quantity": f"loss of {count_layers(net):,} layers on {batches.batch_size} images a step, {len(losses)} steps, "
+        "means of the first and the last fifth",
+        "goal": "falls",
+        "measured": f"{fmean(losses[:fifth]):.2f} → {fmean(losses[-fifth:]):.2f}",
+        "beside it": f"{drifts} drifts; {_bytes_of_step(net, batches)}; ResNet-20: {_bytes_of_step(ordinary, batches)}",
+    }
+
+
+def _pass(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """The loss, whose gradient is left in the parameters."""
+    loss = F.cross_entropy(net(images), labels)
+    loss.backward()
+    return loss.item()
+
+
+def _bytes_of_step(net: nn.Module, batches: Batches) -> str:
+    net.zero_grad()
+    images, labels = next(batches.epoch(0))
+    peak, own = peak_bytes(lambda: _pass(net, images, labels)), sum(p.nbytes for p in net.parameters())
+    return f"{peak / 1e6:.1f} MB at the peak of a step, where parameters' gradients are {own / 1e6:.1f}"
+
+
+def main() -> None:
+    """Measure everything, once, and print the table."""
+    torch.set_num_threads(1)
+    settings, path = DeepNet(), Path("runs/benchmarks/deep_net.json")
+    run = Run.open("benchmarks.deep_net", settings, path)
+    images = load("fashion-mnist").train_batches(settings.batch_size, seed=0, augment=False, drop_last=True)
+    measurements: dict[str, Callable[[], Row]] = {
+        "kept": partial(memory, settings, kept_per_image, "kept for the backward pass"),
+        "peak": partial(memory, settings, peak_per_image, "at the peak"),
+        "training": partial(training, settings, images),
+    }
+    rows = [run.once(name, measure) for name, measure in measurements.items()]
+    run.finish(table=rows)
+    print_table("deep net", rows)
+    print(f"record: {path}")
+
+
+if __name__ == "__main__":
+    main()
