@@ -91,5 +91,12 @@ def _with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function; torch.compile keeps, searches and limits graphs by the code object that they are of."""
     if not isinstance(function, types.FunctionType):
         return function
-    code = function.__code__.replace()
-    return types.FunctionType(code, function.__globals__, function.__name__, None, function.__closure__)
+    own = types.FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    own.__kwdefaults__ = function.__kwdefaults__
+    return own
