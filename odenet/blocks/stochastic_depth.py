@@ -26,8 +26,9 @@ class StochasticDepth:
     Args:
         survival: p of each piece, in (0, 1]; one number serves all pieces.
         per: "batch": one B for all samples, as in Huang et al.; a skipped branch costs nothing. "sample": one B for
-            each (timm, torchvision); the branch is evaluated for all. Under DDP take the latter: processes that skip
-            different branches have different parameters without a gradient, which DDP refuses.
+            each (timm, torchvision); the branch is evaluated for all. Under DDP, a branch that a batch skips leaves
+            parameters without a gradient: give DDP find_unused_parameters=True and let all processes draw alike, as
+            `odenet.training.fit` does.
         scaling: "training": B·F/p in training, F in evaluation (timm, torchvision). "evaluation": B·F in training, p·F
             in evaluation (Huang et al. 2016, equation 5). The means agree; with "evaluation" the weights are trained at
             the scale of the surviving branch.
