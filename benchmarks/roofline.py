@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -120,7 +119,7 @@ def by_kind(step: Callable[[], object], times: int) -> dict[str, float]:
             step()
     seconds = dict.fromkeys([*KINDS, "rest"], 0.0)
     for event in profiler.key_averages():
-        if event.device_type != DeviceType.CPU:  # a kernel: its time is also that of the operation that started it
+        if event.device_type.name != "CPU":  # a kernel: its time is also that of the operation that started it
             continue
         taken = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         seconds[kind_of(event.key)] += taken / times / 1e6
