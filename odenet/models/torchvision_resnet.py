@@ -71,13 +71,17 @@ def to_torchvision(net: ResNet) -> dict[str, Tensor]:
     """The state dict of the torchvision ResNet that computes what `net` does; it loads there with `strict=True`.
 
     The way back from `from_torchvision`, after training too, and for any net of `odenet.models.resnet18` and its
-    relatives. The tensors are those of `net`, as in its own state dict. Where a flow has other than the usual number of
-    pieces, torchvision's net is `torchvision.models.ResNet(BasicBlock or Bottleneck, [blocks of each stage])`.
+    relatives. Where a flow has other than the usual number of pieces, as after a refinement, torchvision's net is
+    `torchvision.models.ResNet(BasicBlock or Bottleneck, [blocks of each stage])`.
+
+    The tensors are those of `net`, as in its own state dict, but where steps are not h = 1: there F ends with its last
+    normalization, whose scale and shift become h·γ and h·β. That is the same function, in training mode too, and not
+    the same training: γ and β are learned h times as large here.
 
     Raises:
         TypeError: no `ResNet`.
         ValueError: a net that is none of torchvision's: of other widths, pre-activation, with θ of another kind, with
-            other steps than h = 1 of Euler's method; the message names the place and what to do.
+            other steps than one of Euler's method on each piece; the message names the place and what to do.
     """
     if not isinstance(net, ResNet):
         raise TypeError(
@@ -91,8 +95,11 @@ def to_torchvision(net: ResNet) -> dict[str, Tensor]:
             _require_transition(module, name)
         elif isinstance(module, ODEBlock):
             _require_flow(module, name)
+    for name, h in _steps_not_one(net):
+        _require_affine(net.get_submodule(name), name, h)
+    steps = dict(_steps_not_one(net))
     return {
-        f"{theirs}.{name}": tensor
+        f"{theirs}.{name}": steps[ours] * tensor if ours in steps and name in ("weight", "bias") else tensor
         for ours, theirs in _places(net)
         for name, tensor in net.get_submodule(ours).state_dict().items()
     }
@@ -120,6 +127,18 @@ def _branches(net: ResNet, stage: str) -> Iterator[str]:
             yield from (f"{stage}.{name}.theta.nodes.{index}" for index in range(len(module.theta.nodes)))
         else:
             yield f"{stage}.{name}.branch"
+
+
+def _steps_not_one(net: ResNet) -> Iterator[tuple[str, float]]:
+    """The last normalization of each branch of a flow, and the step h ≠ 1 that its scale and shift are to take up."""
+    for name, block in net.named_modules():
+        if isinstance(block, ODEBlock) and (h := _step_of(block)) != 1:
+            for index, branch in enumerate(block.theta.nodes):
+                yield f"{name}.theta.nodes.{index}.norm{2 if isinstance(branch, BasicBranch) else 3}", h
+
+
+def _step_of(block: ODEBlock) -> float:
+    return block.theta.horizon / block.theta.number_of_pieces
 
 
 def _require_torchvision(model: Any) -> None:
@@ -257,15 +276,27 @@ def _require_transition(transition: Transition, name: str) -> None:
 def _require_flow(block: ODEBlock, name: str) -> None:
     if type(block.theta) is not PiecewiseConstant:
         raise _unlike(name, f"a flow with the θ {type(block.theta).__name__}", "carry it to PiecewiseConstant")
-    h = block.theta.horizon / block.theta.number_of_pieces
-    if block.stepping != FixedSteps(Euler()) or h != 1:
+    if block.stepping != FixedSteps(Euler()):
         raise _unlike(
             name,
-            f"a flow with pieces of length {h:g} stepped by {block.stepping}",
-            "set stepping=FixedSteps(Euler()) and a horizon of as many as there are pieces, or undo a refinement by "
-            "coarsen_theta and coarsen_steps",
+            f"a flow stepped by {block.stepping}",
+            "set stepping=FixedSteps(Euler()), or make several Euler steps on a piece one on each by refine_theta",
         )
     _require_projection(block, name)
+
+
+def _require_affine(norm: nn.Module, name: str, h: float) -> None:
+    """Raise unless `norm` ends with γ·x + β, which a step can be multiplied into."""
+    from torchvision.ops import FrozenBatchNorm2d
+
+    kinds = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, nn.GroupNorm, FrozenBatchNorm2d)
+    if not isinstance(norm, kinds) or not {"weight", "bias"} <= norm.state_dict().keys():
+        raise _unlike(
+            name,
+            f"a {type(norm).__name__} that cannot take up a step of h = {h:g} in its scale and shift",
+            "end the branch with an affine BatchNorm2d, InstanceNorm2d or GroupNorm, or undo a refinement by "
+            "coarsen_theta and coarsen_steps",
+        )
 
 
 def _require_projection(module: ODEBlock | Transition, name: str) -> None:
@@ -280,5 +311,5 @@ def _require_projection(module: ODEBlock | Transition, name: str) -> None:
 def _unlike(where: str, found: str, instead: str) -> ValueError:
     return ValueError(
         f"to_torchvision was asked for a net in which {where} is {found}; torchvision's residual block is "
-        f"x ← relu(x + F(x)) in the widths of its ResNets, h = 1: {instead}."
+        f"x ← relu(x + F(x)) in the widths of its ResNets: {instead}."
     )
