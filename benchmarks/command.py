@@ -37,12 +37,13 @@ def run_benchmark(name: str, quick: S, full: S, measure: Callable[[S, Run], list
 
     Args:
         name: of the benchmark.
-        quick: settings that take seconds, to see that all works; what is measured under them says nothing.
+        quick: settings that take seconds, to see that all works; nothing is compiled, and the numbers say nothing.
         full: settings whose numbers count.
         measure: computes results through `Run.once`, and makes the rows of the table of them.
     """
     chosen = tyro.cli(_options, prog=f"python -m benchmarks.{name}", description="Measure what the record lacks.")
-    take(name, quick if chosen else full, measure, path_of(name, quick=chosen))
+    with torch.compiler.set_stance("force_eager" if chosen else "default"):
+        take(name, quick if chosen else full, measure, path_of(name, quick=chosen))
 
 
 def take(name: str, settings: S, measure: Callable[[S, Run], list[Row]], path: Path) -> Record:

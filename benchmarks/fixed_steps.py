@@ -61,7 +61,7 @@ class FixedStepTiming:
     """Samples of the MLP."""
     mlp_steps: int = 200
     """Of Euler, on [0, 1]."""
-    budget: float = 12.0
+    budget: float = 10.0
     """Seconds of the rounds of one row, compilation aside."""
 
 
