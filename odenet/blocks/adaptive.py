@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,11 +10,11 @@ from torch import Tensor
 from odenet.blocks import bridge
 from odenet.blocks.accepted_steps import require_one_step
 from odenet.blocks.embedded import PAIRS
-from odenet.blocks.embedded_steps import EmbeddedSteps
 from odenet.blocks.error_control import Tolerance
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.field import Field
 from odenet.blocks.per_sample import PerSample
+from odenet.blocks.recomputation import wants_gradient
 from odenet.blocks.stepping import Plan, Projection, Step, Stepping
 from odenet.blocks.theta import Piece
 
@@ -76,7 +76,7 @@ class Adaptive(Stepping):
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:  # noqa: ARG002
         """x(T), each piece solved to the tolerance."""
         if self.per_sample:
-            return self._of_each_sample.solve(pieces, field, x)[0]
+            return self._integrate_per_sample(list(pieces), field, x)
         for piece in pieces:
             field.enter(piece)
             x, complete = bridge.solve(field, piece, x, self._request)
@@ -98,6 +98,8 @@ class Adaptive(Stepping):
     def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
         """The steps of torchdiffeq's method on the grid that the error control chooses as it goes along."""
         del projection  # refused by `check_projection`
+        if self.per_sample:
+            return Plan([Step(piece, steps) for piece, steps in self._solver.accepted_steps(pieces, field, x)])
         steps: list[Step] = []
         states: list[Any] = []
         for piece in pieces:
@@ -109,9 +111,17 @@ class Adaptive(Stepping):
                 break
         return Plan(steps, states, x)
 
+    def _integrate_per_sample(self, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
+        if not wants_gradient(pieces, x):
+            return self._solver.solve(pieces, field, x)
+        state: Any = x
+        for piece, steps in self._solver.accepted_steps(pieces, field, x):
+            state = steps(field.at(piece), state)
+        return state
+
     @property
-    def _of_each_sample(self) -> PerSample:
-        return PerSample(EmbeddedSteps(PAIRS[self.method], Tolerance(self.rtol, self.atol)), self.max_evaluations)
+    def _solver(self) -> PerSample:
+        return PerSample(self.method, Tolerance(self.rtol, self.atol), self.max_evaluations)
 
     @property
     def _request(self) -> bridge.Request:
@@ -125,9 +135,19 @@ class Adaptive(Stepping):
                 "that error control could approach: use FixedSteps, or pre-activation branches without a projection."
             )
 
+    def check_adjoint(self) -> None:
+        """Refuse steps of each sample: backwards, torchdiffeq knows one t alone."""
+        if self.per_sample:
+            raise ValueError(
+                f"ContinuousAdjoint was asked for with {self!r}; its equation is solved backwards by torchdiffeq, at "
+                "one t for the whole batch: use Backprop() or Checkpointed(), whose gradient is exact, or "
+                "per_sample=False."
+            )
+
     def check_plan(self) -> None:
         """Refuse methods whose step needs more than the state before it."""
-        require_one_step(self.method, bridge.solvers()[self.method])
+        if not self.per_sample:
+            require_one_step(self.method, bridge.solvers()[self.method])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Adaptive) and vars(self) == vars(other)

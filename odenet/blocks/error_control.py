@@ -1,22 +1,22 @@
-r"""Error control: how large a step may be, for every sample of a batch by itself.
+r"""Error control: how long a step may be, for every sample of a batch by itself.
 
-The error of a step is measured in the tolerances' own unit,
+The error of a step is measured in the unit of the tolerances,
 
     ratio = ‖error/(atol + rtol·max(|x₀|, |x₁|))‖,   ‖v‖ = root mean square over the entries of one sample,
 
-and a step is accepted where ratio ≤ 1. The next one is h·s·ratio^(-α)·former^β, former being the ratio of the last
-step that was accepted: Gustafsson's PI control with the constants of Hairer and Wanner's code (Hairer, Nørsett and
-Wanner, *Solving Ordinary Differential Equations I*, section II.4; Hairer and Wanner, *II*, section IV.2). It is
-computed in logarithms: one of ratio, one exponential.
+and a step is accepted where ratio ≤ 1. The next one is h·s·ratio^(-α)·former^β, former being the ratio of the step
+accepted before: Gustafsson's PI control with the constants of Hairer and Wanner's code (Hairer, Nørsett and Wanner,
+*Solving Ordinary Differential Equations I*, section II.4; Hairer and Wanner, *II*, section IV.2). It is computed in
+logarithms.
 
-Everything here is a tensor program without control flow that depends on data: t, h and ratios are tensors of shape
-(batch, 1, …, 1) beside states of shape (batch, …).
+Everything here is a tensor program without control flow that depends on data. What belongs to a sample (t, h, ratio)
+has the shape (batch, 1, …, 1) beside states of shape (batch, …), or is repeated to the state's own shape (`spread`).
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,11 +24,13 @@ from torch import Tensor
 from odenet.blocks.solvers import VectorField
 
 SAFETY = 0.9
-"""s: a step that is aimed at ratio = s^k rather than at 1, is rarely rejected."""
+"""s: a step that aims at a ratio below 1 is seldom rejected."""
 SMALLEST_GROWTH, LARGEST_GROWTH = 0.2, 10.0
 NOT_FINITE_GROWTH = 0.1
 """After a trial that is not finite, whose error says nothing."""
 BETA = 0.04
+NARROW = 4
+"""The most entries of a state beside which what belongs to a sample is repeated for each of them."""
 
 
 class Tolerance(NamedTuple):
@@ -42,8 +44,34 @@ class Tolerance(NamedTuple):
         return (self.atol + self.rtol * x.abs()).clamp_min(torch.finfo(x.dtype).tiny)
 
 
+def is_narrow(x: Tensor) -> bool:
+    """Whether samples are so small that a CPU's vector instructions would be idle if they ran along one of them."""
+    return x.device.type == "cpu" and x.dim() == 2 and x.shape[1] <= NARROW
+
+
+def spread(of_sample: Tensor, x: Tensor) -> Tensor:
+    """What belongs to a sample, of shape (batch, 1, …, 1), repeated for each entry of a narrow state."""
+    return of_sample.expand_as(x).contiguous() if is_narrow(x) else of_sample
+
+
+def gathered(of_sample: Tensor) -> Tensor:
+    """Undoes `spread`: once for each sample."""
+    return of_sample[:, :1] if of_sample.dim() > 1 else of_sample
+
+
+def time_of(t: Tensor, x: Tensor) -> Any:
+    """A spread t as a field takes it: of shape (batch, 1, …, 1), in the dtype of the state."""
+    return gathered(t).to(x.dtype)
+
+
 def mean_square(x: Tensor) -> Tensor:
-    """‖x‖² of every sample, of shape (batch, 1, …, 1)."""
+    """‖x‖² of every sample, spread."""
+    if is_narrow(x):
+        # Products with matrices of ones, so that all that follows runs over contiguous memory: in double precision,
+        # which autocast leaves alone, and one for each sample, which takes no thread of the BLAS.
+        size = x.shape[1]
+        ones = torch.full((1, size, size), 1 / size, dtype=torch.float64).expand(len(x), size, size)
+        return torch.bmm(x.double().square().unsqueeze(1), ones).squeeze(1)
     entries = tuple(range(1, x.dim()))
     return x.square().mean(entries, keepdim=True) if entries else x.square()
 
@@ -58,7 +86,7 @@ def log_growth(log_ratio: Tensor, memory: Tensor, order: int) -> tuple[Tensor, T
     """
     accepted = log_ratio <= 0
     alpha = 1 / order - 0.75 * BETA
-    growth = torch.where(accepted, memory - alpha * log_ratio, -log_ratio / order) + math.log(SAFETY)
+    growth = torch.where(accepted, memory - alpha * log_ratio, log_ratio / -order) + math.log(SAFETY)
     growth = growth.clamp(math.log(SMALLEST_GROWTH), math.log(LARGEST_GROWTH))
     growth = torch.where(log_ratio < math.inf, growth, math.log(NOT_FINITE_GROWTH))
     return growth, torch.where(accepted, BETA * log_ratio.clamp_min(math.log(1e-4)), memory)
@@ -71,18 +99,22 @@ def initial_step(
 
     Args:
         f: the field, evaluated once.
-        t: where the step begins.
+        t: where the step begins, of shape (batch, 1, …, 1).
         x: the state there.
         slope: f(t, x).
         tolerance: of the steps to come.
         order: of their error.
         smallest: h is not smaller, whatever the slopes are.
     """
+
+    def norm(v: Tensor) -> Tensor:
+        return gathered(mean_square(v / scale)).to(t.dtype).sqrt()
+
     scale = tolerance.of(x)
-    size, speed = (mean_square(v / scale).to(t.dtype).sqrt() for v in (x, slope))
+    size, speed = norm(x), norm(slope)
     probe = torch.where((size < 1e-5) | (speed < 1e-5), 1e-6, 0.01 * size / speed)
-    change = f((t + probe).to(x.dtype), x + probe.to(x.dtype) * slope).to(x.dtype) - slope
-    bend = torch.maximum(speed, mean_square(change / scale).to(t.dtype).sqrt() / probe)
+    change = f(time_of(t + probe, x), x + probe.to(x.dtype) * slope).to(x.dtype) - slope
+    bend = torch.maximum(speed, norm(change) / probe)
     h = torch.where(bend <= 1e-15, (1e-3 * probe).clamp_min(1e-6), (0.01 / bend) ** (1 / order))
     h = torch.minimum(100 * probe, h)
     return torch.maximum(torch.where(torch.isfinite(h), h, probe.nan_to_num(1e-6)), smallest)

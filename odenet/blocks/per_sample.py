@@ -1,69 +1,140 @@
-"""Adaptive steps of embedded pairs, every sample of the batch with a t and an h of its own.
+"""Solves in which every sample of the batch has a t and an h of its own.
 
-A step is tried for all samples at once, and each accepts or rejects it for itself: one tensor program, in which
-nothing depends on data but the numbers, so that it compiles as one graph. The host looks every few attempts whether
-all samples have finished. Those that have are masked: their h is 0, and their state stays as it is, bit for bit.
+A step is tried for all samples at once, and each accepts or rejects it for itself. The host looks every few attempts
+whether all have finished. Those that have are masked: their h is 0, and their state stays as it is, bit for bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
+from typing import ParamSpec, TypeAlias, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from odenet.blocks.embedded_steps import EmbeddedSteps, Samples
+from odenet.blocks.embedded import PAIRS
+from odenet.blocks.embedded_steps import BUDGET_SPENT, FINISHED, RUNNING, EmbeddedSteps, Samples, Taken
+from odenet.blocks.error_control import Tolerance, gathered, is_narrow, spread, time_of
 from odenet.blocks.field import Field
-from odenet.blocks.solve_status import SolveReport, Status
+from odenet.blocks.sample_grid import GridSteps, accepted_grid, steps_program
+from odenet.blocks.separable import separable
+from odenet.blocks.solve_status import SolveReport
+from odenet.blocks.solvers import VectorField
 from odenet.blocks.theta import Piece
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MOST_ATTEMPTS = 4096
 """Steps tried for a sample on a piece of θ where no budget was given."""
+UNROLLED = 4
+"""Steps in a compiled program on narrow states, where one takes no longer than to call the program."""
+BETWEEN_LOOKS = 8
+"""Attempts that an accelerator is given before the host waits for what they came to."""
+
+AttemptsProgram: TypeAlias = Callable[[VectorField, Samples, Tensor, Tensor], tuple[Samples, Taken | None]]
 
 
 class PerSample:
-    """Solves of a field over pieces of θ, by `steps`, within a budget for each sample.
+    """Solves of a field over pieces of θ by an embedded pair, within a budget for each sample.
 
     Args:
-        steps: the embedded pair and its tolerance.
+        method: name of the pair.
+        tolerance: of a step.
         max_evaluations: of F at a sample; None for `MOST_ATTEMPTS` attempts on each piece.
     """
 
-    def __init__(self, steps: EmbeddedSteps, max_evaluations: int | None) -> None:
-        self.steps, self.max_evaluations = steps, max_evaluations
+    def __init__(self, method: str, tolerance: Tolerance, max_evaluations: int | None) -> None:
+        self.method, self.tolerance, self.max_evaluations = method, tolerance, max_evaluations
+        self.steps = EmbeddedSteps(PAIRS[method], tolerance)
+
+    def solve(self, pieces: Iterable[Piece], field: Field, x: Tensor) -> Tensor:
+        """x(T), without a tape."""
+        return self._solve(pieces, field, x, noted=False)[0]
+
+    def accepted_steps(self, pieces: Iterable[Piece], field: Field, x: Tensor) -> list[tuple[Piece, GridSteps]]:
+        """The steps by which `solve` arrives at x(T), to be taken again."""
+        return self._solve(pieces, field, x, noted=True)[1]
 
     @torch.no_grad()
-    def solve(self, pieces: Iterable[Piece], field: Field, x: Tensor) -> tuple[Tensor, SolveReport]:
-        """x(T), and how every sample came there; without a tape."""
-        progress = _Progress(x)
-        for piece in pieces:
+    def _solve(
+        self, pieces: Iterable[Piece], field: Field, x: Tensor, *, noted: bool
+    ) -> tuple[Tensor, list[tuple[Piece, GridSteps]]]:
+        _require_a_batch(x, field.label)
+        batch, steps, end = _Batch(x.detach()), list[tuple[Piece, GridSteps]](), 0.0
+        for piece in (separable(piece, field.label) for piece in pieces):
             field.enter(piece)
-            self._over(piece, field, progress)
-        return progress.x, progress.report()
+            taken = self._over(piece, field, batch, noted=noted)
+            steps += self._known(piece, field, taken, batch.x)
+            end = piece.end
+        report = batch.report()
+        report.warn(self.method, field.label, end, _hint(self.tolerance, x))
+        return batch.x, steps
 
-    def _over(self, piece: Piece, field: Field, progress: _Progress) -> None:
-        start, end = (
-            torch.as_tensor(t, dtype=progress.t.dtype, device=progress.x.device) for t in (piece.start, piece.end)
-        )
-        limit = self._limit(progress)
-        progress.stop(limit < 1, Status.BUDGET_SPENT)
-        t = torch.where(progress.running, start, progress.t)
-        slope = field(t.to(progress.x.dtype), progress.x).to(progress.x.dtype)
-        samples = self.steps.begin(piece.field, t, progress.x, slope, progress.status, end)
-        while bool((samples.status == Status.RUNNING).any()):
-            samples = self.steps.attempt(piece.field, samples, end, limit)
-            field.evaluations += field.cost * self.steps.cost
-        progress.move(samples, 2, self.steps.cost)
+    def _over(self, piece: Piece, field: Field, batch: _Batch, *, noted: bool) -> list[Taken]:
+        """Move the batch over a piece; where `noted`, what every attempt came to."""
+        limit = self._limit(batch)
+        batch.status = torch.where((batch.status == RUNNING) & (limit < 1), BUDGET_SPENT, batch.status)
+        if not batch.is_running():
+            return []
+        start, end = (torch.tensor(t, dtype=batch.t.dtype, device=batch.x.device) for t in (piece.start, piece.end))
+        t = torch.where(batch.status == RUNNING, start, batch.t)
+        slope = field(time_of(t, batch.x), batch.x).to(batch.x.dtype)
+        samples = self.steps.begin(piece.field, t, batch.x, slope, batch.status, end)
+        number = self._unrolled(field, piece, batch.x)
+        program = self._attempts(field, piece, number, noted=noted)
+        limit, between, notes = spread(limit, batch.x), _between_looks(batch.x), list[Taken]()
+        field.evaluations += field.cost
+        while samples.status.numel() and int(samples.status.min()) == RUNNING:
+            for _ in range(between):
+                samples, taken = program(piece.field, samples, end, limit)
+                notes += [] if taken is None else [taken]
+                field.evaluations += field.cost * self.steps.cost * number
+        batch.move(samples, 2, self.steps.cost)
+        return notes
 
-    def _limit(self, progress: _Progress) -> Tensor:
+    def _limit(self, batch: _Batch) -> Tensor:
         """The attempts that each sample may make on a piece, two evaluations being for its first slope and h."""
         if self.max_evaluations is None:
-            return torch.full_like(progress.evaluations, MOST_ATTEMPTS)
-        return (self.max_evaluations - 2 - progress.evaluations) // self.steps.cost
+            return torch.full_like(batch.evaluations, MOST_ATTEMPTS)
+        return (self.max_evaluations - 2 - batch.evaluations) // self.steps.cost
+
+    def _known(self, piece: Piece, field: Field, taken: list[Taken], x: Tensor) -> list[tuple[Piece, GridSteps]]:
+        if not taken:
+            return []
+        number = self._unrolled(field, piece, x)
+        grid = accepted_grid(piece.start, taken, x, number)
+        program = self._compiled(field, piece, ("steps", self.method), steps_program(self.steps))
+        rows = range(0, len(grid.h), number)
+        return [
+            (piece, GridSteps(program, self.steps.cost, grid.rows(row, row + number), last=row == rows[-1]))
+            for row in rows
+        ]
+
+    def _attempts(self, field: Field, piece: Piece, number: int, *, noted: bool) -> AttemptsProgram:
+        steps = self.steps
+
+        def program(f: VectorField, samples: Samples, end: Tensor, limit: Tensor) -> tuple[Samples, Taken | None]:
+            notes: list[Taken] = []
+            for _ in range(number):
+                samples, taken = steps.attempt(f, samples, end, limit)
+                notes.append(taken)
+            return samples, Taken(*map(torch.stack, zip(*notes, strict=True))) if noted else None
+
+        key = ("attempts", self.method, self.tolerance, number, noted)
+        return self._compiled(field, piece, key, program)
+
+    def _compiled(self, field: Field, piece: Piece, key: Hashable, function: Callable[P, R]) -> Callable[P, R]:
+        # Other fields than modules are made anew for every solve, and would be compiled anew.
+        return field.program(key, function) if isinstance(piece.field, nn.Module) else function
+
+    @staticmethod
+    def _unrolled(field: Field, piece: Piece, x: Tensor) -> int:
+        return UNROLLED if field.programs is not None and isinstance(piece.field, nn.Module) and is_narrow(x) else 1
 
 
-class _Progress:
-    """The batch between two pieces."""
+class _Batch:
+    """A batch between two pieces; all but x of shape (batch, 1, …, 1)."""
 
     def __init__(self, x: Tensor) -> None:
         one = (len(x), *[1] * (x.dim() - 1))
@@ -73,25 +144,39 @@ class _Progress:
             torch.zeros(one, dtype=torch.int32, device=x.device) for _ in range(4)
         )
 
-    @property
-    def running(self) -> Tensor:
-        """Which samples go on."""
-        return self.status == Status.RUNNING
-
-    def stop(self, which: Tensor, status: Status) -> None:
-        """Stop those of the running samples."""
-        self.status = torch.where(self.running & which, status, self.status).to(self.status.dtype)
+    def is_running(self) -> bool:
+        """Whether any sample goes on."""
+        return bool((self.status == RUNNING).any())
 
     def move(self, samples: Samples, first: int, cost: int) -> None:
-        """Those that ran over a piece are where `samples` are, and finished ones may run over the next."""
-        attempts = samples.accepted + samples.rejected
-        self.evaluations = self.evaluations + torch.where(self.running, first + cost * attempts, 0)
-        self.accepted, self.rejected = self.accepted + samples.accepted, self.rejected + samples.rejected
-        self.x, self.t = samples.x, samples.t
-        self.status = torch.where(samples.status == Status.FINISHED, Status.RUNNING, samples.status)
+        """Those that run have been over a piece, where the first slope and h cost `first`, and an attempt `cost`."""
+        accepted, rejected, status = (gathered(v) for v in (samples.accepted, samples.rejected, samples.status))
+        self.evaluations = self.evaluations + (self.status == RUNNING) * (first + cost * (accepted + rejected))
+        self.accepted, self.rejected = self.accepted + accepted, self.rejected + rejected
+        self.x, self.t = samples.x, gathered(samples.t)
+        self.status = torch.where(status == FINISHED, RUNNING, status)
 
     def report(self) -> SolveReport:
-        """At the end, where those that still run have finished."""
-        status = torch.where(self.running, Status.FINISHED, self.status)
+        """At the end of the last piece, where those that still run have finished."""
+        status = torch.where(self.status == RUNNING, FINISHED, self.status)
         values = (status, self.t, self.evaluations, self.accepted, self.rejected)
         return SolveReport(*(value.flatten() for value in values))
+
+
+def _between_looks(x: Tensor) -> int:
+    return 1 if x.device.type == "cpu" else BETWEEN_LOOKS
+
+
+def _hint(tolerance: Tolerance, x: Tensor) -> str:
+    rounding = torch.finfo(x.dtype).eps
+    if tolerance.rtol > 4 * rounding:
+        return ""
+    return f" rtol = {tolerance.rtol:g} is at or below the rounding of {x.dtype}, {rounding:.1g}."
+
+
+def _require_a_batch(x: Tensor, label: str) -> None:
+    if x.dim() == 0 or not x.is_floating_point():
+        raise ValueError(
+            f"per_sample=True was asked for in {label} with a state of shape {tuple(x.shape)} and {x.dtype}; its first "
+            "axis is that of the samples, and errors are real numbers: pass a floating-point tensor (batch, …)."
+        )
