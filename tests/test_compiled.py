@@ -2,14 +2,37 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+import warnings
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from odenet import Constant, MLPBranch, ODEBlock, configure
+from odenet import (
+    RK4,
+    Autonomous,
+    Checkpointed,
+    CompileWarning,
+    Constant,
+    ContinuousAdjoint,
+    FixedSteps,
+    MLPBranch,
+    NonFiniteState,
+    ODEBlock,
+    StochasticDepth,
+    configure,
+)
+from odenet.blocks import compiled, fixed_steps
 from odenet.blocks.compiled import Programs
 from odenet.blocks.field import Field
+from odenet.blocks.gradients import GradientMethod
+from odenet.blocks.stepping import Stepping
+from odenet.blocks.theta import Time
+from tests.compilers import without_compiler
+from tests.laws import Graphs
 
 
 def block() -> ODEBlock:
@@ -17,13 +40,14 @@ def block() -> ODEBlock:
 
 
 def test_compilation_is_off_until_it_is_asked_for_and_can_be_had_for_a_while() -> None:
-    net = nn.Sequential(block(), block())
-    net[1].compiled = True
+    flows = block(), block()
+    flows[1].compiled = True
+    net = nn.Sequential(*flows)
     with configure(net, compile=True):
-        assert [flow.compiled for flow in net] == [True, True]
-    assert [flow.compiled for flow in net] == [False, True]
+        assert [flow.compiled for flow in flows] == [True, True]
+    assert [flow.compiled for flow in flows] == [False, True]
     configure(net, compile=False)
-    assert [flow.compiled for flow in net] == [False, False]
+    assert [flow.compiled for flow in flows] == [False, False]
 
 
 @pytest.mark.parametrize("value", [1, "yes", None])
@@ -50,3 +74,153 @@ def test_copies_and_pickles_take_the_setting_along_and_no_programs() -> None:
         assert again.compiled
         assert again._programs is not original._programs
         assert not again._programs._of
+
+
+# What is compiled
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Graphs:
+    """Counts the graphs of compiled blocks, which run as they are."""
+    torch.compiler.reset()
+    counting = Graphs()
+    monkeypatch.setattr(compiled, "BACKEND", counting)
+    return counting
+
+
+def compiled_block(branch: nn.Module | None = None, stepping: Stepping | None = None, **options: Any) -> ODEBlock:
+    torch.manual_seed(0)
+    flow = ODEBlock(Constant(branch or MLPBranch(2, 3)), stepping or FixedSteps(per_piece=3), **options)
+    flow.compiled = True
+    return flow
+
+
+def as_it_is(flow: ODEBlock) -> ODEBlock:
+    again = copy.deepcopy(flow)
+    again.compiled = False
+    return again
+
+
+def test_machine_code_takes_many_steps_with_the_same_numbers_and_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.compiler.reset()
+    monkeypatch.setattr(fixed_steps, "EVALUATIONS", 2)
+    flow, x = compiled_block(MLPBranch(2, 8), FixedSteps(per_piece=24)), torch.randn(16, 2)
+    reference = as_it_is(flow)
+    flow(x).square().sum().backward()
+    reference(x).square().sum().backward()
+    torch.testing.assert_close(flow(x), reference(x), rtol=1e-6, atol=1e-6)
+    for ours, theirs in zip(flow.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-5)
+    assert flow.evaluations == 24
+
+
+def test_without_a_compiler_of_cpp_a_block_runs_as_it_is_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    without_compiler(monkeypatch, tmp_path)
+    flow, x = compiled_block(Autonomous(nn.Tanh())), torch.randn(5, 2)
+    said = r"ODEBlock was to be compiled; torch.compile failed with InductorError \(.*C\+\+.*\), so it runs uncompiled"
+    with pytest.warns(CompileWarning, match=said):
+        y = flow(x)
+    assert torch.equal(y, as_it_is(flow)(x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(flow(x), y)
+
+
+class Forked(nn.Module):
+    """A branch that looks at its state, as no graph can."""
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_what_torch_cannot_trace_runs_as_it_is(graphs: Graphs) -> None:
+    flow = compiled_block(Forked())
+    with pytest.warns(CompileWarning, match="torch.compile failed with .*: mend what is named, or set compiled = Fal"):
+        y = flow(torch.ones(2, 2))
+    assert torch.equal(y, as_it_is(flow)(torch.ones(2, 2)))
+    assert torch.equal(flow(-torch.ones(2, 2)), as_it_is(flow)(-torch.ones(2, 2)))
+
+
+def test_under_a_transform_of_functions_a_block_runs_as_it_is(graphs: Graphs) -> None:
+    flow, x = compiled_block(), torch.randn(4, 3, 2)
+    with pytest.warns(CompileWarning, match="functorch"):
+        y = torch.vmap(flow)(x)
+    torch.testing.assert_close(y, torch.stack([flow(part) for part in x]))
+
+
+def test_a_new_shape_has_a_graph_of_its_own_and_many_shapes_have_one_for_all(graphs: Graphs) -> None:
+    flow = compiled_block()
+    reference = as_it_is(flow)
+    counts = []
+    for rows in range(2, 16):
+        x = torch.randn(rows, 2)
+        torch.testing.assert_close(flow(x), reference(x))
+        counts.append(graphs.count)
+    assert counts == [1, 2, 3, 4, 5, 6, 7, 8, *[9] * 6]
+
+
+def test_a_setting_that_is_replaced_is_compiled_anew(graphs: Graphs) -> None:
+    flow, x = compiled_block(), torch.randn(5, 2)
+    for change in ({"stepping": FixedSteps(RK4())}, {"projection": torch.relu}, {"theta": Constant(MLPBranch(2, 3))}):
+        flow(x)
+        for name, value in change.items():
+            setattr(flow, name, value)
+        torch.testing.assert_close(flow(x), as_it_is(flow)(x))
+    horizon, flow.theta.horizon = flow.theta.horizon, 2.0
+    torch.testing.assert_close(flow(x), as_it_is(flow)(x))
+    before = graphs.count
+    flow.theta.horizon = horizon
+    flow(x)
+    assert graphs.count == before
+
+
+def test_in_other_compiled_code_the_setting_has_no_effect(graphs: Graphs) -> None:
+    flow, x, outer = compiled_block(), torch.randn(5, 2), Graphs()
+    y = torch.compile(flow, fullgraph=True, backend=outer)(x)
+    torch.testing.assert_close(y, as_it_is(flow)(x))
+    assert (outer.count, graphs.count) == (1, 0)
+
+
+@pytest.mark.parametrize("gradient", [Checkpointed(), ContinuousAdjoint()], ids=repr)
+def test_a_gradient_method_with_a_loop_of_its_own_runs_as_it_is(gradient: GradientMethod, graphs: Graphs) -> None:
+    flow, x = compiled_block(gradient=gradient), torch.randn(5, 2)
+    said = rf"to be compiled; {re.escape(repr(gradient))} takes the steps one by one, so it runs uncompiled: use Backp"
+    with pytest.warns(CompileWarning, match=said):
+        y = flow(x)
+    assert torch.equal(y, as_it_is(flow)(x))
+    assert graphs.count == 0
+
+
+def test_stochastic_depth_draws_what_it_would_and_is_compiled_for_evaluation(graphs: Graphs) -> None:
+    flow, x = compiled_block(noise=StochasticDepth(0.5)), torch.randn(5, 2)
+    reference = as_it_is(flow)
+    torch.manual_seed(1)
+    with pytest.warns(CompileWarning, match="stochastic depth draws which branches are evaluated, so"):
+        y = flow(x)
+    torch.manual_seed(1)
+    assert torch.equal(y, reference(x))
+    torch.testing.assert_close(flow.eval()(x), reference.eval()(x))
+    assert graphs.count == 1
+
+
+class Misfit(nn.Module):
+    """A branch that changes the shape of its state."""
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        return x[:, :1]
+
+
+def test_faults_of_a_branch_are_reported_with_their_place_and_not_as_the_compilers(graphs: Graphs) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=r"in ODEBlock, at t = 0 \(piece 0, step 0, evaluation 1\), the branch"):
+            compiled_block(Misfit())(torch.ones(2, 2))
+        flow = compiled_block(Autonomous(nn.Linear(2, 2)), FixedSteps(per_piece=100))
+        with torch.no_grad():
+            flow.theta.nodes[0].get_parameter("module.weight").fill_(torch.inf)
+        with pytest.raises(NonFiniteState, match=r"slope F\(t, x\) of ODEBlock is .* at t = 0 \(piece 0, step 0"):
+            flow(torch.ones(2, 2))

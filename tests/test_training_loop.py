@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet import CompileWarning
 from odenet.blocks.errors import NonFiniteState
 from odenet.training import NonFiniteLoss, Training, evaluate, fit, loop
 from odenet.training.optimizers import make_optimizer
 from odenet.training.schedules import Schedule
+from tests.compilers import without_compiler
 from tests.training_cases import SETTINGS, TASK, evaluation_batches, noisy_net, plain_net, train, train_batches
 
 
@@ -225,6 +227,19 @@ def test_channels_last_changes_the_layout_and_no_more(tmp_path: Path) -> None:
     expected = train(first, tmp_path / "first")
     assert layouts == {True}
     assert history.column("train_loss") == pytest.approx(expected.column("train_loss"), rel=1e-4)
+
+
+def test_without_a_compiler_of_cpp_a_network_trains_uncompiled_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_compiler(monkeypatch, tmp_path / "cache")
+    net, expected = plain_net(), plain_net()
+    with pytest.warns(
+        CompileWarning, match=r"compile = True was asked for; .* \(.*C\+\+.*\), so the network runs uncomp"
+    ):
+        train(net, tmp_path / "asked", replace(SETTINGS, compile=True))
+    train(expected, tmp_path / "not")
+    torch.testing.assert_close(net.state_dict(), expected.state_dict())
 
 
 def test_a_compiled_network_trains_to_the_same_weights_and_checkpoint(

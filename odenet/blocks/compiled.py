@@ -52,35 +52,45 @@ class Programs:
 class _Program:
     """A function of which torch.compile makes one graph, forward and backward; where it cannot, the function itself.
 
-    Each shape of the arguments has a graph of its own, for one that serves several is slower.
+    Each shape of the arguments has a graph of its own, for one that serves several is slower. Where they become more
+    than torch keeps, one that serves all takes their place.
     """
 
     def __init__(self, programs: Programs, function: Callable[..., Any], label: str) -> None:
         self.programs, self.function, self.label = programs, function, label
-        self.compiled: Callable[..., Any] = torch.compile(
-            _with_own_code(function), backend=BACKEND, fullgraph=True, dynamic=False
-        )
+        self.for_all_shapes = False
+        self.run: Callable[..., Any] = _compile(function, for_all_shapes=False)
 
     def __call__(self, *arguments: Any) -> Any:
         try:
-            return self.compiled(*arguments)
+            return self.run(*arguments)
         except Exception as error:
             if not _is_of_the_compiler(error):
                 raise
-            result = self.function(*arguments)  # says better what is wrong, if it is the arguments
-            self._give_up(error)
-            return result
+            reason = error
+        if type(reason).__name__ == "FailOnRecompileLimitHit" and not self.for_all_shapes:
+            self.for_all_shapes, self.run = True, _compile(self.function, for_all_shapes=True)
+            return self(*arguments)
+        result = self.function(*arguments)  # says better what is wrong, if it is the arguments
+        self._give_up(reason)
+        return result
 
     def _give_up(self, error: Exception) -> None:
-        kind = type(error).__name__
-        if kind != "FailOnRecompileLimitHit":  # then what was compiled for other shapes goes on
-            self.compiled = self.function
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+        self.run = self.function
         self.programs.report(
             self.label,
-            f"torch.compile failed with {kind} ({reason})",
+            f"torch.compile failed with {type(error).__name__} ({first_line(error)})",
             "mend what is named, or set compiled = False",
         )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first; those of torch.compile say much."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+
+
+def _compile(function: Callable[..., Any], *, for_all_shapes: bool) -> Callable[..., Any]:
+    return torch.compile(_with_own_code(function), backend=BACKEND, fullgraph=True, dynamic=for_all_shapes)
 
 
 def _is_of_the_compiler(error: Exception) -> bool:

@@ -143,7 +143,7 @@ def _parts(number: int, size: int) -> list[range]:
 
 
 def _steps_on(pieces: Sequence[Piece], per_piece: int) -> list[float]:
-    """The step h on each piece; the same number where they are equal to rounding, as equal parts of [0, T] seldom are."""
+    """The step on each piece; the same number where they are to rounding, as those of equal parts of [0, T] are."""
     steps: list[float] = []
     for piece in pieces:
         h = (piece.end - piece.start) / per_piece

@@ -107,6 +107,8 @@ class FixedSteps(Stepping):
                     f"θ has a field of its own on each of {len(pieces)} pieces, and every one would be compiled",
                     "use Constant, PiecewiseConstant or Galerkin, or fewer pieces",
                 )
+            except (TypeError, ValueError):
+                field.evaluations = 0  # of the branch: the steps below come upon it too, and say where
         state: Any = x
         for step in self.steps(pieces, projection):
             state = step.advance(field.at(step.piece), state)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn, optim
 
+from odenet.blocks.compiled import CompileWarning, first_line
 from odenet.blocks.errors import NonFiniteState
 from odenet.data.seeds import seeded_generator
 from odenet.training.batches import BatchSource
@@ -143,7 +145,23 @@ def _compiled(model: nn.Module) -> nn.Module:
     # and goes on uncompiled. dynamic=False: the last batch, if smaller, gets a graph of its own, and no slower one is
     # made for both sizes.
     torch.compiler.reset()
-    return torch.compile(model, dynamic=False)  # pyright: ignore[reportReturnType]
+    return torch.compile(model, dynamic=False, backend=_inductor_or_eager)  # pyright: ignore[reportReturnType]
+
+
+def _inductor_or_eager(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+    """A backend of torch.compile: machine code for a graph, or the graph as it is where that cannot be made."""
+    from torch._dynamo import lookup_backend  # on demand, for it takes seconds to import
+
+    try:
+        return lookup_backend("inductor")(graph, inputs)
+    except Exception as error:  # whatever it is, the graph can be run without
+        warnings.warn(
+            f"compile = True was asked for; torch.compile failed with {type(error).__name__} ({first_line(error)}), so "
+            "the network runs uncompiled: install what is named, or set compile = False.",
+            CompileWarning,
+            stacklevel=2,
+        )
+        return graph.forward
 
 
 def _identity(model: nn.Module, task: Task, train: BatchSource, settings: Training, seed: int, processes: int) -> Plain:
