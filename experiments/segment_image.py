@@ -44,7 +44,7 @@ class Options:
     net: Annotated[Path, tyro.conf.Positional]
     """Saved model, net.safetensors."""
     out: Path | None = None
-    """File of the overlay; by default PHOTO-segmented.png in the working directory."""
+    """File of the overlay, a new one; by default PHOTO-segmented.png in the working directory."""
     tile: int = 512
     """Largest side of a tile in pixels: less if the memory does not suffice."""
     overlap: int | None = None
@@ -66,12 +66,20 @@ class Options:
 
 
 def segment_image(options: Options) -> Path:
-    """Segment the photograph, write the overlay, and say how much of it is of which class."""
+    """Segment the photograph, write the overlay, and say how much of it is of which class.
+
+    Raises:
+        FileExistsError: the overlay's file is there already.
+    """
+    out = options.out or Path(f"{options.photo.stem}-segmented.png")
+    if out.exists():
+        raise FileExistsError(
+            f"the overlay was to be written to {out}, which is there already: move it, or give --out."
+        )
     net = load_model(options.net, names={"segmentation_net": segmentation_net})
     photo = read(options.photo, channels_of(net))
     logits = segment(net, (photo / 255 - options.mean) / options.std, tile=options.tile, overlap=options.overlap)
     classes = logits.argmax(dim=0)
-    out = options.out or Path(f"{options.photo.stem}-segmented.png")
     out.parent.mkdir(parents=True, exist_ok=True)
     painted = overlay(photo, classes, options.opacity)
     Image.fromarray(painted.permute(1, 2, 0).numpy()).save(out, format="png")

@@ -45,6 +45,14 @@ def test_the_overlay_has_the_size_of_the_photograph_and_shows_its_classes(tmp_pa
         assert picture.tobytes() != photo.tobytes()
 
 
+def test_an_overlay_never_replaces_a_file(tmp_path):
+    photograph(tmp_path / "photo.png", 20, 30)
+    (tmp_path / "out.png").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"to be written to .*out.png, which is there already: move it, or give"):
+        segment_image(Options(tmp_path / "photo.png", saved(tmp_path), tmp_path / "out.png"))
+    assert (tmp_path / "out.png").read_bytes() == b"mine"
+
+
 def test_tiles_do_not_show(tmp_path):
     photograph(tmp_path / "photo.png", 50, 60)
     net = saved(tmp_path, in_channels=3)
