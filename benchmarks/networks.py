@@ -6,7 +6,7 @@ A step is gradients set to none, forward, cross-entropy, backward, SGD with mome
 float32; on a GPU compiled, in bfloat16 by autocast, channels last (written, not run yet). Neither package has a
 ResNet-20, so theirs is put together from their basic blocks, with the shortcuts that these have (1×1 convolutions), and
 ours has the same. The ODE-Net is that of Chen et al. (2018): torchdiffeq's example is the same layers around a block
-that calls `odeint_adjoint` at tolerance 1e-3; here all contestants have the same weights.
+that calls `odeint_adjoint` at tolerance 1e-3; here all contestants have the same weights and the same tolerance.
 
 Goals: ResNets at least as fast as torchvision's (ours over theirs ≤ 1.02, a GPU's images per second at least equal);
 on a GPU, the ODE-Net at least 5 times faster than torchdiffeq's.
