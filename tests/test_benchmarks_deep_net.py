@@ -10,7 +10,7 @@ import pytest
 from benchmarks.deep_net import DeepNet, kept_per_image, memory, peak_per_image, training
 from odenet.data import load
 
-SMALL = DeepNet(blocks=3, steps=10, lr=0.05)
+SMALL = DeepNet(blocks=3, steps=10)
 
 
 @pytest.mark.parametrize("measure", [kept_per_image, peak_per_image])
