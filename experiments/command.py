@@ -12,7 +12,7 @@ import tyro
 
 from experiments.tables import print_table
 from odenet.data import ImageData, load
-from odenet.training import Record, Run, Training
+from odenet.training import Record, Run, Training, is_main_process
 
 
 @runtime_checkable
@@ -88,8 +88,9 @@ def run_experiment(experiment: str, presets: Mapping[str, S], work: Callable[[S,
             work(settings, root, run)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         sys.exit(f"{experiment}: {error}")
-    print_table(experiment.replace("_", " "), run.record.summary.get("table", []))
-    print(f"record: {path}")
+    if is_main_process():
+        print_table(experiment.replace("_", " "), run.record.summary.get("table", []))
+        print(f"record: {path}")
     return run.record
 
 

@@ -98,6 +98,12 @@ def test_a_finished_run_is_not_run_again(folder):
     assert record_of(ONE, folder).read_bytes() == before
 
 
+def test_of_several_processes_one_prints(folder, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    outcome = run(f"experiments.{ONE}", "smoke", folder=folder)
+    assert (outcome.returncode, outcome.stdout) == (0, "")
+
+
 def test_other_settings_do_not_overwrite_a_record(folder):
     before = record_of(ONE, folder).read_bytes()
     outcome = run(f"experiments.{ONE}", "smoke", "--training.lr", "0.05", folder=folder)
