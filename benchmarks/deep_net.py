@@ -3,7 +3,7 @@
     python -m benchmarks.deep_net      # 8 minutes on one core; the record is runs/benchmarks/deep_net.json
 
 Both have the widths of He et al. 2015, section 4.2. The flows of the deep one, 199 pre-activation blocks or more each,
-in steps of h = 1/8, are `Reversible`; ResNet-20 is trained by backpropagation. Memory is that of a forward and a
+in steps of h = 1/16, are `Reversible`; ResNet-20 is trained by backpropagation. Memory is that of a forward and a
 backward pass, per image: what is kept in between, and what is alive at the peak. The peak is found on the meta device,
 where nothing is computed and a batch may be so large that nothing else counts: parameters' gradients do not grow with
 it (19.4 million of them are 78 MB). Then the deep net takes training steps on Fashion-MNIST, at half the resolution.
@@ -45,8 +45,8 @@ class DeepNet:
 
     blocks: int = 200
     """n: the deep net has 6n + 2 layers."""
-    h: float = 0.125
-    """Euler's step, so that 200 blocks make a flow over [0, 25]. Of h = 1 they are chaotic, and cannot be undone."""
+    h: float = 0.0625
+    """Euler's step: 200 blocks are a flow over [0, 12.5]. Over [0, 200] training makes them chaotic, and they drift."""
     steps: int = 40
     """Of training."""
     batch_size: int = 16
