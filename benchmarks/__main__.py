@@ -1,6 +1,6 @@
 """Run benchmarks, all or those that are named, each in a process of its own, and draw what they found.
 
-    python -m benchmarks                     # all that have no finished record yet: half an hour on two idle cores
+    python -m benchmarks                     # all without a finished record: three quarters of an hour on two idle cores
     python -m benchmarks adaptive networks
     python -m benchmarks --quick             # in a minute or two, to see that all works
 
@@ -47,7 +47,7 @@ def run(names: tyro.conf.Positional[tuple[str, ...]] = (), quick: bool = False) 
             raise unknown_name("benchmark", name, there)
     for name in names or there:
         if quick and not hasattr(there[name], "QUICK"):
-            print(f"{name} has no quick form and is left out.")
+            print(f"{name} has no quick form and is left out.", flush=True)
             continue
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if quick else [])], check=True)
     draw(quick)
