@@ -1,6 +1,6 @@
 """Run benchmarks, all or those that are named, each in a process of its own, and draw what they found.
 
-    python -m benchmarks                     # all without a finished record: three quarters of an hour on two idle cores
+    python -m benchmarks                     # all without a finished record: 3/4 hour on two idle cores
     python -m benchmarks adaptive networks
     python -m benchmarks --quick             # in a minute or two, to see that all works
 

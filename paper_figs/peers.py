@@ -15,7 +15,7 @@ from paper_figs.style import COLOURS
 
 NAME = "peers"
 
-PASSES = {"forward": "a   Adaptive, forward", "gradient": "b   Adaptive, with gradient"}
+PASSES = {"forward": "a   Van der Pol, forward", "gradient": "b   Van der Pol, gradient"}
 HATCHES = {"compiled": "////", "bare scan": "...."}
 MARKERS = {"odenet": "o", "torchdiffeq": "s", "torchode": "^", "torchdyn": "v", "diffrax": "D"}
 
