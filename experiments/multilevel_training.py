@@ -35,11 +35,12 @@ from torch.optim import Optimizer
 from experiments.command import main
 from experiments.depth_refinement import Levels, network
 from experiments.statistics import over_seeds, spread
+from experiments.training import train
 from odenet import refine_steps, refine_theta
 from odenet.data import ImageData
 from odenet.measure import count_layers, count_parameters
 from odenet.models import ResNet
-from odenet.training import Classification, History, Record, Run, Training, fit, launch, refine_optimizer_state
+from odenet.training import Record, Run, Training, refine_optimizer_state
 from odenet.training.optimizers import make_optimizer
 
 Schedule = list[tuple[int, int]]
@@ -123,7 +124,8 @@ def _trained(key: str, schedule: Schedule, settings: MultilevelTraining, data: I
         level = finer
         training = replace(settings.training, epochs=epochs)
         order = seed * len(settings.cycles) + cycle  # every cycle of every seed has an order of images of its own
-        history = _cycle(f"{key}/cycle{cycle}", net, optimizer, replace(settings, training=training), data, order, run)
+        now, name = replace(settings, training=training), f"{key}/cycle{cycle}"
+        history = train(net, name, now, data, order, run, optimizer=optimizer)
         rows += [row | {"level": level} for row in history.rows]
     run.once(key, lambda: _result(net, rows, settings, data))
 
@@ -132,18 +134,6 @@ def refined(net: ResNet, optimizer: Optimizer) -> tuple[ResNet, Optimizer]:
     """Twice the layers with half the step, and an optimizer that goes on with the momentum of the coarser net."""
     finer = refine_theta(refine_steps(net))
     return finer, refine_optimizer_state(optimizer, net, finer)
-
-
-def _cycle(
-    key: str, net: ResNet, optimizer: Optimizer, settings: MultilevelTraining, data: ImageData, seed: int, run: Run
-) -> History:
-    """Train `net` in place through one cycle of the learning rate, with the momentum that is in `optimizer`."""
-    training, fabric = settings.training, launch(settings.training)
-    share = {"device": fabric.device, "rank": fabric.global_rank, "world_size": fabric.world_size}
-    net.to(fabric.device)
-    images = data.train_batches(training.batch_size, seed=seed, augment=settings.augment, drop_last=True, **share)
-    test, task = data.test_batches(1000, **share), Classification(data.num_classes)
-    return fit(net, task, images, test, training, seed=seed, folder=run.folder(key), optimizer=optimizer, label=key)
 
 
 def evaluations_per_epoch(settings: MultilevelTraining, level: int, images: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import nn
+from torch.optim import Optimizer
 
 from experiments.command import Settings
 from odenet.data import ImageData
@@ -10,7 +11,14 @@ from odenet.training import Classification, History, Run, Task, evaluate, fit, l
 
 
 def train(
-    net: nn.Module, key: str, settings: Settings, data: ImageData, seed: int, run: Run, task: Task | None = None
+    net: nn.Module,
+    key: str,
+    settings: Settings,
+    data: ImageData,
+    seed: int,
+    run: Run,
+    task: Task | None = None,
+    optimizer: Optimizer | None = None,
 ) -> History:
     """Train `net` in place; where that is done already, give it its trained weights.
 
@@ -22,6 +30,7 @@ def train(
         seed: Of the order of the images and their augmentation.
         run: Beside whose record the checkpoint is kept.
         task: By default, one label an image.
+        optimizer: With the momentum of an earlier training; by default a new one.
     """
     fabric = launch(settings.training)
     net.to(fabric.device)
@@ -36,8 +45,8 @@ def train(
         world_size=processes,
     )
     test = data.test_batches(1000, device=device, rank=rank, world_size=processes)
-    task = task or Classification(data.num_classes)
-    return fit(net, task, batches, test, settings.training, seed=seed, folder=run.folder(key), label=f"{key:22}")
+    task, folder, label = task or Classification(data.num_classes), run.folder(key), f"{key:22}"
+    return fit(net, task, batches, test, settings.training, seed=seed, folder=folder, optimizer=optimizer, label=label)
 
 
 def training_error(net: nn.Module, data: ImageData) -> float:
