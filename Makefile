@@ -55,7 +55,6 @@ figures: $(call installed,run) ## redraw every figure from records/, without tra
 
 # Experiments with a preset `gpu` of which records/ has none yet; a run leaves its record in runs/.
 with-gpu-preset = $(patsubst experiments/%.py,%,$(shell grep -ls '"gpu"' experiments/*.py))
-benchmarks      = $(patsubst benchmarks/%.py,%,$(shell grep -ls '__main__' benchmarks/*.py))
 unrecorded      = $(strip $(foreach name,$(with-gpu-preset),$(if $(wildcard records/$(name)/gpu*.json),,$(name))))
 
 gpu: $(call installed,test) ## on a machine with a GPU: its tests, the gpu presets without a record, benchmarks, figures
@@ -65,7 +64,7 @@ gpu: $(call installed,test) ## on a machine with a GPU: its tests, the gpu prese
 	@set -ex; for name in $(unrecorded); do \
 	  $(test-python) -m experiments.$$name gpu; mkdir -p records/$$name; cp runs/$$name/gpu*.json records/$$name/; \
 	done
-	@set -ex; for name in $(benchmarks); do $(test-python) -m benchmarks.$$name; done
+	$(test-python) -m benchmarks
 	$(test-python) -m paper_figs
 
 lint: $(call installed,dev) ## ruff check, ruff format --check, pyright
@@ -73,8 +72,8 @@ lint: $(call installed,dev) ## ruff check, ruff format --check, pyright
 	$(dev-python) -m ruff format --check
 	$(dev-python) -m pyright --pythonpath "$$($(dev-python) -c 'import sys; print(sys.executable)')"
 
-benchmark: $(call installed,test) ## odenet beside hand-written loops and torchdiffeq: time, memory, orders, savings
-	@set -ex; for name in $(benchmarks); do $(test-python) -m benchmarks.$$name; done
+benchmark: $(call installed,test) ## odenet beside hand-written loops and other packages: time, memory, orders, savings
+	$(test-python) -m benchmarks
 
 clean: ## remove .venv and caches; data/, runs/ and records/ stay
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

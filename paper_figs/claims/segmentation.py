@@ -43,7 +43,7 @@ CLAIMS = [
         lambda r: _iou(r, "unet") >= 85,
     ),
     Claim(
-        "… and is the best of the nets without flows",
+        "… and is the best of the others, the U-Net of flows aside",
         "92.0 % against 83 % for the second best on PhC-U373 (Ronneberger et al. 2015)",
         RECORD,
         lambda r: f"{_iou(r, 'unet'):.1f} % against {max(_iou(r, net) for net in OTHERS):.1f} % for the second best",
