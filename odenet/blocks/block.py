@@ -13,6 +13,7 @@ from odenet.blocks.compiled import Programs
 from odenet.blocks.errors import NonFiniteState
 from odenet.blocks.field import Field
 from odenet.blocks.gradients import Backprop, GradientMethod
+from odenet.blocks.solve_status import SolveReport
 from odenet.blocks.stepping import FixedSteps, Projection, Stepping
 from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.blocks.theta import Theta
@@ -44,7 +45,8 @@ class ODEBlock(nn.Module):
         noise: stochastic depth, drawn anew in every forward pass in training mode; assignable.
 
     Attributes:
-        evaluations: of F in the last forward pass.
+        evaluations: of F in the last forward pass, each of them for the whole batch.
+        last_solve: under `Adaptive(per_sample=True)`, status, t, evaluations and steps of every sample in it.
         label: what messages call this block; networks set it to the block's place in them.
 
     Raises:
@@ -70,6 +72,7 @@ class ODEBlock(nn.Module):
         self.theta = theta
         self.projection = projection
         self.evaluations = 0
+        self.last_solve: SolveReport | None = None
         self.label = "ODEBlock"
         self.compiled = False
         self._programs = Programs()
@@ -148,7 +151,7 @@ class ODEBlock(nn.Module):
         compiled = self._compiled and not torch.compiler.is_compiling()
         field = Field(self.label, programs=self._programs if compiled else None)
         y = self._integrate(field, x)
-        self.evaluations = field.evaluations
+        self.evaluations, self.last_solve = field.evaluations, field.last_solve
         if not torch.compiler.is_compiling() and y.device.type == "cpu" and not _is_finite(y):
             self.locate_nonfinite(x)
             raise NonFiniteState(f"x(T) of {self.label} is not finite, by a fault that did not show a second time.")

@@ -13,7 +13,16 @@ import torch
 from torch import Tensor, add
 
 from odenet.blocks.embedded import EmbeddedPair
-from odenet.blocks.error_control import Tolerance, gathered, initial_step, log_growth, mean_square, spread, time_of
+from odenet.blocks.error_control import (
+    Tolerance,
+    gathered,
+    initial_step,
+    log_growth,
+    mean_square,
+    smallest_step,
+    spread,
+    time_of,
+)
 from odenet.blocks.solve_status import Status
 from odenet.blocks.solvers import VectorField
 
@@ -65,7 +74,7 @@ class EmbeddedSteps:
             status: of shape (batch, 1, …, 1); those that run are to run over the piece.
             end: of the piece.
         """
-        h = initial_step(f, t, x, slope, self.tolerance, self.order, _smallest_step(end))
+        h = initial_step(f, t, x, slope, self.tolerance, self.order, end)
         h = _clipped(h.to(torch.promote_types(x.dtype, torch.float32)), end - t, status == RUNNING)
         zero = torch.zeros_like(status)
         return Samples(spread(t, x), spread(h, x), x, slope, *(spread(v, x) for v in (0 * h, status, zero, zero)))
@@ -90,7 +99,7 @@ class EmbeddedSteps:
         accepted, rejected = accepted + good, rejected + (running ^ good)
         next_h = h * growth.exp()
         status = torch.where(running & (accepted + rejected >= limit), BUDGET_SPENT, status)
-        too_short = running & (next_h < _smallest_step(end).to(h.dtype))
+        too_short = running & (next_h < smallest_step(end).to(h.dtype))
         status = torch.where(too_short, STEP_UNDERFLOW, status)
         status = torch.where(too_short & ~(log_ratio < torch.inf), NOT_FINITE, status)
         status = torch.where(good & last, FINISHED, status)
@@ -154,8 +163,3 @@ def _clipped(h: Tensor, remaining: Tensor, running: Tensor) -> Tensor:
     """The h of an attempt: up to the end exactly where it is near, and 0 where a sample does not run."""
     remaining = remaining.to(h.dtype)
     return torch.where(running, torch.where(1.01 * h >= remaining, remaining, h), 0.0)
-
-
-def _smallest_step(end: Tensor) -> Tensor:
-    """Below it, t + h is hardly to be told from t."""
-    return 16 * torch.finfo(end.dtype).eps * end

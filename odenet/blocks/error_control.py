@@ -92,8 +92,13 @@ def log_growth(log_ratio: Tensor, memory: Tensor, order: int) -> tuple[Tensor, T
     return growth, torch.where(accepted, BETA * log_ratio.clamp_min(math.log(1e-4)), memory)
 
 
+def smallest_step(end: Tensor) -> Tensor:
+    """The shortest h on an interval that ends there: with less, t + h is hardly to be told from t."""
+    return 16 * torch.finfo(end.dtype).eps * end
+
+
 def initial_step(
-    f: VectorField, t: Tensor, x: Tensor, slope: Tensor, tolerance: Tolerance, order: int, smallest: Tensor
+    f: VectorField, t: Tensor, x: Tensor, slope: Tensor, tolerance: Tolerance, order: int, end: Tensor
 ) -> Tensor:
     """The first h, after an Euler step that probes x″ (Hairer, Nørsett and Wanner, *I*, section II.4).
 
@@ -104,7 +109,7 @@ def initial_step(
         slope: f(t, x).
         tolerance: of the steps to come.
         order: of their error.
-        smallest: h is not smaller, whatever the slopes are.
+        end: of the interval, beyond which f is not asked.
     """
 
     def norm(v: Tensor) -> Tensor:
@@ -113,8 +118,8 @@ def initial_step(
     scale = tolerance.of(x)
     size, speed = norm(x), norm(slope)
     probe = torch.where((size < 1e-5) | (speed < 1e-5), 1e-6, 0.01 * size / speed)
-    change = f(time_of(t + probe, x), x + probe.to(x.dtype) * slope).to(x.dtype) - slope
+    change = f(time_of(torch.minimum(t + probe, end), x), x + probe.to(x.dtype) * slope).to(x.dtype) - slope
     bend = torch.maximum(speed, norm(change) / probe)
     h = torch.where(bend <= 1e-15, (1e-3 * probe).clamp_min(1e-6), (0.01 / bend) ** (1 / order))
     h = torch.minimum(100 * probe, h)
-    return torch.maximum(torch.where(torch.isfinite(h), h, probe.nan_to_num(1e-6)), smallest)
+    return torch.maximum(torch.where(torch.isfinite(h), h, probe.nan_to_num(1e-6)), smallest_step(end))

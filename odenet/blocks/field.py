@@ -10,6 +10,7 @@ from torch import Tensor
 
 from odenet.blocks.compiled import Programs
 from odenet.blocks.errors import NonFiniteState
+from odenet.blocks.solve_status import SolveReport
 from odenet.blocks.theta import Piece, Time
 
 P = ParamSpec("P")
@@ -29,6 +30,7 @@ class Field:
     def __init__(self, label: str, *, watchful: bool = False, programs: Programs | None = None) -> None:
         self.label, self.watchful, self.programs = label, watchful, programs
         self.evaluations = 0
+        self.last_solve: SolveReport | None = None
         self.step = -1
         self.piece = -1
         self.cost = 1

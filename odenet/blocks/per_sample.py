@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from odenet.blocks.embedded import PAIRS
 from odenet.blocks.embedded_steps import BUDGET_SPENT, FINISHED, RUNNING, EmbeddedSteps, Samples, Taken
-from odenet.blocks.error_control import Tolerance, gathered, is_narrow, spread, time_of
+from odenet.blocks.error_control import Tolerance, gathered, is_narrow, spread
 from odenet.blocks.field import Field
 from odenet.blocks.sample_grid import GridSteps, accepted_grid, steps_program
-from odenet.blocks.separable import separable
+from odenet.blocks.separable import refuses_times_of_samples, separable
 from odenet.blocks.solve_status import SolveReport
 from odenet.blocks.solvers import VectorField
 from odenet.blocks.theta import Piece
@@ -61,13 +61,18 @@ class PerSample:
         self, pieces: Iterable[Piece], field: Field, x: Tensor, *, noted: bool
     ) -> tuple[Tensor, list[tuple[Piece, GridSteps]]]:
         _require_a_batch(x, field.label)
+        if not x.numel():
+            return x, []
         batch, steps, end = _Batch(x.detach()), list[tuple[Piece, GridSteps]](), 0.0
         for piece in (separable(piece, field.label) for piece in pieces):
             field.enter(piece)
             taken = self._over(piece, field, batch, noted=noted)
             steps += self._known(piece, field, taken, batch.x)
             end = piece.end
-        report = batch.report()
+        if torch.is_autocast_enabled(x.device.type):
+            # It holds weights that were cast without a graph, for whoever uses them next under the same autocast.
+            torch.clear_autocast_cache()
+        field.last_solve = report = batch.report()
         report.warn(self.method, field.label, end, _hint(self.tolerance, x))
         return batch.x, steps
 
@@ -78,20 +83,28 @@ class PerSample:
         if not batch.is_running():
             return []
         start, end = (torch.tensor(t, dtype=batch.t.dtype, device=batch.x.device) for t in (piece.start, piece.end))
-        t = torch.where(batch.status == RUNNING, start, batch.t)
-        slope = field(time_of(t, batch.x), batch.x).to(batch.x.dtype)
-        samples = self.steps.begin(piece.field, t, batch.x, slope, batch.status, end)
+        samples = self._begun(piece, field, batch, start, end)
         number = self._unrolled(field, piece, batch.x)
         program = self._attempts(field, piece, number, noted=noted)
         limit, between, notes = spread(limit, batch.x), _between_looks(batch.x), list[Taken]()
-        field.evaluations += field.cost
-        while samples.status.numel() and int(samples.status.min()) == RUNNING:
+        while int(samples.status.min()) == RUNNING:
             for _ in range(between):
                 samples, taken = program(piece.field, samples, end, limit)
                 notes += [] if taken is None else [taken]
                 field.evaluations += field.cost * self.steps.cost * number
         batch.move(samples, 2, self.steps.cost)
         return notes
+
+    def _begun(self, piece: Piece, field: Field, batch: _Batch, start: Tensor, end: Tensor) -> Samples:
+        """The samples before their first attempt: two evaluations, of which the field looks at the first."""
+        x = batch.x
+        slope = field(start.to(x.dtype), x).to(x.dtype)
+        field.evaluations += field.cost
+        t = torch.where(batch.status == RUNNING, start, batch.t)
+        try:
+            return self.steps.begin(piece.field, t, x, slope, batch.status, end)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise refuses_times_of_samples(error, field.label) from error
 
     def _limit(self, batch: _Batch) -> Tensor:
         """The attempts that each sample may make on a piece, two evaluations being for its first slope and h."""

@@ -46,11 +46,20 @@ def _require_separable(name: str, module: nn.Module, label: str) -> None:
         )
 
 
+def refuses_times_of_samples(error: Exception, label: str) -> ValueError:
+    """What to raise where a branch takes a number as t, and not a tensor of one for each sample."""
+    return ValueError(
+        f"per_sample=True was asked for in {label}, whose branch takes one t for the whole batch, and not one of shape "
+        f"(batch, 1, …, 1) ({type(error).__name__}: {error}): write it so that t broadcasts against x, or take "
+        "per_sample=False."
+    )
+
+
 def _sample_by_sample(field: VectorField) -> VectorField:
     def of_one(t: Any, x: Tensor) -> Tensor:
         return field(t, x.unsqueeze(0)).squeeze(0)
 
     def of_all(t: Any, x: Tensor) -> Tensor:
-        return torch.func.vmap(of_one)(t.flatten(), x)
+        return torch.func.vmap(of_one)(t.flatten().expand(len(x)), x)
 
     return of_all
