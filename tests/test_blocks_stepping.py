@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -10,10 +9,8 @@ from torch import Tensor
 from odenet import (
     RK4,
     Adaptive,
-    Backprop,
     BasicBranch,
     Constant,
-    ContinuousAdjoint,
     Euler,
     FixedSteps,
     Midpoint,
@@ -31,18 +28,6 @@ class TestFixedSteps(SteppingLaws):
 
 class TestFixedStepsByName(SteppingLaws):
     stepping = FixedSteps("midpoint", per_piece=300)
-
-
-class TestDopri5(SteppingLaws):
-    stepping = Adaptive("dopri5", rtol=1e-7, atol=1e-7)
-
-
-class TestBosh3WithABudget(SteppingLaws):
-    stepping = Adaptive("bosh3", rtol=1e-7, atol=1e-8, max_evaluations=10_000)
-
-
-class TestRk4OfTorchdiffeq(SteppingLaws):
-    stepping = Adaptive("rk4", step_size=0.02)
 
 
 @pytest.mark.parametrize(("per_piece", "horizon"), [(1, 4.0), (3, 4.0), (5, 0.1)])
@@ -98,30 +83,6 @@ def test_an_unknown_solver_name_is_refused_with_the_nearest() -> None:
         FixedSteps("eular")
 
 
-@pytest.mark.parametrize(
-    ("rtol", "atol"), [(0, 0), (-1e-3, 1e-3), (1e-3, -1e-3), (math.nan, 1e-3), (1e-3, math.nan)], ids=str
-)
-def test_tolerances_that_control_nothing_are_refused(rtol: float, atol: float) -> None:
-    with pytest.raises(ValueError, match=rf"rtol = {rtol}, atol = {atol}; .*at least one positive"):
-        Adaptive(rtol=rtol, atol=atol)
-
-
-def test_one_tolerance_may_be_zero() -> None:
-    for stepping in (Adaptive(rtol=0, atol=1e-6), Adaptive(rtol=1e-6, atol=0)):
-        ODEBlock(Constant(Logistic(1.0)), stepping)(states())
-
-
-@pytest.mark.parametrize("budget", [0, -5, 10.0, True, "100"], ids=repr)
-def test_a_budget_that_is_no_positive_integer_is_refused(budget: Any) -> None:
-    with pytest.raises(ValueError, match=rf"max_evaluations = {budget!r}; .* positive whole number of evaluations"):
-        Adaptive(max_evaluations=budget)
-
-
-def test_an_adaptive_stepping_shows_its_options_and_budget() -> None:
-    shown = "Adaptive('dopri5', rtol=0.001, atol=0.0001, max_evaluations=50, first_step=0.1)"
-    assert repr(Adaptive("dopri5", 1e-3, 1e-4, 50, first_step=0.1)) == shown
-
-
 class Pair(Euler):
     """Euler, but it says that it carries more than x."""
 
@@ -171,14 +132,3 @@ def test_fixed_steps_with_the_same_settings_are_equal_and_others_are_not() -> No
     assert Adaptive("dopri5", 1e-3) != Adaptive("dopri5", 1e-4)
     assert Adaptive("dopri5") != Adaptive("dopri5", first_step=0.1)
     assert FixedSteps() != Adaptive()
-
-
-@pytest.mark.parametrize("gradient", [Backprop(), ContinuousAdjoint()], ids=repr)
-def test_evaluations_of_adaptive_steps_grow_with_the_horizon(gradient: Any) -> None:
-    block = ODEBlock(Constant(Logistic(1.0)), Adaptive("dopri5", 1e-6, 1e-6), gradient)
-    counts = []
-    for horizon in (1.0, 10.0):
-        block.theta.horizon = horizon
-        block(states())
-        counts.append(block.evaluations)
-    assert counts[0] < counts[1]

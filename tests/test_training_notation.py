@@ -35,6 +35,7 @@ SETTINGS = [
     FixedSteps(RK4(), per_piece=3),
     FixedSteps(Substitution()),
     Adaptive("dopri5", rtol=1e-3, atol=1e-4, max_evaluations=50, first_step=0.1),
+    Adaptive("tsit5", rtol=1 / 3, atol=0, per_sample=True),
     Backprop(),
     ContinuousAdjoint(rtol=1e-6),
     StochasticDepth([1.0, 0.75, 1 / 3], per="sample", scaling="evaluation"),
@@ -106,11 +107,27 @@ def test_names_of_the_users_own_are_known_where_they_are_given() -> None:
         read("FixedSteps(Late())")
 
 
+class Rounded(Late):
+    """A solver that shows its number in part."""
+
+    def __init__(self, number: float = 0.0) -> None:
+        self.number = number
+
+    def __repr__(self) -> str:
+        return f"Rounded({self.number:g})"
+
+
 def test_a_setting_that_its_notation_rounds_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"cannot be written exactly: Adaptive\('dopri5', rtol=0.123457, atol=0.001\)"):
-        write(Adaptive(rtol=0.123456789))
+    names = {"Rounded": Rounded}
+    with pytest.raises(ValueError, match=r"cannot be written exactly: Rounded\(0.123457\) is another value"):
+        write(Rounded(0.123456789), names)
     with pytest.raises(ValueError, match="cannot be written exactly"):
-        write(partial(dict, a=[Adaptive(rtol=0.123456789)]), {"dict": dict})
+        write(partial(dict, a=[Rounded(0.123456789)]), {"dict": dict, **names})
+
+
+def test_tolerances_are_written_in_full() -> None:
+    stepping = Adaptive(rtol=0.123456789, atol=1 / 3)
+    assert read(write(stepping)) == stepping
 
 
 def test_numbers_that_are_no_literals_are_refused() -> None:

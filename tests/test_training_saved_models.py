@@ -21,6 +21,7 @@ from odenet import (
     Adaptive,
     BasicBranch,
     BottleneckBranch,
+    Checkpointed,
     Constant,
     ContinuousAdjoint,
     FixedSteps,
@@ -108,6 +109,16 @@ def test_a_block_comes_back_from_the_file_alone(path: Path, stepping: Any, kind:
     assert isinstance(again, ODEBlock)
     assert type(again.theta) is type(theta)
     assert (again.theta.horizon, again.stepping) == (theta.horizon, stepping)
+    x = torch.randn(3, 2)
+    assert torch.equal(again(x), block(x))
+
+
+def test_a_stepping_of_each_sample_comes_back(path: Path) -> None:
+    stepping = Adaptive("tsit5", rtol=1 / 3, atol=1e-7, max_evaluations=500, per_sample=True)
+    block = ODEBlock(Constant(MLPBranch(2, hidden=5)), stepping, Checkpointed())
+    again = there_and_back(block, path, partial(MLPBranch, 2, hidden=5))
+    assert isinstance(again, ODEBlock)
+    assert again.stepping == stepping
     x = torch.randn(3, 2)
     assert torch.equal(again(x), block(x))
 

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from odenet import (
+    Adaptive,
+    Backprop,
+    BasicBranch,
+    Checkpointed,
+    Constant,
+    ContinuousAdjoint,
+    ODEBlock,
+    PiecewiseConstant,
+    Reversible,
+)
+from tests.laws import SteppingLaws, states
+from tests.problems import Logistic
+
+
+class TestDopri5(SteppingLaws):
+    stepping = Adaptive("dopri5", rtol=1e-7, atol=1e-7)
+
+
+class TestBosh3WithABudget(SteppingLaws):
+    stepping = Adaptive("bosh3", rtol=1e-7, atol=1e-8, max_evaluations=10_000)
+
+
+class TestRk4OfTorchdiffeq(SteppingLaws):
+    stepping = Adaptive("rk4", step_size=0.02)
+
+
+@pytest.mark.parametrize(
+    ("rtol", "atol"), [(0, 0), (-1e-3, 1e-3), (1e-3, -1e-3), (math.nan, 1e-3), (1e-3, math.nan)], ids=str
+)
+def test_tolerances_that_control_nothing_are_refused(rtol: float, atol: float) -> None:
+    with pytest.raises(ValueError, match=rf"rtol = {rtol}, atol = {atol}; .*at least one positive"):
+        Adaptive(rtol=rtol, atol=atol)
+
+
+def test_one_tolerance_may_be_zero() -> None:
+    for stepping in (Adaptive(rtol=0, atol=1e-6), Adaptive(rtol=1e-6, atol=0)):
+        ODEBlock(Constant(Logistic(1.0)), stepping)(states())
+
+
+@pytest.mark.parametrize("budget", [0, -5, 10.0, True, "100"], ids=repr)
+def test_a_budget_that_is_no_positive_integer_is_refused(budget: Any) -> None:
+    with pytest.raises(ValueError, match=rf"max_evaluations = {budget!r}; .* positive whole number of evaluations"):
+        Adaptive(max_evaluations=budget)
+
+
+def test_an_adaptive_stepping_shows_its_options_and_budget() -> None:
+    shown = "Adaptive('dopri5', rtol=0.001, atol=0.0001, max_evaluations=50, first_step=0.1)"
+    assert repr(Adaptive("dopri5", 1e-3, 1e-4, 50, first_step=0.1)) == shown
+
+
+@pytest.mark.parametrize("gradient", [Backprop(), ContinuousAdjoint()], ids=repr)
+def test_evaluations_of_adaptive_steps_grow_with_the_horizon(gradient: Any) -> None:
+    block = ODEBlock(Constant(Logistic(1.0)), Adaptive("dopri5", 1e-6, 1e-6), gradient)
+    counts = []
+    for horizon in (1.0, 10.0):
+        block.theta.horizon = horizon
+        block(states())
+        counts.append(block.evaluations)
+    assert counts[0] < counts[1]
+
+
+def test_a_stepping_of_each_sample_says_so() -> None:
+    shown = "Adaptive('tsit5', rtol=1e-06, atol=0.001, max_evaluations=50, per_sample=True)"
+    assert repr(Adaptive("tsit5", 1e-6, max_evaluations=50, per_sample=True)) == shown
+    assert Adaptive(per_sample=True) != Adaptive()
+
+
+def test_tolerances_are_shown_in_full() -> None:
+    assert repr(Adaptive(rtol=0.123456789)) == "Adaptive('dopri5', rtol=0.123456789, atol=0.001)"
+
+
+def test_an_unknown_pair_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"unknown method of steps per sample 'dopri8'; did you mean 'dopri5'\?"):
+        Adaptive("dopri8", per_sample=True)
+
+
+def test_options_of_torchdiffeq_are_refused_for_each_sample() -> None:
+    with pytest.raises(ValueError, match=r"options 'first_step' were given with per_sample=True; .*leave them out, or"):
+        Adaptive(per_sample=True, first_step=0.1)
+
+
+@pytest.mark.parametrize("value", [1, "yes", None], ids=repr)
+def test_per_sample_is_true_or_false(value: Any) -> None:
+    with pytest.raises(TypeError, match=rf"per_sample = {value!r}; .*: pass True or False"):
+        Adaptive(per_sample=value)
+
+
+def test_a_projection_is_refused_for_each_sample_too() -> None:
+    theta = PiecewiseConstant([BasicBranch(2, activation="post")])
+    with pytest.raises(ValueError, match=r"per_sample=True\); a projected flow has no step-free limit"):
+        ODEBlock(theta, Adaptive(per_sample=True), projection=torch.relu)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "said"),
+    [
+        (ContinuousAdjoint(), r"solved backwards by torchdiffeq, at one t .*: use Backprop\(\) or Checkpointed\(\)"),
+        (Reversible(), "Reversible"),
+    ],
+    ids=repr,
+)
+def test_gradients_that_cannot_follow_each_sample_are_refused(gradient: Any, said: str) -> None:
+    block = ODEBlock(Constant(Logistic(1.0)), gradient=Checkpointed(), stepping=Adaptive(per_sample=True))
+    with pytest.raises(ValueError, match=said):
+        block.gradient = gradient
