@@ -67,7 +67,7 @@ class PerSample:
         for piece in (separable(piece, field.label) for piece in pieces):
             field.enter(piece)
             taken = self._over(piece, field, batch, noted=noted)
-            steps += self._known(piece, field, taken, batch.x)
+            steps += self._known(piece, field, taken, batch)
             end = piece.end
         if torch.is_autocast_enabled(x.device.type):
             # It holds weights that were cast without a graph, for whoever uses them next under the same autocast.
@@ -112,11 +112,11 @@ class PerSample:
             return torch.full_like(batch.evaluations, MOST_ATTEMPTS)
         return (self.max_evaluations - 2 - batch.evaluations) // self.steps.cost
 
-    def _known(self, piece: Piece, field: Field, taken: list[Taken], x: Tensor) -> list[tuple[Piece, GridSteps]]:
+    def _known(self, piece: Piece, field: Field, taken: list[Taken], batch: _Batch) -> list[tuple[Piece, GridSteps]]:
         if not taken:
             return []
-        number = self._unrolled(field, piece, x)
-        grid = accepted_grid(piece.start, taken, x, number)
+        number = self._unrolled(field, piece, batch.x)
+        grid = accepted_grid(piece.start, taken, batch.t.shape, number)
         program = self._compiled(field, piece, ("steps", self.method), steps_program(self.steps))
         rows = range(0, len(grid.h), number)
         return [

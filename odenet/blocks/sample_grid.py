@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from odenet.blocks.embedded_steps import EmbeddedSteps, Taken
-from odenet.blocks.error_control import spread, time_of
+from odenet.blocks.error_control import time_of
 from odenet.blocks.field import Field
 from odenet.blocks.solvers import VectorField
 
@@ -20,7 +20,7 @@ StepsProgram: TypeAlias = Callable[[VectorField, "Grid", Tensor, Tensor], StateA
 
 
 class Grid(NamedTuple):
-    """Steps from t0 to t1 of length h: in each row one of every sample, with h = 0 where a sample took fewer."""
+    """Steps from t0 to t1 of length h, of shape (steps, batch, 1, …, 1): h = 0 where a sample took fewer of them."""
 
     t0: Tensor
     t1: Tensor
@@ -31,26 +31,26 @@ class Grid(NamedTuple):
         return Grid(self.t0[first:last], self.t1[first:last], self.h[first:last])
 
 
-def accepted_grid(start: float, taken: Sequence[Taken], x: Tensor, multiple: int) -> Grid:
+def accepted_grid(start: float, taken: Sequence[Taken], shape: Sequence[int], multiple: int) -> Grid:
     """The grid of what the attempts on a piece came to, without those that nobody accepted.
 
     Args:
         start: of the piece.
-        taken: attempts in order, each of shape (batch, 1, …, 1) or several of them stacked.
-        x: a state; the grid is spread beside such.
+        taken: attempts in order, several of them stacked.
+        shape: of what belongs to a sample, (batch, 1, …, 1).
         multiple: of which the number of rows shall be.
     """
-    one = (-1, len(x), *[1] * (x.dim() - 1))
-    t1, h = (torch.cat([part.reshape(one) for part in parts]) for parts in zip(*taken, strict=True))
+    t1, h = (torch.cat([part.reshape(-1, *shape) for part in parts]) for parts in zip(*taken, strict=True))
     accepted = h > 0
-    rows = int(accepted.sum(0).max())
+    row = accepted.cumsum(0) - 1
+    rows = int(row[-1].max()) + 1
     rows += -rows % multiple
-    order = torch.argsort((~accepted).byte(), dim=0, stable=True)[:rows]
-    h = h.gather(0, order)
+    row = torch.where(accepted, row, rows)  # one more, for what was rejected
+    h = h.new_zeros(rows + 1, *h.shape[1:]).scatter_(0, row, h)[:rows]
+    t1 = t1.new_full((rows + 1, *t1.shape[1:]), start).scatter_(0, row, t1)[:rows]
     # After a sample's last step its t stays.
-    ends = torch.cat([torch.full_like(t1[:1], start), torch.where(h > 0, t1.gather(0, order), start)]).cummax(0).values
-    t0, t1 = ends[:-1], ends[1:]
-    return Grid(*(spread(times, x.expand(len(times), *x.shape)) for times in (t0, t1, h)))
+    ends = torch.cat([torch.full_like(h[:1], start, dtype=t1.dtype), t1]).cummax(0).values
+    return Grid(ends[:-1], ends[1:], h)
 
 
 def steps_program(steps: EmbeddedSteps) -> StepsProgram:
