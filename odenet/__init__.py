@@ -38,6 +38,7 @@ from odenet.blocks.reversible_solvers import (
     ReversibleSolver,
     SymplecticEuler,
 )
+from odenet.blocks.solve_status import SolveReport, Status
 from odenet.blocks.solvers import (
     RK4,
     ButcherTableau,
@@ -54,6 +55,7 @@ from odenet.blocks.spline import Spline
 from odenet.blocks.stepping import FixedSteps
 from odenet.blocks.stochastic_depth import StochasticDepth, linear_decay
 from odenet.blocks.theta import Constant, LinearTheta, Piece, PiecewiseConstant, PiecewiseLinear, Theta
+from odenet.blocks.trajectory import trajectory
 
 __version__ = "0.1.0"
 
@@ -95,8 +97,10 @@ __all__ = [
     "ReversibleHeun",
     "ReversibleSolver",
     "RungeKutta",
+    "SolveReport",
     "Solver",
     "Spline",
+    "Status",
     "StochasticDepth",
     "SymmetricBranch",
     "SymplecticEuler",
@@ -109,6 +113,7 @@ __all__ = [
     "project_theta",
     "refine_steps",
     "refine_theta",
+    "trajectory",
 ]
 
 _WINGS = ("layers", "models", "data", "measure", "training")

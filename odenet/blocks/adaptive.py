@@ -123,7 +123,7 @@ class Adaptive(Stepping):
         """The steps of torchdiffeq's method on the grid that the error control chooses as it goes along."""
         del projection  # refused by `check_projection`
         if self.per_sample:
-            return Plan([Step(piece, steps) for piece, steps in self._solver.accepted_steps(pieces, field, x)])
+            return Plan([Step(piece, steps) for piece, steps in self.solver_of_samples.accepted_steps(pieces, field, x)])
         steps: list[Step] = []
         states: list[Any] = []
         for piece in pieces:
@@ -137,14 +137,15 @@ class Adaptive(Stepping):
 
     def _integrate_per_sample(self, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
         if not wants_gradient(pieces, x):
-            return self._solver.solve(pieces, field, x)
+            return self.solver_of_samples.solve(pieces, field, x)
         state: Any = x
-        for piece, steps in self._solver.accepted_steps(pieces, field, x):
+        for piece, steps in self.solver_of_samples.accepted_steps(pieces, field, x):
             state = steps(field.at(piece), state)
         return state
 
     @property
-    def _solver(self) -> PerSample:
+    def solver_of_samples(self) -> PerSample:
+        """What solves under `per_sample`."""
         return PerSample(self.method, Tolerance(self.rtol, self.atol), self.max_evaluations)
 
     @property

@@ -142,6 +142,10 @@ class EmbeddedSteps:
             slopes.append(f(time_of(t1 if c == 1 else t0 + c * h, x), x1).to(x.dtype))
         return x1, slopes
 
+    def middle(self, h: Tensor, x: Tensor, slopes: list[Tensor]) -> Tensor | None:
+        """x(t0 + h/2) to order 4, from the slopes of a step; None where the pair has no weights for it."""
+        return x + h.to(x.dtype) * _combined(self.pair.middle_weights, slopes) if self.pair.middle else None
+
     def log_ratio(self, h: Tensor, x: Tensor, x1: Tensor, slopes: list[Tensor]) -> Tensor:
         """The logarithm of ‖error/tolerance‖, spread; infinite or NaN where the trial is not finite."""
         error = h.to(x.dtype) * _combined(self.pair.error_weights, slopes)

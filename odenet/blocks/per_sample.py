@@ -16,7 +16,7 @@ from odenet.blocks.embedded import PAIRS
 from odenet.blocks.embedded_steps import BUDGET_SPENT, FINISHED, RUNNING, EmbeddedSteps, Samples, Taken
 from odenet.blocks.error_control import Tolerance, gathered, is_narrow, spread
 from odenet.blocks.field import Field
-from odenet.blocks.sample_grid import GridSteps, accepted_grid, steps_program
+from odenet.blocks.sample_grid import Grid, GridSteps, accepted_grid, steps_program
 from odenet.blocks.separable import refuses_times_of_samples, separable
 from odenet.blocks.solve_status import SolveReport
 from odenet.blocks.solvers import VectorField
@@ -52,29 +52,41 @@ class PerSample:
         """x(T), without a tape."""
         return self._solve(pieces, field, x, noted=False)[0]
 
-    def accepted_steps(self, pieces: Iterable[Piece], field: Field, x: Tensor) -> list[tuple[Piece, GridSteps]]:
-        """The steps by which `solve` arrives at x(T), to be taken again."""
+    def grids(self, pieces: Iterable[Piece], field: Field, x: Tensor) -> list[tuple[Piece, Grid]]:
+        """The steps by which `solve` arrives at x(T), for every piece on which any were accepted."""
         return self._solve(pieces, field, x, noted=True)[1]
+
+    def accepted_steps(self, pieces: Iterable[Piece], field: Field, x: Tensor) -> list[tuple[Piece, GridSteps]]:
+        """The same, to be taken again one by one, or a few at a time."""
+        found = []
+        for piece, grid in self.grids(pieces, field, x):
+            number = self._unrolled(field, piece, x)
+            program = self._compiled(field, piece, ("steps", self.method), steps_program(self.steps))
+            for row in range(0, len(grid.h), number):
+                last = row + number >= len(grid.h)
+                found.append((piece, GridSteps(program, self.steps.cost, grid.rows(row, row + number), last=last)))
+        return found
 
     @torch.no_grad()
     def _solve(
         self, pieces: Iterable[Piece], field: Field, x: Tensor, *, noted: bool
-    ) -> tuple[Tensor, list[tuple[Piece, GridSteps]]]:
+    ) -> tuple[Tensor, list[tuple[Piece, Grid]]]:
         _require_a_batch(x, field.label)
         if not x.numel():
             return x, []
-        batch, steps, end = _Batch(x.detach()), list[tuple[Piece, GridSteps]](), 0.0
+        batch, grids, end = _Batch(x.detach()), list[tuple[Piece, Grid]](), 0.0
         for piece in (separable(piece, field.label) for piece in pieces):
             field.enter(piece)
             taken = self._over(piece, field, batch, noted=noted)
-            steps += self._known(piece, field, taken, batch)
+            if taken and len((grid := self._grid(piece, field, taken, batch)).h):
+                grids.append((piece, grid))
             end = piece.end
         if torch.is_autocast_enabled(x.device.type):
             # It holds weights that were cast without a graph, for whoever uses them next under the same autocast.
             torch.clear_autocast_cache()
         field.last_solve = report = batch.report()
         report.warn(self.method, field.label, end, _hint(self.tolerance, x))
-        return batch.x, steps
+        return batch.x, grids
 
     def _over(self, piece: Piece, field: Field, batch: _Batch, *, noted: bool) -> list[Taken]:
         """Move the batch over a piece; where `noted`, what every attempt came to."""
@@ -112,17 +124,8 @@ class PerSample:
             return torch.full_like(batch.evaluations, MOST_ATTEMPTS)
         return (self.max_evaluations - 2 - batch.evaluations) // self.steps.cost
 
-    def _known(self, piece: Piece, field: Field, taken: list[Taken], batch: _Batch) -> list[tuple[Piece, GridSteps]]:
-        if not taken:
-            return []
-        number = self._unrolled(field, piece, batch.x)
-        grid = accepted_grid(piece.start, taken, batch.t.shape, number)
-        program = self._compiled(field, piece, ("steps", self.method), steps_program(self.steps))
-        rows = range(0, len(grid.h), number)
-        return [
-            (piece, GridSteps(program, self.steps.cost, grid.rows(row, row + number), last=row == rows[-1]))
-            for row in rows
-        ]
+    def _grid(self, piece: Piece, field: Field, taken: list[Taken], batch: _Batch) -> Grid:
+        return accepted_grid(piece.start, taken, batch.t.shape, self._unrolled(field, piece, batch.x))
 
     def _attempts(self, field: Field, piece: Piece, number: int, *, noted: bool) -> AttemptsProgram:
         steps = self.steps

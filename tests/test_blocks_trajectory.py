@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from odenet import (
+    Adaptive,
+    BudgetWarning,
+    Constant,
+    FixedSteps,
+    MLPBranch,
+    ODEBlock,
+    PiecewiseConstant,
+    PiecewiseLinear,
+    StochasticDepth,
+    trajectory,
+)
+from odenet.blocks.embedded import PAIRS
+from odenet.blocks.embedded_steps import EmbeddedSteps
+from odenet.blocks.error_control import Tolerance
+from odenet.blocks.trajectory import interpolated
+from tests.laws import logistic_nodes, slope, states
+from tests.problems import Logistic, jumping_logistic
+
+
+def per_sample(method: str = "dopri5", tolerance: float = 1e-6, **options: Any) -> Adaptive:
+    return Adaptive(method, tolerance, tolerance, per_sample=True, **options)
+
+
+def logistic(horizon: float = 2.0, **options: Any) -> ODEBlock:
+    return ODEBlock(Constant(Logistic(2.5, -0.4), horizon), per_sample(**options))
+
+
+def exact(x: Tensor, t: float) -> Tensor:
+    return torch.sigmoid(torch.logit(x) + t * torch.tensor([2.5, -0.4], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("method", PAIRS)
+def test_between_the_steps_it_is_as_exact_as_at_their_ends(method: str) -> None:
+    x, times = states(), [0.0, 0.123, 0.5, 1.0, 1.77, 2.0]
+    with torch.no_grad():
+        found = trajectory(logistic(method=method, tolerance=1e-7), x, times)
+    for t, state in zip(times, found, strict=True):
+        torch.testing.assert_close(state, exact(x, t), rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "tsit5"])
+@pytest.mark.parametrize("quartic", [True, False], ids=["quartic", "cubic"])
+def test_an_interpolant_has_its_order(method: str, quartic: bool) -> None:
+    x, f = states(), Logistic(2.5, -0.4)
+    numbers, errors = (16, 24, 32, 48), []
+    for number in numbers:
+        h = torch.full((3, 1), 1 / number, dtype=torch.float64)
+        steps = EmbeddedSteps(PAIRS[method], Tolerance(1, 1))
+        with torch.no_grad():
+            x1, k = steps.slopes(f, 0 * h, h, h, x, f(0.0, x))
+            middle = steps.middle(h, x, k) if quartic else None
+            found = interpolated(0 * h + 0.3, h, x, x1, k[0], k[-1], middle)
+        errors.append(float((found - exact(x, 0.3 / number)).norm()))
+    assert slope(numbers, errors) == pytest.approx(5 if quartic else 4, abs=0.15)
+
+
+def test_at_both_ends_an_interpolant_is_the_state_bit_for_bit() -> None:
+    x0, x1, slope0, slope1, middle = (torch.randn(4, 3) for _ in range(5))
+    for s, expected in ((0.0, x0), (1.0, x1)):
+        assert torch.equal(
+            interpolated(torch.full((4, 1), s), torch.ones(4, 1), x0, x1, slope0, slope1, middle), expected
+        )
+
+
+@pytest.mark.parametrize("theta", [PiecewiseConstant, PiecewiseLinear])
+@pytest.mark.parametrize("method", PAIRS)
+def test_at_the_end_it_is_what_the_block_returns(method: str, theta: Any) -> None:
+    block, x = ODEBlock(theta(logistic_nodes(3), 1.7), per_sample(method, 1e-3)), states()
+    assert torch.equal(trajectory(block, x, [1.7])[0], block(x))
+    assert torch.equal(trajectory(block, x, [0.0])[0], x)
+
+
+def test_times_come_in_any_order_and_on_any_piece() -> None:
+    problem = jumping_logistic()
+    block = ODEBlock(problem.theta, per_sample(tolerance=1e-9))
+    times = [2.0, 2 / 3, 0.1, 4 / 3, 1.9, 0.0, 0.1]
+    with torch.no_grad():
+        found = trajectory(block, problem.x, times)
+        one_by_one = torch.cat([trajectory(block, problem.x, [t]) for t in times])
+    assert torch.equal(found, one_by_one)
+    torch.testing.assert_close(found[0], problem.exact, rtol=0, atol=1e-7)
+
+
+def test_no_times_give_no_states() -> None:
+    assert trajectory(logistic(), states(), []).shape == (0, 3, 2)
+
+
+def test_a_sample_has_the_same_trajectory_alone_and_in_any_batch() -> None:
+    torch.manual_seed(0)
+    block = ODEBlock(Constant(MLPBranch(2).double(), 3.0), per_sample())
+    x = torch.randn(5, 2, dtype=torch.float64) * torch.tensor([[0.1], [1.0], [9.0], [0.5], [3.0]])
+    times = torch.linspace(0, 3, 7)
+    with torch.no_grad():
+        together = trajectory(block, x, times)
+        for index in range(5):
+            alone = trajectory(block, x[index : index + 1], times)
+            torch.testing.assert_close(alone[:, 0], together[:, index], rtol=1e-12, atol=1e-13)
+
+
+def test_it_works_on_feature_maps() -> None:
+    theta = Constant(Logistic(1.5), 1.0)
+    x = 0.5 + 0.1 * torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    with torch.no_grad():
+        (found,) = trajectory(ODEBlock(theta, per_sample(tolerance=1e-9)), x, [0.6])
+    torch.testing.assert_close(found, torch.sigmoid(torch.logit(x) + 0.9), rtol=0, atol=1e-7)
+
+
+def test_its_gradient_is_that_of_the_flow() -> None:
+    block = logistic(tolerance=1e-10)
+    x = states().requires_grad_()
+    (found,) = torch.autograd.grad(trajectory(block, x, [0.4, 1.3]).sum(), x)
+    t = torch.tensor([0.4, 1.3]).view(2, 1, 1)
+    other = x.detach().requires_grad_()
+    shift = t * torch.tensor([2.5, -0.4], dtype=torch.float64)
+    (expected,) = torch.autograd.grad(torch.sigmoid(torch.logit(other) + shift).sum(), other)
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-8)
+
+
+def test_where_a_sample_stopped_it_is_not_a_number() -> None:
+    block = ODEBlock(Constant(Logistic(1.0), 4.0), per_sample(max_evaluations=30))
+    with torch.no_grad(), pytest.warns(BudgetWarning):
+        found = trajectory(block, states(), [0.0, 1e-3, 4.0])
+    assert torch.isfinite(found[:2]).all()
+    assert torch.isnan(found[2]).all()
+    assert block.last_solve is not None
+    assert (block.last_solve.t < 4).all()
+    assert block.evaluations > 0
+
+
+def test_another_stepping_is_refused() -> None:
+    block = logistic()
+    for stepping in (FixedSteps(), Adaptive("dopri5")):
+        block.stepping = stepping
+        with pytest.raises(ValueError, match=r"only those of each sample are interpolated: set stepping = Adaptive\("):
+            trajectory(block, states(), [1.0])
+
+
+@pytest.mark.parametrize("t", [-0.1, 2.1, math.nan])
+def test_a_time_outside_the_horizon_is_refused(t: float) -> None:
+    with pytest.raises(ValueError, match=r"the flow of ODEBlock is that on \[0, 2.0\]: ask for times in it"):
+        trajectory(logistic(), states(), [1.0, t])
+
+
+def test_a_random_model_is_refused_and_its_mean_taken() -> None:
+    block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), per_sample(), noise=StochasticDepth(0.5))
+    with pytest.raises(ValueError, match="another random model: use evaluation mode"):
+        trajectory(block, states(), [1.0])
+    block.eval()
+    assert torch.equal(trajectory(block, states(), [3.0])[0], block(states()))
