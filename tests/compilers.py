@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 
-def without_compiler(monkeypatch: pytest.MonkeyPatch, empty: Path) -> None:
+@contextmanager
+def without_compiler(empty: Path) -> Iterator[None]:
     """torch.compile finds no C++ compiler, and in the folder `empty` no machine code of an earlier day."""
     from torch._inductor import config
 
-    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(empty))
+    # Its own patch: the option is no attribute of the object that seems to hold it, and another's undoing removes it.
+    with config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(empty))
+        yield

@@ -229,14 +229,10 @@ def test_channels_last_changes_the_layout_and_no_more(tmp_path: Path) -> None:
     assert history.column("train_loss") == pytest.approx(expected.column("train_loss"), rel=1e-4)
 
 
-def test_without_a_compiler_of_cpp_a_network_trains_uncompiled_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_compiler(monkeypatch, tmp_path / "cache")
+def test_without_a_compiler_of_cpp_a_network_trains_uncompiled_and_says_so(tmp_path: Path) -> None:
     net, expected = plain_net(), plain_net()
-    with pytest.warns(
-        CompileWarning, match=r"compile = True was asked for; .* \(.*C\+\+.*\), so the network runs uncomp"
-    ):
+    said = r"compile = True was asked for; .* \(.*C\+\+.*\), so the network runs uncomp"
+    with without_compiler(tmp_path / "cache"), pytest.warns(CompileWarning, match=said):
         train(net, tmp_path / "asked", replace(SETTINGS, compile=True))
     train(expected, tmp_path / "not")
     torch.testing.assert_close(net.state_dict(), expected.state_dict())
