@@ -118,7 +118,7 @@ CLAIMS = [
     ),
     Claim(
         "The exact gradient trains the ODE-Net to the same error as the continuous adjoint, within a point",
-        "half the error rate of the adjoint, CIFAR-10 (Zhuang et al. 2020, from memory)",
+        "half the error rate of the adjoint (Zhuang et al. 2020, abstract)",
         RECORD,
         percentages("ode_net", "ode_net_exact", entry="test_error", joined=" against "),
         lambda r: abs(mean(r, "ode_net", "test_error") - mean(r, "ode_net_exact", "test_error")) < 1,
