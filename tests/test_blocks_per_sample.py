@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from odenet import (
     Adaptive,
+    Backprop,
     BudgetWarning,
+    Checkpointed,
     Constant,
     MLPBranch,
     NonFiniteState,
@@ -21,12 +23,12 @@ from odenet import (
     PiecewiseLinear,
     group_norm,
 )
-from odenet.blocks import per_sample
+from odenet.blocks import compiled, per_sample
 from odenet.blocks.branches import ConcatConvBranch
 from odenet.blocks.embedded import PAIRS
 from odenet.blocks.solve_status import SolveReport, Status
 from odenet.blocks.theta import Time
-from tests.laws import SteppingLaws, logistic_nodes, slope, states
+from tests.laws import Graphs, SteppingLaws, logistic_nodes, slope, states
 from tests.problems import Logistic
 
 
@@ -304,3 +306,46 @@ def test_a_block_under_fixed_steps_reports_no_samples() -> None:
     block.stepping = Adaptive("rk4")
     block(states())
     assert block.last_solve is None
+
+
+@pytest.fixture
+def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> Graphs:
+    """Makes graphs, as the real one does, and runs them as they are."""
+    torch.compiler.reset()
+    graphs = Graphs()
+    monkeypatch.setattr(compiled, "BACKEND", graphs)
+    return graphs
+
+
+@pytest.mark.parametrize("gradient", [Backprop(), Checkpointed()], ids=repr)
+def test_a_compiled_block_takes_the_same_steps_and_has_the_same_gradient(quick_compiler: Graphs, gradient: Any) -> None:
+    torch.manual_seed(0)
+    block = ODEBlock(PiecewiseConstant([MLPBranch(2).double() for _ in range(2)]), stepping(1e-5), gradient)
+    x = torch.randn(6, 2, dtype=torch.float64)
+    found = []
+    for block.compiled in (False, True):
+        y, report = solved(block, x)
+        inputs = x.clone().requires_grad_()
+        of_inputs = torch.autograd.grad(block(inputs).sum(), [inputs, *block.parameters()])
+        found.append((y, *report, *of_inputs))
+    for plain, fast in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-13)
+    # Attempts with and without notes, and steps taken again, with or without a tape: pieces share them.
+    assert quick_compiler.count == (3 if isinstance(gradient, Backprop) else 5)
+
+
+def test_a_compiled_block_solves_again_without_compiling_again(quick_compiler: Graphs) -> None:
+    block = flow(van_der_pol(1.0), 3.0)
+    block.compiled = True
+    for scale, horizon in ((1.0, 3.0), (2.0, 3.0), (1.0, 5.0)):
+        block.theta.horizon = horizon
+        solved(block, scale * states())
+    assert quick_compiler.count == 1
+
+
+def test_a_field_that_is_made_anew_for_every_solve_is_not_compiled(quick_compiler: Graphs) -> None:
+    block = ODEBlock(PiecewiseLinear(logistic_nodes(3)), stepping())
+    plain, _ = solved(block, states())
+    block.compiled = True
+    assert torch.equal(solved(block, states())[0], plain)
+    assert quick_compiler.count == 0

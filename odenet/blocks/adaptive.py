@@ -123,7 +123,9 @@ class Adaptive(Stepping):
         """The steps of torchdiffeq's method on the grid that the error control chooses as it goes along."""
         del projection  # refused by `check_projection`
         if self.per_sample:
-            return Plan([Step(piece, steps) for piece, steps in self.solver_of_samples.accepted_steps(pieces, field, x)])
+            return Plan(
+                [Step(piece, steps) for piece, steps in self.solver_of_samples.accepted_steps(pieces, field, x)]
+            )
         steps: list[Step] = []
         states: list[Any] = []
         for piece in pieces:
