@@ -6,8 +6,8 @@ whether all have finished. Those that have are masked: their h is 0, and their s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from typing import ParamSpec, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,6 @@ from odenet.blocks.separable import refuses_times_of_samples, separable
 from odenet.blocks.solve_status import SolveReport
 from odenet.blocks.solvers import VectorField
 from odenet.blocks.theta import Piece
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 MOST_ATTEMPTS = 4096
 """Steps tried for a sample on a piece of θ where no budget was given."""
@@ -60,8 +57,8 @@ class PerSample:
         """The same, to be taken again one by one, or a few at a time."""
         found = []
         for piece, grid in self.grids(pieces, field, x):
-            number = self._unrolled(field, piece, x)
-            program = self._compiled(field, piece, ("steps", self.method), steps_program(self.steps))
+            number = _unrolled(field, x)
+            program = field.program(("steps", self.method), steps_program(self.steps))
             for row in range(0, len(grid.h), number):
                 last = row + number >= len(grid.h)
                 found.append((piece, GridSteps(program, self.steps.cost, grid.rows(row, row + number), last=last)))
@@ -77,8 +74,13 @@ class PerSample:
         batch, grids, end = _Batch(x.detach()), list[tuple[Piece, Grid]](), 0.0
         for piece in (separable(piece, field.label) for piece in pieces):
             field.enter(piece)
+            if not isinstance(piece.field, nn.Module):
+                field.run_uncompiled(
+                    "its field is made anew for every solve (θ is interpolated, or scaled by stochastic depth)",
+                    "use Constant or PiecewiseConstant, without noise",
+                )
             taken = self._over(piece, field, batch, noted=noted)
-            if taken and len((grid := self._grid(piece, field, taken, batch)).h):
+            if taken and len((grid := accepted_grid(piece.start, taken, batch.t.shape, _unrolled(field, x))).h):
                 grids.append((piece, grid))
             end = piece.end
         if torch.is_autocast_enabled(x.device.type):
@@ -96,8 +98,8 @@ class PerSample:
             return []
         start, end = (torch.tensor(t, dtype=batch.t.dtype, device=batch.x.device) for t in (piece.start, piece.end))
         samples = self._begun(piece, field, batch, start, end)
-        number = self._unrolled(field, piece, batch.x)
-        program = self._attempts(field, piece, number, noted=noted)
+        number = _unrolled(field, batch.x)
+        program = self._attempts(field, number, noted=noted)
         limit, between, notes = spread(limit, batch.x), _between_looks(batch.x), list[Taken]()
         while int(samples.status.min()) == RUNNING:
             for _ in range(between):
@@ -124,10 +126,7 @@ class PerSample:
             return torch.full_like(batch.evaluations, MOST_ATTEMPTS)
         return (self.max_evaluations - 2 - batch.evaluations) // self.steps.cost
 
-    def _grid(self, piece: Piece, field: Field, taken: list[Taken], batch: _Batch) -> Grid:
-        return accepted_grid(piece.start, taken, batch.t.shape, self._unrolled(field, piece, batch.x))
-
-    def _attempts(self, field: Field, piece: Piece, number: int, *, noted: bool) -> AttemptsProgram:
+    def _attempts(self, field: Field, number: int, *, noted: bool) -> AttemptsProgram:
         steps = self.steps
 
         def program(f: VectorField, samples: Samples, end: Tensor, limit: Tensor) -> tuple[Samples, Taken | None]:
@@ -138,15 +137,7 @@ class PerSample:
             return samples, Taken(*map(torch.stack, zip(*notes, strict=True))) if noted else None
 
         key = ("attempts", self.method, self.tolerance, number, noted)
-        return self._compiled(field, piece, key, program)
-
-    def _compiled(self, field: Field, piece: Piece, key: Hashable, function: Callable[P, R]) -> Callable[P, R]:
-        # Other fields than modules are made anew for every solve, and would be compiled anew.
-        return field.program(key, function) if isinstance(piece.field, nn.Module) else function
-
-    @staticmethod
-    def _unrolled(field: Field, piece: Piece, x: Tensor) -> int:
-        return UNROLLED if field.programs is not None and isinstance(piece.field, nn.Module) and is_narrow(x) else 1
+        return field.program(key, program)
 
 
 class _Batch:
@@ -177,6 +168,10 @@ class _Batch:
         status = torch.where(self.status == RUNNING, FINISHED, self.status)
         values = (status, self.t, self.evaluations, self.accepted, self.rejected)
         return SolveReport(*(value.flatten() for value in values))
+
+
+def _unrolled(field: Field, x: Tensor) -> int:
+    return UNROLLED if field.programs is not None and is_narrow(x) else 1
 
 
 def _between_looks(x: Tensor) -> int:

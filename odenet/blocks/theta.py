@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 Time: TypeAlias = float | Tensor
-"""Depth-time t: a Python float under fixed steps, a scalar tensor under torchdiffeq."""
+"""Depth-time t: a Python float under fixed steps, a tensor under error control, which broadcasts against the state: a
+scalar, or (batch, 1, …, 1) where every sample has a t of its own."""
 
 
 FieldOfPiece: TypeAlias = tuple[Callable[[Time, Tensor], Tensor], tuple[nn.Module, ...]]
