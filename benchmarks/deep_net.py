@@ -1,6 +1,6 @@
 """Does a net of 1,202 layers train in the activation memory of an ordinary ResNet-20?
 
-    python -m benchmarks.deep_net      # 8 minutes on one core; the record is runs/benchmarks/deep_net.json
+    python -m benchmarks.deep_net      # 4 minutes on one core; the record is runs/benchmarks/deep_net-cpu.json
 
 Both have the widths of He et al. 2015, section 4.2. The flows of the deep one, 199 pre-activation blocks or more each,
 in steps of h = 1/16, are `Reversible`; ResNet-20 is trained by backpropagation. Memory is that of a forward and a
@@ -134,7 +134,7 @@ def _bytes_of_step(net: nn.Module, batches: Batches) -> str:
 def main() -> None:
     """Measure everything, once, and print the table."""
     torch.set_num_threads(1)
-    settings, path = DeepNet(), Path("runs/benchmarks/deep_net.json")
+    settings, path = DeepNet(), Path("runs/benchmarks/deep_net-cpu.json")
     run = Run.open("benchmarks.deep_net", settings, path)
     images = load("fashion-mnist").train_batches(settings.batch_size, seed=0, augment=False, drop_last=True)
     measurements: dict[str, Callable[[], Row]] = {
