@@ -62,6 +62,8 @@ def carries_x_alone(solver: Solver) -> bool:
 
 def spans(start: float, end: float, number: int) -> list[tuple[float, float]]:
     """Start and end of each of `number` equal steps; the ends of the interval are among them exactly."""
+    if number == 1:
+        return [(start, end)]
     length = end - start
     return list(pairwise([start + length * k / number for k in range(number)] + [end]))
 

@@ -166,6 +166,11 @@ class Euler(RungeKutta):
 
     tableau = ButcherTableau(order=1, a=[[]], b=[1])
 
+    def increment(self, f: VectorField, t0: float, t1: float, x: Tensor) -> Tensor:
+        """h·f(t₀, x); the sum over one stage, without looking for others."""
+        h, slope = t1 - t0, f(t0, x)
+        return slope if h == 1.0 else h * slope
+
 
 class Midpoint(RungeKutta):
     """x₁ = x + h·f(t₀ + h/2, x + h/2·f(t₀, x)): order 2, torchdiffeq's `midpoint`."""

@@ -14,6 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -100,8 +101,8 @@ class Theta(nn.Module, ABC):
 
     def pieces(self) -> Iterator[Piece]:
         """The intervals on which θ is smooth, in order, with the fields there."""
-        for index in range(self.number_of_pieces):
-            start, end = self.interval(index)
+        n, T = self.number_of_pieces, self._horizon
+        for index, (start, end) in enumerate(pairwise([*(T * index / n for index in range(n)), T])):
             yield Piece(start, end, *self.field_of_piece(index, start, end))
 
     def extra_repr(self) -> str:
@@ -207,6 +208,11 @@ class PiecewiseConstant(LinearTheta):
     def nodes_of_piece(self, index: int) -> range:
         """Node `index`."""
         return range(index, index + 1)
+
+    def field_of_piece(self, index: int, start: float, end: float) -> FieldOfPiece:  # noqa: ARG002
+        """Node `index` itself."""
+        node = self.nodes[index]
+        return node, (node,)
 
     def weights(self, index: int, start: float, end: float, t: Time) -> Sequence[Time]:  # noqa: ARG002
         """1."""
