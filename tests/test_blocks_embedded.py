@@ -69,6 +69,12 @@ def test_decimals_are_held_to_their_rounding() -> None:
         replace_fields(TSIT5, rounding=Fraction(0))
 
 
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_the_last_slope_is_that_at_the_end_exactly(pair: EmbeddedPair) -> None:
+    assert pair.c[-1] == 1.0
+    assert sum(c == 1.0 for c in pair.c) == (1 if pair.order == 3 else 2)
+
+
 def test_rows_that_make_no_explicit_method_are_refused() -> None:
     with pytest.raises(ValueError, match=r"lengths \[1, 1\] for 3 error and 0 middle weights; .*the last row being b"):
         EmbeddedPair(2, 1, a=[[Fraction(1)], [Fraction(1)]], error=HEUN_EULER.error)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def test_the_last_step_ends_at_the_end_exactly() -> None:
 
 
 def test_a_trial_that_is_not_finite_is_rejected_and_a_shorter_one_tried() -> None:
-    def f(t: Tensor, x: Tensor) -> Tensor:
+    def f(t: Any, x: Tensor) -> Tensor:
         return torch.where(t > 0.05, torch.nan, -x)
 
     x = torch.randn(2, 2)

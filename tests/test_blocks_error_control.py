@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -96,7 +97,7 @@ def test_the_first_step_is_scipys(order: int) -> None:
 
     x, end = double(1.0, -0.5).view(1, 2), 10.0
 
-    def f(t: object, x: Tensor) -> Tensor:
+    def f(t: Any, x: Tensor) -> Tensor:
         del t
         return -x * torch.tensor([3.0, 0.2], dtype=torch.float64)
 
@@ -119,7 +120,7 @@ def test_the_first_step_is_a_number_whatever_the_slope_is() -> None:
 def test_the_first_step_is_tried_within_the_interval() -> None:
     seen: list[float] = []
 
-    def f(t: Tensor, x: Tensor) -> Tensor:
+    def f(t: Any, x: Tensor) -> Tensor:
         seen.append(float(t.max()))
         return 0 * x
 

@@ -94,8 +94,9 @@ class EmbeddedPair:
         )
         if self.middle:
             self._check("m", self.middle, 4, Fraction(1, 2))
+        nodes = [sum(row) for row in self.a]
         rounded = {
-            "c": (0.0, *(float(sum(row)) for row in self.a)),
+            "c": (0.0, *(1.0 if abs(c - 1) <= self.rounding else float(c) for c in nodes)),
             "rows": tuple(tuple(map(float, row)) for row in self.a),
             "error_weights": tuple(map(float, self.error)),
             "middle_weights": tuple(map(float, self.middle)),
