@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 import odenet
@@ -22,9 +25,11 @@ def test_the_files_that_contributors_are_sent_to_are_there() -> None:
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
 
 
-def test_the_recipes_work_when_typed_in(tmp_path: Path) -> None:
-    # Without a name, classes would count as Python's own, and torch.compile would look for theirs without end.
-    recipes: dict[str, Any] = {"__name__": "recipes"}
+def test_the_recipes_work_when_typed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In a module of their own: classes that name none count as Python's, and torch.compile goes round in circles there.
+    module = types.ModuleType("recipes")
+    monkeypatch.setitem(sys.modules, "recipes", module)
+    recipes: dict[str, Any] = vars(module)
     for snippet in re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL):
         exec(compile(snippet, "CONTRIBUTING.md", "exec"), recipes)
 

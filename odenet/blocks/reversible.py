@@ -83,8 +83,8 @@ class Reversible(GradientMethod):
             )
         if not isinstance(stepping, FixedSteps):
             raise ValueError(
-                f"{self!r} was asked for with {stepping!r}; torchdiffeq's steps cannot be undone: use FixedSteps, or "
-                "Checkpointed()."
+                f"{self!r} was asked for with {stepping!r}; steps under error control cannot be undone: use "
+                "FixedSteps, or Checkpointed()."
             )
         solver = stepping.solver
         if isinstance(solver, RungeKutta):
