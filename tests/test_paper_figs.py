@@ -16,7 +16,7 @@ from paper_figs.command import Script, draw_records, scripts
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted({script.experiment for script in scripts()})
 RECORDS = sorted(path.relative_to(ROOT) for name in EXPERIMENTS for path in (ROOT / "records" / name).glob("*.json"))
-AWAITED = {"peers"}
+AWAITED: set[str] = set()
 """Experiments whose record is still to be made."""
 FIGURES = [(script, path) for script in scripts() for path in RECORDS if path.parent.name == script.experiment]
 

@@ -47,10 +47,11 @@ def benchmark_table(name: str) -> str:
     return "\n".join([*head, *("| " + " | ".join(row.values()) + " |" for row in rows)])
 
 
-TABLES = {
-    "claims": claims_tables,
-    **{name: partial(benchmark_table, name) for name in ("core", "gradients", "stochastic_depth", "scenes")},
-}
+BENCHMARKS = (
+    *("core", "fixed_steps", "adaptive", "networks", "scaling", "roofline"),
+    *("gradients", "gradient_peers", "deep_net", "unet_memory", "stochastic_depth", "scenes"),
+)
+TABLES = {"claims": claims_tables, **{name: partial(benchmark_table, name) for name in BENCHMARKS}}
 
 
 def with_tables(text: str) -> str:
