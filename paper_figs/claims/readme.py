@@ -30,7 +30,8 @@ def _section(experiment: str, claims: list[Claim]) -> str:
         return ""
     question = (import_module(f"experiments.{experiment}").__doc__ or "").splitlines()[0]
     records = [RECORDS / name for name in dict.fromkeys(claim.record for claim in there)]
-    commands = ", ".join(f"`python -m experiments.{experiment} {Record.load(path).preset}`" for path in records)
+    presets = dict.fromkeys(Record.load(path).preset for path in records)
+    commands = ", ".join(f"`python -m experiments.{experiment} {preset}`" for preset in presets)
     figures = ", ".join(
         f"[{script.name}]({FIGURES}/{script.name}-{path.stem}.png)"
         for path in records

@@ -8,6 +8,7 @@ from paper_figs.claims.claim import Claim, mean, percent, percentages
 from paper_figs.segmentation_steps import over_steppings
 
 RECORD = "segmentation/cpu-scenes.json"
+GARMENTS = "segmentation/cpu-garments.json"
 OTHERS = ("full_resolution", "fcn32s", "fcn16s", "fcn8s", "fcn_resnet", "deconvnet")
 
 
@@ -63,5 +64,26 @@ CLAIMS = [
         RECORD,
         lambda r: f"{_fall(r, 'by_batch'):.1f} points; {_fall(r, 'mean_iou'):.1f} with running statistics",
         lambda r: _fall(r, "by_batch") > 2,
+    ),
+    Claim(
+        "On the images of Fashion-MNIST, half as many scenes of ten classes, finer skips are better too",
+        "–",
+        GARMENTS,
+        percentages("fcn32s", "fcn16s", "fcn8s", entry="mean_iou", joined=" < "),
+        lambda r: _iou(r, "fcn32s") < _iou(r, "fcn16s") < _iou(r, "fcn8s"),
+    ),
+    Claim(
+        "… and the U-Net of flows is no more than a point worse than the ordinary one",
+        "–",
+        GARMENTS,
+        _flows,
+        lambda r: _iou(r, "unet_flows") >= _iou(r, "unet") - 1,
+    ),
+    Claim(
+        "… and U-Net is the best of the others there too",
+        "–",
+        GARMENTS,
+        lambda r: f"{_iou(r, 'unet'):.1f} % against {max(_iou(r, net) for net in OTHERS):.1f} % for the best other",
+        lambda r: _iou(r, "unet") > max(_iou(r, net) for net in OTHERS),
     ),
 ]
