@@ -64,7 +64,7 @@ def save_model(
 
     Args:
         model: a network, or an `ODEBlock`.
-        path: of the file.
+        path: of the file; one that is there is replaced, as by `torch.save`.
         construction: what made it before its blocks were changed: a constructor, or a `partial` with its arguments,
             `partial(resnet20, num_classes=2)`. For a block, that of its branches: `partial(BasicBranch, 16)`.
         names: classes and functions in there that are none of odenet's or torch.nn's, by name; `load_model` needs the
