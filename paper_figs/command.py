@@ -29,15 +29,16 @@ def main(name: str, draw: Draw, experiment: str | None = None) -> None:
         experiment: whose records it shows; by default the one called `name`.
     """
 
-    def options(record: Path | None = None, out: Path = FIGURES) -> None:
+    def options(record: Path | None = None, out: Path | None = None) -> None:
         """Draw a figure.
 
         Args:
             record: One record; by default every one of this experiment in records/.
-            out: Folder of the figures.
+            out: Folder of the figures; by default that of the record, or paper_figs/figures for those in records/.
         """
+        folder = out or (record.parent if record else FIGURES)
         try:
-            draw_records(name, draw, [record] if record else None, out, experiment)
+            draw_records(name, draw, [record] if record else None, folder, experiment)
         except (ValueError, OSError) as error:
             sys.exit(f"{name}: {error}")
 

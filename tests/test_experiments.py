@@ -119,6 +119,8 @@ def test_a_figure_is_drawn_by_its_command_and_refuses_a_record_that_is_not_finis
     outcome = run(f"paper_figs.{ONE}", "--record", str(path), "--out", str(tmp_path), folder=folder)
     assert outcome.returncode == 0, outcome.stderr
     assert f"figure: {tmp_path / f'{ONE}-smoke-digits.pdf'}" in outcome.stdout
+    assert run(f"paper_figs.{ONE}", "--record", str(path), folder=folder).returncode == 0
+    assert path.with_name(f"{ONE}-smoke-digits.png").exists(), "by default beside the record"
     unfinished = tmp_path / "record.json"
     unfinished.write_text(json.dumps(json.loads(path.read_text()) | {"finished": False}))
     outcome = run(f"paper_figs.{ONE}", "--record", str(unfinished), folder=tmp_path)
