@@ -19,7 +19,8 @@ from odenet import (
     PiecewiseLinear,
     Reversible,
 )
-from odenet.blocks.recomputation import Totals, ends_of, trainable_parameters, wants_gradient
+from odenet.blocks.recomputation import Totals, ends_of, trainable_parameters
+from odenet.blocks.theta import wants_gradient
 from tests.laws import logistic_nodes, states
 
 

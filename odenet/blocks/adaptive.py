@@ -14,9 +14,8 @@ from odenet.blocks.error_control import Tolerance
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.field import Field
 from odenet.blocks.per_sample import PerSample
-from odenet.blocks.recomputation import wants_gradient
 from odenet.blocks.stepping import Plan, Projection, Step, Stepping
-from odenet.blocks.theta import Piece
+from odenet.blocks.theta import Piece, wants_gradient
 
 
 class Adaptive(Stepping):

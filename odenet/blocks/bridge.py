@@ -21,7 +21,7 @@ from odenet.blocks.errors import BudgetWarning, unknown_name
 from odenet.blocks.field import Field
 from odenet.blocks.replay import Replay
 from odenet.blocks.solvers import RungeKutta
-from odenet.blocks.theta import Piece
+from odenet.blocks.theta import Piece, wants_gradient
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def solve(field: Field, piece: Piece, x: Tensor, request: Request) -> tuple[Tens
     """
     end, reached = _integrate(_watch(field, piece, x, request), piece, x, request)
     complete = reached == piece.end
-    if complete and _wants_gradient(piece, x) and not end.requires_grad:
+    if complete and wants_gradient([piece], x) and not end.requires_grad:
         raise ValueError(
             f"a gradient was asked for through torchdiffeq's {request.method!r}, whose steps leave PyTorch; use "
             "gradient=ContinuousAdjoint(), another method, or torch.no_grad()."
@@ -296,11 +296,6 @@ def _ending_at(request: Request, end: float, x: Tensor) -> dict[str, Any]:
     if "step_t" in _options_of(request.method):
         options.setdefault("step_t", torch.tensor([end], dtype=torch.float64, device=x.device))
     return options
-
-
-def _wants_gradient(piece: Piece, x: Tensor) -> bool:
-    parameters = (p for node in piece.nodes for p in node.parameters())
-    return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
 
 
 def solvers() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from odenet.blocks.field import Field
 from odenet.blocks.solvers import RungeKutta, Solver, VectorField
-from odenet.blocks.theta import Piece, Time
+from odenet.blocks.theta import Piece, Time, wants_gradient
 
 Projection: TypeAlias = Callable[[Tensor], Tensor]
 """What is applied to x after every step: the ReLU after the addition in a post-activation ResNet."""
@@ -155,10 +155,7 @@ def _steps_on(pieces: Sequence[Piece], per_piece: int) -> list[float]:
 
 def _on_tape(x: Tensor, pieces: Sequence[Piece]) -> Tensor:
     """x, on autograd's tape if the states after it will be: then the first chunk is a program like the others."""
-    parameters = (p for piece in pieces for node in piece.nodes for p in node.parameters())
-    if x.requires_grad or not torch.is_grad_enabled() or not any(p.requires_grad for p in parameters):
-        return x
-    return x.detach().requires_grad_()
+    return x if x.requires_grad or not wants_gradient(pieces, x) else x.detach().requires_grad_()
 
 
 def _program(

@@ -133,12 +133,6 @@ def _trainable(nodes: Iterable[nn.Module]) -> list[Tensor]:
     return list(dict.fromkeys(p for node in nodes for p in node.parameters() if p.requires_grad))
 
 
-def wants_gradient(pieces: Iterable[Piece], x: Tensor) -> bool:
-    """Whether a backward pass may follow."""
-    parameters = (p for piece in pieces for node in piece.nodes for p in node.parameters())
-    return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
-
-
 def _apply(solve: Recomputation, x: Tensor) -> Tensor:
     return _Solve.apply(solve, x, *solve.parameters)
 

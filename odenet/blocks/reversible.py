@@ -12,11 +12,11 @@ from torch import Tensor
 from odenet.blocks.errors import OdenetWarning
 from odenet.blocks.field import Field
 from odenet.blocks.gradients import GradientMethod
-from odenet.blocks.recomputation import Recomputation, Totals, ends_of, wants_gradient
+from odenet.blocks.recomputation import Recomputation, Totals, ends_of
 from odenet.blocks.reversible_solvers import Coupled, Pair, ReversibleSolver, Shear
 from odenet.blocks.solvers import Euler, RungeKutta
 from odenet.blocks.stepping import FixedSteps, Projection, Stepping
-from odenet.blocks.theta import Piece
+from odenet.blocks.theta import Piece, wants_gradient
 
 
 class DriftWarning(OdenetWarning):

@@ -41,6 +41,12 @@ class Piece(NamedTuple):
     nodes: tuple[nn.Module, ...]
 
 
+def wants_gradient(pieces: Iterable[Piece], x: Tensor) -> bool:
+    """Whether a backward pass through a flow over the pieces, from x, may follow."""
+    parameters = (p for piece in pieces for node in piece.nodes for p in node.parameters())
+    return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
+
+
 class Theta(nn.Module, ABC):
     """θ: [0, T] → parameters of a branch, with nodes θ_0, …, θ_{n-1} held as modules (`nodes.0`, `nodes.1`, …).
 
