@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torchdiffeq import odeint
 
+from benchmarks.command import Row, device, path_of
 from experiments.tables import print_table
 from odenet import (
     Adaptive,
@@ -40,9 +40,6 @@ from odenet.blocks.solvers import SOLVERS, RungeKutta
 from odenet.blocks.theta import Theta
 from odenet.measure import interleaved, observed_order, ratio
 from odenet.training import Run
-
-Row = dict[str, str]
-"""Quantity, goal, what was measured, and what stands beside it."""
 
 
 @dataclass(frozen=True)
@@ -249,10 +246,9 @@ def imports() -> Row:
 
 def main() -> None:
     """Measure everything, once, and print the table."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    path = Path("runs/benchmarks") / f"core-{device}.json"
-    run = Run.open("benchmarks.core", {"device": device}, path)
-    torch.set_default_device(device)
+    path = path_of("core")
+    run = Run.open("benchmarks.core", {"device": device()}, path)
+    torch.set_default_device(device())
     for shape in SHAPES:
         run.once(f"training step {shape}", lambda shape=shape: training_step(shape))
     for measure in (equality, compiled, compiling, adaptive, imports):
@@ -261,7 +257,7 @@ def main() -> None:
     results = dict(run.record.results)
     rows = [*(row for name, row in results.items() if name != "orders"), *results["orders"]["rows"]]
     run.finish(table=rows)
-    print_table(f"core, {device}", rows)
+    print_table(f"core, {device()}", rows)
     print(f"record: {path}")
 
 

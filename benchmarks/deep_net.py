@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
+from benchmarks.command import Row
 from experiments.tables import print_table
 from odenet import ODEBlock, Reversible, configure
 from odenet.blocks.reversible import DriftWarning
@@ -31,9 +32,6 @@ from odenet.data import Batches, load
 from odenet.measure import activation_bytes, count_layers, peak_bytes
 from odenet.models import ResNet, cifar_resnet, resnet20
 from odenet.training import Run
-
-Row = dict[str, str]
-"""Quantity, goal, what was measured, and what stands beside it."""
 
 MANY = 4096
 """Images of 32×32 pixels: gigabytes of activations, so that they decide when the peak is."""

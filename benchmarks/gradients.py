@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import product
-from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor
 
+from benchmarks.command import Row, device, path_of
+from experiments.gradient_methods import gradients
 from experiments.tables import print_table
 from odenet import (
     RK4,
@@ -38,9 +39,6 @@ from odenet.blocks.solvers import Solver
 from odenet.measure import interleaved, peak_bytes, ratio
 from odenet.training import Run
 
-Row = dict[str, str]
-"""Quantity, goal, what was measured, and what stands beside it."""
-
 STEPS = (8, 32, 128, 512, 1024)
 PIECES = 8
 SHAPES = {(32, 64, 6, 6): 6, (8, 16, 14, 14): 16}
@@ -60,13 +58,6 @@ def stage(shape: tuple[int, ...], blocks: int, solver: Solver) -> tuple[ODEBlock
     torch.manual_seed(0)
     branches = [BasicBranch(shape[1]) for _ in range(blocks)]
     return ODEBlock(PiecewiseConstant(branches, horizon=2.0), FixedSteps(solver)), torch.randn(shape)
-
-
-def gradients(block: ODEBlock, x: Tensor, method: GradientMethod) -> list[Tensor]:
-    """Of the sum of squares at the end, in x and in the parameters."""
-    block.gradient = method
-    x = x.detach().requires_grad_()
-    return list(torch.autograd.grad(block(x).square().sum(), [x, *block.parameters()]))
 
 
 def error(block: ODEBlock, x: Tensor, method: GradientMethod) -> float:
@@ -155,11 +146,10 @@ def seconds(method: GradientMethod, solver: Solver, goal: str) -> Row:
 
 def main() -> None:
     """Measure everything, once, and print the table."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
-    path = Path("runs/benchmarks") / f"gradients-{device}.json"
-    run = Run.open("benchmarks.gradients", {"device": device}, path)
-    torch.set_default_device(device)
+    path = path_of("gradients")
+    run = Run.open("benchmarks.gradients", {"device": device()}, path)
+    torch.set_default_device(device())
     measurements: dict[str, Callable[[], Row]] = {
         "errors float32": partial(errors, torch.float32, 2e-6),
         "errors float64": partial(errors, torch.float64, 1e-12),
@@ -174,7 +164,7 @@ def main() -> None:
         run.once(name, measure)
     rows = list(run.record.results.values())
     run.finish(table=rows)
-    print_table(f"gradients, {device}", rows)
+    print_table(f"gradients, {device()}", rows)
     print(f"record: {path}")
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
@@ -26,6 +25,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.command import device, path_of
 from experiments.tables import print_table
 from odenet import BasicBranch, linear_decay
 from odenet.measure import interleaved
@@ -138,16 +138,15 @@ def _percent(shares: Sequence[float]) -> str:
 
 def main() -> None:
     """Measure everything, once, and print the table."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.set_default_device(device)
+    torch.set_default_device(device())
     settings = StochasticDepthTiming()
-    run = Run.open("benchmarks.stochastic_depth", settings, Path("runs/benchmarks") / f"stochastic_depth-{device}.json")
+    run = Run.open("benchmarks.stochastic_depth", settings, path_of("stochastic_depth"))
     table = []
     for images in settings.images:
         result = run.once(f"training step {images}", lambda images=images: measure(settings, images))
         table += rows(settings, images, result)
     run.finish(table=table)
-    print_table(f"stochastic depth, {device}", table)
+    print_table(f"stochastic depth, {device()}", table)
     print(f"record: {run.path}")
 
 
