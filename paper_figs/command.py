@@ -34,7 +34,7 @@ def main(name: str, draw: Draw, experiment: str | None = None) -> None:
 
         Args:
             record: One record; by default every one of this experiment in records/.
-            out: Folder of the figures; by default that of the record, or paper_figs/figures for those in records/.
+            out: Folder of the figures; by default that of the record given, or paper_figs/figures where none is.
         """
         folder = out or (record.parent if record else FIGURES)
         try:
