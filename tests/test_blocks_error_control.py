@@ -8,15 +8,13 @@ import torch
 from torch import Tensor
 
 from odenet.blocks import error_control
+from odenet.blocks.columns import columns
 from odenet.blocks.error_control import (
     Tolerance,
-    gathered,
     initial_step,
-    is_narrow,
     log_growth,
     mean_square,
     smallest_step,
-    spread,
     time_of,
 )
 
@@ -31,36 +29,24 @@ def double(*values: float) -> Tensor:
 def test_the_norm_is_the_root_mean_square_of_each_sample(shape: tuple[int, ...]) -> None:
     x = torch.randn(shape)
     expected = torch.stack([sample.double().square().mean() for sample in x])
-    torch.testing.assert_close(gathered(mean_square(x)).flatten().double(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(mean_square((x,)).flatten().double(), expected, rtol=1e-6, atol=0)
 
 
-def test_narrow_states_repeat_what_belongs_to_a_sample_and_others_do_not() -> None:
-    t = double(1, 2, 3).view(3, 1)
-    assert is_narrow(torch.zeros(3, 2))
-    assert spread(t, torch.zeros(3, 2)).tolist() == [[1, 1], [2, 2], [3, 3]]
-    assert torch.equal(gathered(spread(t, torch.zeros(3, 2))), t)
-    for x in (torch.zeros(3, 100), torch.zeros(3), torch.zeros(3, 1, 2)):
-        assert not is_narrow(x)
-        assert spread(t, x) is t
-
-
-def test_a_narrow_state_has_the_same_norms_as_it_would_have_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_by_columns_has_the_same_norms() -> None:
     x = torch.randn(7, 3, dtype=torch.float64)
-    narrow = gathered(mean_square(x))
-    monkeypatch.setattr(error_control, "NARROW", 0)
-    torch.testing.assert_close(narrow, mean_square(x), rtol=1e-15, atol=0)
+    torch.testing.assert_close(mean_square(columns(x)), mean_square((x,)), rtol=1e-15, atol=0)
 
 
 def test_norms_are_the_same_under_autocast() -> None:
     x = torch.randn(7, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        under = mean_square(x)
-    assert torch.equal(under, mean_square(x))
+        under = mean_square((x,))
+    assert torch.equal(under, mean_square((x,)))
 
 
 def test_a_field_is_handed_a_t_for_each_sample_in_the_precision_of_the_state() -> None:
     x = torch.zeros(3, 2)
-    t = time_of(spread(double(1, 2, 3).view(3, 1), x), x)
+    t = time_of(double(1, 2, 3).view(3, 1), x)
     assert t.dtype == torch.float32
     assert t.tolist() == [[1], [2], [3]]
 

@@ -59,13 +59,24 @@ class TestBackprop(NeitherBatchNormNorDropout):
     closeness = 0.0
 
 
-class TestCheckpointed(NeitherBatchNormNorDropout, RecomputationLaws):
+class AcceptedStepsTakenAgain(NeitherBatchNormNorDropout, RecomputationLaws):
+    """Checkpointed: once the grid is known, its steps are taken again, rejected attempts left out."""
+
+    def test_the_state_it_arrives_at_is_that_of_backpropagation(self) -> None:
+        block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), self.stepping)
+        expected, evaluations = block(states()), block.evaluations
+        block.gradient = self.gradient
+        torch.testing.assert_close(block(states()), expected, rtol=1e-14, atol=1e-14)
+        assert evaluations < block.evaluations <= 2 * evaluations
+
+
+class TestCheckpointed(AcceptedStepsTakenAgain):
     gradient = Checkpointed()
     stepping = per_sample(1e-3, "tsit5")
     fine = per_sample(1e-5, "tsit5")
 
 
-class TestCheckpointedInTwoSegments(NeitherBatchNormNorDropout, RecomputationLaws):
+class TestCheckpointedInTwoSegments(AcceptedStepsTakenAgain):
     gradient = Checkpointed(2)
     stepping = per_sample(1e-2, "bosh3")
     fine = per_sample(1e-3, "bosh3")
@@ -78,17 +89,19 @@ def gradients(block: ODEBlock, x: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("theta", [PiecewiseConstant, PiecewiseLinear])
 @pytest.mark.parametrize("method", PAIRS)
-def test_steps_taken_again_arrive_at_the_same_bits(method: str, theta: Any) -> None:
+def test_steps_on_the_tape_and_steps_taken_again_arrive_at_the_same_bits(method: str, theta: Any) -> None:
     torch.manual_seed(0)
     block = ODEBlock(theta([MLPBranch(2).double() for _ in range(3)], 3.0), per_sample(1e-4, method))
     x = 2 * torch.randn(5, 2, dtype=torch.float64)
     with torch.no_grad():
         solved, report, evaluations = block(x), block.last_solve, block.evaluations
-    again = block(x)
-    assert torch.equal(again, solved)
+    assert torch.equal(block(x), solved)
+    assert block.evaluations == evaluations
+    block.gradient = Checkpointed()
+    assert torch.equal(block(x), solved)
+    assert block.evaluations > evaluations
     assert report is not None
     assert report.accepted.unique().numel() > 1
-    assert block.evaluations > evaluations
 
 
 def test_the_gradient_is_that_of_the_flow_where_the_tolerance_is_tight() -> None:
@@ -172,20 +185,48 @@ def test_a_grid_keeps_what_each_sample_accepted_in_order() -> None:
     assert padded.t1.squeeze(-1).tolist() == [[1.5, 1.25], [2.0, 1.25], [2.0, 1.25]]
 
 
-def test_rejected_attempts_are_not_on_the_tape() -> None:
-    class Counting(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.rate, self.on_tape = nn.Parameter(torch.tensor(-2.0, dtype=torch.float64)), 0
+class Bump(nn.Module):
+    """A rate that rises for a moment, so that steps are rejected."""
 
-        def forward(self, t: Any, x: Tensor) -> Tensor:
-            self.on_tape += torch.is_grad_enabled()
-            return self.rate * x * (1 + 30 * torch.exp(-((t - 1) ** 2) * 400))
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate, self.on_tape = nn.Parameter(torch.tensor(-2.0, dtype=torch.float64)), 0
 
-    block = ODEBlock(Constant(Counting(), 2.0), per_sample(1e-5))
-    block(states())
-    report, branch = block.last_solve, block.theta.nodes[0]
+    def forward(self, t: Any, x: Tensor) -> Tensor:
+        self.on_tape += torch.is_grad_enabled()
+        return self.rate * x * (1 + 30 * torch.exp(-((t - 1) ** 2) * 400))
+
+
+class Root(Bump):
+    """NaN below zero, where a step that is too long ends: x(t) = (√x + rate·t/2)²."""
+
+    def forward(self, t: Any, x: Tensor) -> Tensor:
+        del t
+        self.on_tape += torch.is_grad_enabled()
+        return self.rate * x.sqrt()
+
+
+@pytest.mark.parametrize(("branch", "horizon"), [(Bump(), 2.0), (Root(), 0.95)], ids=["finite", "not finite"])
+def test_rejected_attempts_have_no_part_in_the_gradient(branch: Bump, horizon: float) -> None:
+    block, x = ODEBlock(Constant(branch, horizon), per_sample(1e-4)), torch.ones(3, 1, dtype=torch.float64)
+    branch.on_tape = 0
+    ours = gradients(block, x)
+    report = block.last_solve
     assert report is not None
-    assert isinstance(branch, Counting)
-    assert report.rejected.min() > 0
-    assert branch.on_tape == 1 + 6 * int(report.accepted.max())
+    assert report.rejected.max() > 0
+    on_tape = 1 + 6 * int((report.accepted + report.rejected).max())
+    assert branch.on_tape == on_tape + isinstance(branch, Root) * (1 + 6 * int(report.accepted.max()))
+    block.gradient = Checkpointed()
+    for found, expected in zip(ours, gradients(block, x), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("gradient", [Backprop(), Checkpointed()], ids=repr)
+def test_a_sample_without_a_finite_slope_leaves_the_gradient_of_the_others_alone(gradient: Any) -> None:
+    block = ODEBlock(PiecewiseConstant([Root(), Root()], 0.4), per_sample(1e-6), gradient)
+    x = torch.tensor([[1.0], [-1.0], [4.0]], dtype=torch.float64)
+    with pytest.warns(BudgetWarning, match="not finite"):
+        of_x, *ours = gradients(block, x)
+    assert of_x[1] == 2 * x[1]
+    for found, expected in zip((of_x[[0, 2]], *ours), gradients(block, x[[0, 2]]), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-15)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from odenet.blocks.errors import unknown_name
 from odenet.blocks.field import Field
 from odenet.blocks.per_sample import PerSample
 from odenet.blocks.stepping import Plan, Projection, Step, Stepping
-from odenet.blocks.theta import Piece, wants_gradient
+from odenet.blocks.theta import Piece
 
 
 class Adaptive(Stepping):
@@ -99,7 +99,7 @@ class Adaptive(Stepping):
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:  # noqa: ARG002
         """x(T), each piece solved to the tolerance."""
         if self.per_sample:
-            return self._integrate_per_sample(list(pieces), field, x)
+            return self.solver_of_samples.solve(list(pieces), field, x)
         for piece in pieces:
             field.enter(piece)
             x, complete = bridge.solve(field, piece, x, self._request)
@@ -135,14 +135,6 @@ class Adaptive(Stepping):
             if not complete:
                 break
         return Plan(steps, states, x)
-
-    def _integrate_per_sample(self, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
-        if not wants_gradient(pieces, x):
-            return self.solver_of_samples.solve(pieces, field, x)
-        state: Any = x
-        for piece, steps in self.solver_of_samples.accepted_steps(pieces, field, x):
-            state = steps(field.at(piece), state)
-        return state
 
     @property
     def solver_of_samples(self) -> PerSample:

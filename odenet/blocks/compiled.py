@@ -90,7 +90,19 @@ def first_line(error: Exception) -> str:
 
 
 def _compile(function: Callable[..., Any], *, for_all_shapes: bool) -> Callable[..., Any]:
-    return torch.compile(_with_own_code(function), backend=BACKEND, fullgraph=True, dynamic=for_all_shapes)
+    return torch.compile(
+        _with_own_code(function), backend=BACKEND, options=_options(), fullgraph=True, dynamic=for_all_shapes
+    )
+
+
+def _options() -> dict[str, Any]:
+    """Of inductor; other backends have none of these."""
+    if BACKEND != "inductor":
+        return {}
+    from odenet.blocks.cancel_columns import CancelColumns  # a second of imports that an uncompiled block is spared
+
+    # Steps of narrow states are long chains of operations on a few numbers for each sample: one loop if it may be long.
+    return {"post_grad_custom_pre_pass": CancelColumns(), "max_fusion_size": 256}
 
 
 def _is_of_the_compiler(error: Exception) -> bool:

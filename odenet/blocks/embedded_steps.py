@@ -12,17 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, add
 
+from odenet.blocks.columns import Parts, columns, joined
 from odenet.blocks.embedded import EmbeddedPair
-from odenet.blocks.error_control import (
-    Tolerance,
-    gathered,
-    initial_step,
-    log_growth,
-    mean_square,
-    smallest_step,
-    spread,
-    time_of,
-)
+from odenet.blocks.error_control import Tolerance, initial_step, log_growth, mean_square, smallest_step, time_of
 from odenet.blocks.solve_status import Status
 from odenet.blocks.solvers import VectorField
 
@@ -31,18 +23,30 @@ RUNNING, FINISHED, BUDGET_SPENT, STEP_UNDERFLOW, NOT_FINITE = map(int, Status)
 
 
 class Samples(NamedTuple):
-    """A batch in the middle of a solve; all but x and its slope belong to samples, and are `spread`."""
+    """A batch in the middle of a solve; all but x and its slope belong to samples: (batch, 1, …, 1)."""
 
     t: Tensor
     h: Tensor
     """Of the next attempt, 0 where there is none."""
-    x: Tensor
-    slope: Tensor
+    x: Parts
+    slope: Parts
     memory: Tensor
     """Of the error control."""
     status: Tensor
     accepted: Tensor
     rejected: Tensor
+    finite: Tensor
+    """Whether all trials were."""
+
+
+class Bounds(NamedTuple):
+    """What the steps on a piece are held to."""
+
+    end: Tensor
+    """Of the piece."""
+    limit: Tensor
+    """The attempts that each sample may make."""
+    tolerance: Tolerance
 
 
 class Taken(NamedTuple):
@@ -53,17 +57,21 @@ class Taken(NamedTuple):
 
 
 class EmbeddedSteps:
-    """Steps of `pair`, controlled to `tolerance`.
+    """Steps of `pair`, and their control.
 
     A step costs one evaluation less than the pair has stages, for its first slope is the last one of the step before.
+
+    Args:
+        pair: of methods.
+        by_columns: take the states, of shape (batch, d), by their columns.
     """
 
-    def __init__(self, pair: EmbeddedPair, tolerance: Tolerance) -> None:
-        self.pair, self.tolerance = pair, tolerance
+    def __init__(self, pair: EmbeddedPair, *, by_columns: bool = False) -> None:
+        self.pair, self.by_columns = pair, by_columns
         self.cost = pair.stages - 1
         self.order = pair.embedded_order + 1
 
-    def begin(self, f: VectorField, t: Tensor, x: Tensor, slope: Tensor, status: Tensor, end: Tensor) -> Samples:
+    def begin(self, f: VectorField, t: Tensor, x: Tensor, slope: Tensor, status: Tensor, bounds: Bounds) -> Samples:
         """The samples at the start of a piece, with the h of their first attempt; f is evaluated once.
 
         Args:
@@ -72,60 +80,66 @@ class EmbeddedSteps:
             x: the states there.
             slope: f(t, x).
             status: of shape (batch, 1, …, 1); those that run are to run over the piece.
-            end: of the piece.
+            bounds: that they are held to there.
         """
-        h = initial_step(f, t, x, slope, self.tolerance, self.order, end)
-        h = _clipped(h.to(torch.promote_types(x.dtype, torch.float32)), end - t, status == RUNNING)
-        zero = torch.zeros_like(status)
-        return Samples(spread(t, x), spread(h, x), x, slope, *(spread(v, x) for v in (0 * h, status, zero, zero)))
+        with torch.no_grad():
+            h = initial_step(f, t, x, slope, bounds.tolerance, self.order, bounds.end)
+        h = _clipped(h.to(torch.promote_types(x.dtype, torch.float32)), bounds.end - t, status == RUNNING)
+        # A tensor twice among the arguments of a compiled program would be another program.
+        accepted, rejected = torch.zeros_like(status), torch.zeros_like(status)
+        x_parts, slope_parts = (tuple(part.contiguous() for part in self.parts(each)) for each in (x, slope))
+        finite = torch.ones_like(status, dtype=torch.bool)
+        return Samples(t, h, x_parts, slope_parts, 0 * h, status, accepted, rejected, finite)
 
-    def attempt(self, f: VectorField, samples: Samples, end: Tensor, limit: Tensor) -> tuple[Samples, Taken]:
+    def attempt(self, f: VectorField, samples: Samples, bounds: Bounds) -> tuple[Samples, Taken]:
         """One step tried, and taken where the error allows it.
 
         Args:
             f: the field.
             samples: before it.
-            end: of the piece.
-            limit: the attempts that each sample may make, spread.
+            bounds: that they are held to.
         """
-        t, h, x, slope, memory, status, accepted, rejected = samples
-        running = status == RUNNING
-        last = h == (end - t).to(h.dtype)
-        t1 = torch.where(last, end, t + h)
-        x1, slopes = self.slopes(f, t, t1, h, x, slope)
-        log_ratio = self.log_ratio(h, x, x1, slopes).to(h.dtype)
-        growth, memory = log_growth(log_ratio, memory, self.order)
+        end, last = bounds.end, samples.h == (bounds.end - samples.t).to(samples.h.dtype)
+        t1 = torch.where(last, end, samples.t + samples.h)
+        x1, slopes = self.slopes(f, samples.t, t1, samples.h, samples.x, samples.slope)
+        with torch.no_grad():  # the grid is taken as given: what would follow it are no derivatives of the flow
+            log_ratio = self.log_ratio(samples.h, samples.x, x1, slopes, bounds.tolerance).to(samples.h.dtype)
+            good = (samples.status == RUNNING) & (log_ratio <= 0)
+            controlled = self._controlled(samples, torch.where(good, t1, samples.t), log_ratio, good & last, bounds)
+        after = controlled._replace(x=_where(good, x1, samples.x), slope=_where(good, slopes[-1], samples.slope))
+        return after, Taken(t1, samples.h * good)
+
+    def _controlled(self, samples: Samples, t: Tensor, log_ratio: Tensor, finished: Tensor, bounds: Bounds) -> Samples:
+        """The samples at t after an attempt, but for their states."""
+        running, is_finite = samples.status == RUNNING, log_ratio < torch.inf
+        growth, memory = log_growth(log_ratio, samples.memory, self.order)
         good = running & (log_ratio <= 0)
-        accepted, rejected = accepted + good, rejected + (running ^ good)
-        next_h = h * growth.exp()
-        status = torch.where(running & (accepted + rejected >= limit), BUDGET_SPENT, status)
-        too_short = running & (next_h < smallest_step(end).to(h.dtype))
+        accepted, rejected = samples.accepted + good, samples.rejected + (running ^ good)
+        h = samples.h * growth.exp()
+        status = torch.where(running & (accepted + rejected >= bounds.limit), BUDGET_SPENT, samples.status)
+        too_short = running & (h < smallest_step(bounds.end).to(h.dtype))
         status = torch.where(too_short, STEP_UNDERFLOW, status)
-        status = torch.where(too_short & ~(log_ratio < torch.inf), NOT_FINITE, status)
-        status = torch.where(good & last, FINISHED, status)
-        t = torch.where(good, t1, t)
-        after = Samples(
-            t,
-            _clipped(next_h, end - t, status == RUNNING),
-            torch.where(good, x1, x),
-            torch.where(good, slopes[-1], slope),
-            memory,
-            status,
-            accepted,
-            rejected,
-        )
-        return after, Taken(gathered(t1), gathered(h * good))
+        status = torch.where(too_short & ~is_finite, NOT_FINITE, status)
+        status = torch.where(finished, FINISHED, status)
+        h = _clipped(h, bounds.end - t, status == RUNNING)
+        finite = samples.finite & (is_finite | ~running)
+        return Samples(t, h, samples.x, samples.slope, memory, status, accepted, rejected, finite)
 
     def step(
         self, f: VectorField, t0: Tensor, t1: Tensor, h: Tensor, x: Tensor, slope: Tensor
     ) -> tuple[Tensor, Tensor]:
         """X and its slope after a step that is known; where h = 0 they are what they were, bit for bit."""
-        x1, slopes = self.slopes(f, t0, t1, h, x, slope)
-        return torch.where(h > 0, x1, x), torch.where(h > 0, slopes[-1], slope)
+        parts, slope_parts = self.parts(x), self.parts(slope)
+        x1, slopes = self.slopes(f, t0, t1, h, parts, slope_parts)
+        return joined(_where(h > 0, x1, parts)), joined(_where(h > 0, slopes[-1], slope_parts))
+
+    def parts(self, x: Tensor) -> Parts:
+        """A state as it is handled here."""
+        return columns(x) if self.by_columns else (x,)
 
     def slopes(
-        self, f: VectorField, t0: Tensor, t1: Tensor, h: Tensor, x: Tensor, slope: Tensor
-    ) -> tuple[Tensor, list[Tensor]]:
+        self, f: VectorField, t0: Tensor, t1: Tensor, h: Tensor, x: Parts, slope: Parts
+    ) -> tuple[Parts, list[Parts]]:
         """x₁, and the slopes of all stages, the last one at x₁.
 
         Args:
@@ -136,31 +150,38 @@ class EmbeddedSteps:
             x: the state at t0.
             slope: f(t0, x).
         """
-        x1, slopes, step = x, [slope], h.to(x.dtype)
+        dtype = x[0].dtype
+        x1, slopes, step = x, [slope], h.to(dtype)
         for c, row in zip(self.pair.c[1:], self.pair.rows, strict=True):
-            x1 = x + step * _combined(row, slopes)
-            slopes.append(f(time_of(t1 if c == 1 else t0 + c * h, x), x1).to(x.dtype))
+            x1 = tuple(part + step * change for part, change in zip(x, _combined(row, slopes), strict=True))
+            t = t1 if c == 1 else t0 + c * h
+            slopes.append(self.parts(f(time_of(t, x[0]), joined(x1)).to(dtype)))
         return x1, slopes
 
-    def middle(self, h: Tensor, x: Tensor, slopes: list[Tensor]) -> Tensor | None:
+    def middle(self, h: Tensor, x: Tensor, slopes: list[Parts]) -> Tensor | None:
         """x(t0 + h/2) to order 4, from the slopes of a step; None where the pair has no weights for it."""
-        return x + h.to(x.dtype) * _combined(self.pair.middle_weights, slopes) if self.pair.middle else None
+        return x + h.to(x.dtype) * joined(_combined(self.pair.middle_weights, slopes)) if self.pair.middle else None
 
-    def log_ratio(self, h: Tensor, x: Tensor, x1: Tensor, slopes: list[Tensor]) -> Tensor:
-        """The logarithm of ‖error/tolerance‖, spread; infinite or NaN where the trial is not finite."""
-        error = h.to(x.dtype) * _combined(self.pair.error_weights, slopes)
-        scaled = error / self.tolerance.of(torch.maximum(x.abs(), x1.abs()))
-        finite = torch.isfinite(x1) & torch.isfinite(slopes[-1])
-        return 0.5 * mean_square(torch.where(finite, scaled, torch.inf)).log()
+    def log_ratio(self, h: Tensor, x: Parts, x1: Parts, slopes: list[Parts], tolerance: Tolerance) -> Tensor:
+        """The logarithm of ‖error/tolerance‖ of each sample; infinite or NaN where the trial is not finite."""
+        ratios = []
+        for error, a, b, slope in zip(_combined(self.pair.error_weights, slopes), x, x1, slopes[-1], strict=True):
+            ratio = h.to(a.dtype) * error / tolerance.of(torch.maximum(a.abs(), b.abs()))
+            ratios.append(torch.where(torch.isfinite(b) & torch.isfinite(slope), ratio, torch.inf))
+        return 0.5 * mean_square(tuple(ratios)).log()
 
 
-def _combined(weights: Sequence[float], slopes: list[Tensor]) -> Tensor:
+def _combined(weights: Sequence[float], slopes: Sequence[Parts]) -> Parts:
     """Σ w_i·k_i over the w_i ≠ 0."""
     (weight, slope), *others = (pair for pair in zip(weights, slopes, strict=False) if pair[0] != 0)
-    total = weight * slope
+    total = tuple(weight * part for part in slope)
     for weight, slope in others:
-        total = add(total, slope, alpha=weight)
+        total = tuple(add(sum_, part, alpha=weight) for sum_, part in zip(total, slope, strict=True))
     return total
+
+
+def _where(condition: Tensor, yes: Parts, no: Parts) -> Parts:
+    return tuple(torch.where(condition, a, b) for a, b in zip(yes, no, strict=True))
 
 
 def _clipped(h: Tensor, remaining: Tensor, running: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ accepted before: Gustafsson's PI control with the constants of Hairer and Wanner
 logarithms.
 
 Everything here is a tensor program without control flow that depends on data. What belongs to a sample (t, h, ratio)
-has the shape (batch, 1, …, 1) beside states of shape (batch, …), or is repeated to the state's own shape (`spread`).
+has the shape (batch, 1, …, 1) beside states of shape (batch, …).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from odenet.blocks.columns import Parts
 from odenet.blocks.solvers import VectorField
 
 SAFETY = 0.9
@@ -29,49 +30,29 @@ SMALLEST_GROWTH, LARGEST_GROWTH = 0.2, 10.0
 NOT_FINITE_GROWTH = 0.1
 """After a trial that is not finite, whose error says nothing."""
 BETA = 0.04
-NARROW = 4
-"""The most entries of a state beside which what belongs to a sample is repeated for each of them."""
 
 
 class Tolerance(NamedTuple):
     """The error allowed in a step, atol + rtol·|x|."""
 
-    rtol: float
-    atol: float
+    rtol: float | Tensor
+    atol: float | Tensor
 
     def of(self, x: Tensor) -> Tensor:
         """The error allowed in each entry of x, never 0."""
         return (self.atol + self.rtol * x.abs()).clamp_min(torch.finfo(x.dtype).tiny)
 
 
-def is_narrow(x: Tensor) -> bool:
-    """Whether samples are so small that a CPU's vector instructions would be idle if they ran along one of them."""
-    return x.device.type == "cpu" and x.dim() == 2 and x.shape[1] <= NARROW
-
-
-def spread(of_sample: Tensor, x: Tensor) -> Tensor:
-    """What belongs to a sample, of shape (batch, 1, …, 1), repeated for each entry of a narrow state."""
-    return of_sample.expand_as(x).contiguous() if is_narrow(x) else of_sample
-
-
-def gathered(of_sample: Tensor) -> Tensor:
-    """Undoes `spread`: once for each sample."""
-    return of_sample[:, :1] if of_sample.dim() > 1 else of_sample
-
-
 def time_of(t: Tensor, x: Tensor) -> Any:
-    """A spread t as a field takes it: of shape (batch, 1, …, 1), in the dtype of the state."""
-    return gathered(t).to(x.dtype)
+    """T as a field takes it, in the dtype of the state."""
+    return t.to(x.dtype)
 
 
-def mean_square(x: Tensor) -> Tensor:
-    """‖x‖² of every sample, spread."""
-    if is_narrow(x):
-        # Products with matrices of ones, so that all that follows runs over contiguous memory: in double precision,
-        # which autocast leaves alone, and one for each sample, which takes no thread of the BLAS.
-        size = x.shape[1]
-        ones = torch.full((1, size, size), 1 / size, dtype=torch.float64).expand(len(x), size, size)
-        return torch.bmm(x.double().square().unsqueeze(1), ones).squeeze(1)
+def mean_square(parts: Parts) -> Tensor:
+    """‖x‖² of every sample of a state, of shape (batch, 1, …, 1)."""
+    x, *others = parts
+    if others:
+        return sum((each.square() for each in others), start=x.square()) / len(parts)
     entries = tuple(range(1, x.dim()))
     return x.square().mean(entries, keepdim=True) if entries else x.square()
 
@@ -113,7 +94,7 @@ def initial_step(
     """
 
     def norm(v: Tensor) -> Tensor:
-        return gathered(mean_square(v / scale)).to(t.dtype).sqrt()
+        return mean_square((v / scale,)).to(t.dtype).sqrt()
 
     scale = tolerance.of(x)
     size, speed = norm(x), norm(slope)

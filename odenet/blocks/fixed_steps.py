@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from odenet.blocks.field import Field
 from odenet.blocks.solvers import RungeKutta, Solver, VectorField
-from odenet.blocks.theta import Piece, Time, wants_gradient
+from odenet.blocks.theta import Piece, Time, on_tape
 
 Projection: TypeAlias = Callable[[Tensor], Tensor]
 """What is applied to x after every step: the ReLU after the addition in a post-activation ResNet."""
@@ -108,7 +108,7 @@ def integrate_compiled(
     if len({chunk.key for chunk in chunks}) > PROGRAMS:
         raise TooManyPrograms
     solver, alike = solver.fitted(len(pieces) * per_piece), carries_x_alone(solver)
-    state: Any = x if len(chunks) == 1 else _on_tape(x, pieces)
+    state: Any = x if len(chunks) == 1 else on_tape(x, pieces)
     for chunk in chunks:
         ends = (alike or chunk is chunks[0], alike or chunk is chunks[-1])
         key = ("fixed steps", solver, projection, ends, chunk.key)
@@ -151,11 +151,6 @@ def _steps_on(pieces: Sequence[Piece], per_piece: int) -> list[float]:
         h = (piece.end - piece.start) / per_piece
         steps.append(next((other for other in steps if math.isclose(h, other, rel_tol=1e-12)), h))
     return steps
-
-
-def _on_tape(x: Tensor, pieces: Sequence[Piece]) -> Tensor:
-    """x, on autograd's tape if the states after it will be: then the first chunk is a program like the others."""
-    return x if x.requires_grad or not wants_gradient(pieces, x) else x.detach().requires_grad_()
 
 
 def _program(

@@ -6,21 +6,22 @@ whether all have finished. Those that have are masked: their h is 0, and their s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.columns import is_narrow, joined
 from odenet.blocks.embedded import PAIRS
-from odenet.blocks.embedded_steps import BUDGET_SPENT, FINISHED, RUNNING, EmbeddedSteps, Samples, Taken
-from odenet.blocks.error_control import Tolerance, gathered, is_narrow, spread
+from odenet.blocks.embedded_steps import BUDGET_SPENT, FINISHED, RUNNING, Bounds, EmbeddedSteps, Samples, Taken
+from odenet.blocks.error_control import Tolerance
 from odenet.blocks.field import Field
 from odenet.blocks.sample_grid import Grid, GridSteps, accepted_grid, steps_program
 from odenet.blocks.separable import refuses_times_of_samples, separable
 from odenet.blocks.solve_status import SolveReport
 from odenet.blocks.solvers import VectorField
-from odenet.blocks.theta import Piece
+from odenet.blocks.theta import Piece, on_tape, wants_gradient
 
 MOST_ATTEMPTS = 4096
 """Steps tried for a sample on a piece of θ where no budget was given."""
@@ -29,7 +30,7 @@ UNROLLED = 4
 BETWEEN_LOOKS = 8
 """Attempts that an accelerator is given before the host waits for what they came to."""
 
-AttemptsProgram: TypeAlias = Callable[[VectorField, Samples, Tensor, Tensor], tuple[Samples, Taken | None]]
+AttemptsProgram: TypeAlias = Callable[[VectorField, Samples, Bounds], tuple[Samples, Taken | None]]
 
 
 class PerSample:
@@ -43,52 +44,63 @@ class PerSample:
 
     def __init__(self, method: str, tolerance: Tolerance, max_evaluations: int | None) -> None:
         self.method, self.tolerance, self.max_evaluations = method, tolerance, max_evaluations
-        self.steps = EmbeddedSteps(PAIRS[method], tolerance)
+        self.steps = EmbeddedSteps(PAIRS[method])
 
-    def solve(self, pieces: Iterable[Piece], field: Field, x: Tensor) -> Tensor:
-        """x(T), without a tape."""
-        return self._solve(pieces, field, x, noted=False)[0]
+    def solve(self, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
+        """x(T); on autograd's tape, if a gradient is wanted, are the steps that were accepted."""
+        if not wants_gradient(pieces, x):
+            return self._solve(pieces, field, x, noted=False, taped=False).x
+        found = self._solve(pieces, field, on_tape(x, pieces), noted=True, taped=True)
+        if found.finite:
+            return found.x
+        # The derivative of what is not finite is NaN, even where its weight is zero: the accepted steps once more.
+        for piece, steps in self._known_steps(found.grids, field, x):
+            x = steps(field.at(piece), x)
+        return x
 
     def grids(self, pieces: Iterable[Piece], field: Field, x: Tensor) -> list[tuple[Piece, Grid]]:
         """The steps by which `solve` arrives at x(T), for every piece on which any were accepted."""
-        return self._solve(pieces, field, x, noted=True)[1]
+        return self._solve(pieces, field, x, noted=True, taped=False).grids
 
     def accepted_steps(self, pieces: Iterable[Piece], field: Field, x: Tensor) -> list[tuple[Piece, GridSteps]]:
         """The same, to be taken again one by one, or a few at a time."""
-        found = []
-        for piece, grid in self.grids(pieces, field, x):
-            number = _unrolled(field, x)
-            program = field.program(("steps", self.method), steps_program(self.steps))
+        return self._known_steps(self.grids(pieces, field, x), field, x)
+
+    def _known_steps(self, grids: list[tuple[Piece, Grid]], field: Field, x: Tensor) -> list[tuple[Piece, GridSteps]]:
+        steps, found = self._steps(field, x), list[tuple[Piece, GridSteps]]()
+        number, program = _unrolled(steps), steps_program(steps)
+        for piece, grid in grids:
+            compiled, movers = field.program(("steps", self.method, steps.by_columns), program), grid.movers()
+            moved = grid if movers is None else grid.of(movers)
             for row in range(0, len(grid.h), number):
-                last = row + number >= len(grid.h)
-                found.append((piece, GridSteps(program, self.steps.cost, grid.rows(row, row + number), last=last)))
+                rows, last = moved.rows(row, row + number), row + number >= len(grid.h)
+                found.append((piece, GridSteps(compiled, steps.cost, rows, movers, last=last)))
         return found
 
-    @torch.no_grad()
-    def _solve(
-        self, pieces: Iterable[Piece], field: Field, x: Tensor, *, noted: bool
-    ) -> tuple[Tensor, list[tuple[Piece, Grid]]]:
+    def _solve(self, pieces: Iterable[Piece], field: Field, x: Tensor, *, noted: bool, taped: bool) -> _Solved:
         _require_a_batch(x, field.label)
         if not x.numel():
-            return x, []
-        batch, grids, end = _Batch(x.detach()), list[tuple[Piece, Grid]](), 0.0
-        for piece in (separable(piece, field.label) for piece in pieces):
-            field.enter(piece)
-            if not isinstance(piece.field, nn.Module):
-                field.run_uncompiled(
-                    "its field is made anew for every solve (θ is interpolated, or scaled by stochastic depth)",
-                    "use Constant or PiecewiseConstant, without noise",
-                )
-            taken = self._over(piece, field, batch, noted=noted)
-            if taken and len((grid := accepted_grid(piece.start, taken, batch.t.shape, _unrolled(field, x))).h):
-                grids.append((piece, grid))
-            end = piece.end
-        if torch.is_autocast_enabled(x.device.type):
+            return _Solved(x, [], finite=True)
+        with torch.set_grad_enabled(taped):
+            batch, grids, end = _Batch(x if taped else x.detach()), list[tuple[Piece, Grid]](), 0.0
+            for piece in (separable(piece, field.label) for piece in pieces):
+                field.enter(piece)
+                if not isinstance(piece.field, nn.Module):
+                    field.run_uncompiled(
+                        "its field is made anew for every solve (θ is interpolated, or scaled by stochastic depth)",
+                        "use Constant or PiecewiseConstant, without noise",
+                    )
+                taken = self._over(piece, field, batch, noted=noted)
+                number = _unrolled(self._steps(field, x))
+                if taken and len((grid := accepted_grid(piece.start, taken, batch.t.shape, number)).h):
+                    grids.append((piece, grid))
+                end = piece.end
+        if not taped and torch.is_autocast_enabled(x.device.type):
             # It holds weights that were cast without a graph, for whoever uses them next under the same autocast.
             torch.clear_autocast_cache()
         field.last_solve = report = batch.report()
         report.warn(self.method, field.label, end, _hint(self.tolerance, x))
-        return batch.x, grids
+        return _Solved(batch.x, grids, finite=bool(batch.finite.all()))
 
     def _over(self, piece: Piece, field: Field, batch: _Batch, *, noted: bool) -> list[Taken]:
         """Move the batch over a piece; where `noted`, what every attempt came to."""
@@ -97,26 +109,38 @@ class PerSample:
         if not batch.is_running():
             return []
         start, end = (torch.tensor(t, dtype=batch.t.dtype, device=batch.x.device) for t in (piece.start, piece.end))
-        samples = self._begun(piece, field, batch, start, end)
-        number = _unrolled(field, batch.x)
-        program = self._attempts(field, number, noted=noted)
-        limit, between, notes = spread(limit, batch.x), _between_looks(batch.x), list[Taken]()
+        steps = self._steps(field, batch.x)
+        bounds = Bounds(end, limit, self._tolerance(batch.t))
+        samples = self._begun(steps, piece, field, batch, start, bounds)
+        number = _unrolled(steps)
+        program = self._attempts(steps, field, number, noted=noted)
+        between, notes = _between_looks(batch.x), list[Taken]()
         while int(samples.status.min()) == RUNNING:
             for _ in range(between):
-                samples, taken = program(piece.field, samples, end, limit)
+                samples, taken = program(piece.field, samples, bounds)
                 notes += [] if taken is None else [taken]
-                field.evaluations += field.cost * self.steps.cost * number
-        batch.move(samples, 2, self.steps.cost)
+                field.evaluations += field.cost * steps.cost * number
+        batch.move(samples, 2, steps.cost)
         return notes
 
-    def _begun(self, piece: Piece, field: Field, batch: _Batch, start: Tensor, end: Tensor) -> Samples:
+    def _steps(self, field: Field, x: Tensor) -> EmbeddedSteps:
+        by_columns = field.programs is not None and is_narrow(x)
+        return EmbeddedSteps(self.steps.pair, by_columns=True) if by_columns else self.steps
+
+    def _tolerance(self, like: Tensor) -> Tolerance:
+        """As tensors: one program serves all tolerances."""
+        return Tolerance(*(torch.tensor(each, dtype=like.dtype, device=like.device) for each in self.tolerance))
+
+    def _begun(
+        self, steps: EmbeddedSteps, piece: Piece, field: Field, batch: _Batch, start: Tensor, bounds: Bounds
+    ) -> Samples:
         """The samples before their first attempt: two evaluations, of which the field looks at the first."""
         x = batch.x
         slope = field(start.to(x.dtype), x).to(x.dtype)
         field.evaluations += field.cost
         t = torch.where(batch.status == RUNNING, start, batch.t)
         try:
-            return self.steps.begin(piece.field, t, x, slope, batch.status, end)
+            return steps.begin(piece.field, t, x, slope, batch.status, bounds)
         except (RuntimeError, TypeError, ValueError) as error:
             raise refuses_times_of_samples(error, field.label) from error
 
@@ -126,18 +150,25 @@ class PerSample:
             return torch.full_like(batch.evaluations, MOST_ATTEMPTS)
         return (self.max_evaluations - 2 - batch.evaluations) // self.steps.cost
 
-    def _attempts(self, field: Field, number: int, *, noted: bool) -> AttemptsProgram:
-        steps = self.steps
-
-        def program(f: VectorField, samples: Samples, end: Tensor, limit: Tensor) -> tuple[Samples, Taken | None]:
+    def _attempts(self, steps: EmbeddedSteps, field: Field, number: int, *, noted: bool) -> AttemptsProgram:
+        def program(f: VectorField, samples: Samples, bounds: Bounds) -> tuple[Samples, Taken | None]:
             notes: list[Taken] = []
             for _ in range(number):
-                samples, taken = steps.attempt(f, samples, end, limit)
+                samples, taken = steps.attempt(f, samples, bounds)
                 notes.append(taken)
             return samples, Taken(*map(torch.stack, zip(*notes, strict=True))) if noted else None
 
-        key = ("attempts", self.method, self.tolerance, number, noted)
+        key = ("attempts", self.method, steps.by_columns, number, noted, torch.is_grad_enabled())
         return field.program(key, program)
+
+
+class _Solved(NamedTuple):
+    """What a solve came to."""
+
+    x: Tensor
+    grids: list[tuple[Piece, Grid]]
+    finite: bool
+    """Whether all trials were."""
 
 
 class _Batch:
@@ -150,6 +181,7 @@ class _Batch:
         self.status, self.evaluations, self.accepted, self.rejected = (
             torch.zeros(one, dtype=torch.int32, device=x.device) for _ in range(4)
         )
+        self.finite = torch.ones(one, dtype=torch.bool, device=x.device)
 
     def is_running(self) -> bool:
         """Whether any sample goes on."""
@@ -157,11 +189,11 @@ class _Batch:
 
     def move(self, samples: Samples, first: int, cost: int) -> None:
         """Those that run have been over a piece, where the first slope and h cost `first`, and an attempt `cost`."""
-        accepted, rejected, status = (gathered(v) for v in (samples.accepted, samples.rejected, samples.status))
-        self.evaluations = self.evaluations + (self.status == RUNNING) * (first + cost * (accepted + rejected))
-        self.accepted, self.rejected = self.accepted + accepted, self.rejected + rejected
-        self.x, self.t = samples.x, gathered(samples.t)
-        self.status = torch.where(status == FINISHED, RUNNING, status)
+        tried = samples.accepted + samples.rejected
+        self.evaluations = self.evaluations + (self.status == RUNNING) * (first + cost * tried)
+        self.accepted, self.rejected = self.accepted + samples.accepted, self.rejected + samples.rejected
+        self.x, self.t, self.finite = joined(samples.x), samples.t, self.finite & samples.finite
+        self.status = torch.where(samples.status == FINISHED, RUNNING, samples.status)
 
     def report(self) -> SolveReport:
         """At the end of the last piece, where those that still run have finished."""
@@ -170,8 +202,8 @@ class _Batch:
         return SolveReport(*(value.flatten() for value in values))
 
 
-def _unrolled(field: Field, x: Tensor) -> int:
-    return UNROLLED if field.programs is not None and is_narrow(x) else 1
+def _unrolled(steps: EmbeddedSteps) -> int:
+    return UNROLLED if steps.by_columns else 1
 
 
 def _between_looks(x: Tensor) -> int:

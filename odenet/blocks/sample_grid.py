@@ -28,7 +28,16 @@ class Grid(NamedTuple):
 
     def rows(self, first: int, last: int) -> Grid:
         """Some of the rows."""
-        return Grid(self.t0[first:last], self.t1[first:last], self.h[first:last])
+        return Grid(*(each[first:last] for each in self))
+
+    def of(self, samples: Tensor) -> Grid:
+        """Those of some samples, given by their numbers."""
+        return Grid(*(each[:, samples] for each in self))
+
+    def movers(self) -> Tensor | None:
+        """The numbers of the samples that take any step; None where all do."""
+        moves = (self.h > 0).flatten(1).any(0)
+        return None if bool(moves.all()) else moves.nonzero().flatten()
 
 
 def accepted_grid(start: float, taken: Sequence[Taken], shape: Sequence[int], multiple: int) -> Grid:
@@ -65,25 +74,33 @@ def steps_program(steps: EmbeddedSteps) -> StepsProgram:
 
 
 class GridSteps:
-    """Known steps: x, or x and its slope, before them ↦ x and its slope after them.
+    """Known steps: what the steps before them on their piece of θ handed on ↦ what they hand on.
+
+    The first ones on a piece are handed x, and the last ones hand on x, for the slope is another on the next piece.
+    Samples that take no step on it are left out: their slope, which was not finite perhaps, would make every gradient
+    NaN, for NaN times zero is NaN.
 
     Args:
         program: takes them.
         cost: evaluations that a step takes.
         grid: of these steps.
-        last: on its piece of θ; they hand on x alone, for the slope is another on the next.
+        movers: the samples that it is the grid of; None for all.
+        last: on its piece of θ.
     """
 
-    def __init__(self, program: StepsProgram, cost: int, grid: Grid, *, last: bool) -> None:
-        self.program, self.cost, self.grid, self.last = program, cost, grid, last
+    def __init__(self, program: StepsProgram, cost: int, grid: Grid, movers: Tensor | None, *, last: bool) -> None:
+        self.program, self.cost, self.grid, self.movers, self.last = program, cost, grid, movers, last
 
-    def __call__(self, f: VectorField, state: Tensor | StateAndSlope) -> Any:
-        """The state after the steps."""
-        x, slope = state if isinstance(state, tuple) else (state, None)
-        if slope is None:
+    def __call__(self, f: VectorField, state: Tensor | tuple[Tensor, ...]) -> Any:
+        """The state after the steps: x, or x and its slope of the samples that move, and x of all if some do not."""
+        if isinstance(state, tuple):
+            x, slope, *all_ = state
+        else:
+            x, all_ = (state, []) if self.movers is None else (state[self.movers], [state])
             slope = f(time_of(self.grid.t0[0], x), x).to(x.dtype)
-        branch = f.branch if isinstance(f, Field) else f
-        after = self.program(branch, self.grid, x, slope)
+        x, slope = self.program(f.branch if isinstance(f, Field) else f, self.grid, x, slope)
         if isinstance(f, Field):
             f.evaluations += f.cost * self.cost * len(self.grid.h)
-        return after[0] if self.last else after
+        if not self.last:
+            return x, slope, *all_
+        return x if self.movers is None else all_[0].index_copy(0, self.movers, x)

@@ -47,6 +47,11 @@ def wants_gradient(pieces: Iterable[Piece], x: Tensor) -> bool:
     return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
 
 
+def on_tape(x: Tensor, pieces: Sequence[Piece]) -> Tensor:
+    """x, on autograd's tape if the states after it will be: the first of many like programs is then one of them."""
+    return x if x.requires_grad or not wants_gradient(pieces, x) else x.detach().requires_grad_()
+
+
 class Theta(nn.Module, ABC):
     """θ: [0, T] → parameters of a branch, with nodes θ_0, …, θ_{n-1} held as modules (`nodes.0`, `nodes.1`, …).
 

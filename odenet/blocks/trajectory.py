@@ -113,9 +113,9 @@ def _knots(steps: EmbeddedSteps, f: Field, grid: Grid, x: Tensor) -> _Knots:
     states, slopes, middles = [x], [f(time_of(grid.t0[0], x), x).to(x.dtype)], []
     for t0, t1, h in zip(*grid, strict=True):
         x, slope = states[-1], slopes[-1]
-        x1, stages = steps.slopes(f, t0, t1, h, x, slope)
+        (x1,), stages = steps.slopes(f, t0, t1, h, (x,), (slope,))
         states.append(torch.where(h > 0, x1, x))
-        slopes.append(torch.where(h > 0, stages[-1], slope))
+        slopes.append(torch.where(h > 0, stages[-1][0], slope))
         middles.append(steps.middle(h, x, stages))
     x, slope = torch.stack(states), torch.stack(slopes)
     middle = torch.stack(middles) if steps.pair.middle else None
