@@ -1,10 +1,11 @@
-"""Fixed Euler steps, package by package: residual stages of three sizes, and 200 steps of a small MLP.
+"""Fixed Euler steps, package by package: residual stages of three sizes, and 200 steps of Van der Pol and of an MLP.
 
-    python -m benchmarks.fixed_steps    # 3 minutes on one core; the record is runs/benchmarks/fixed_steps-DEVICE.json
+    python -m benchmarks.fixed_steps    # 6 minutes on one core; the record is runs/benchmarks/fixed_steps-DEVICE.json
 
 The stages are those of a ResNet: a branch for each step, forward in evaluation mode without a tape, and a training step
 (forward, backward) in training mode. torchdiffeq and torchdyn know no branch of a step, so theirs is looked up by its
-time. All in float32. What is compiled is compiled before the clock starts; the record says how long that took.
+time. All in float32. What is compiled is compiled before the clock starts; the record says how long that took, and of
+the small systems how far x(T) is from a solve by dopri8 at 1e-11: with the same steps, equally far for all.
 
 Goals: stages at most 1.02 times the hand-written loop, and at least 1.5 times faster than torchdiffeq at (8, 16, 14,
 14); 200 steps of the MLP, training step, at least 1.8 times faster than torchdiffeq.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -25,9 +27,10 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
+from benchmarks.adaptive import reference, run_of
 from benchmarks.command import Row, device, run_benchmark
 from benchmarks.peers.diffrax_runs import DiffraxProcess
-from benchmarks.peers.dynamics import problem
+from benchmarks.peers.dynamics import Problem, problem
 from benchmarks.peers.packages import absent, installed, without
 from benchmarks.peers.solves import EULER, Solve
 from benchmarks.side_by_side import milliseconds, side_by_side
@@ -57,15 +60,18 @@ class FixedStepTiming:
 
     stages: tuple[Stage, ...] = (Stage(8, 16, 14, 16), Stage(32, 64, 6, 6), Stage(16, 32, 28, 8))
     """The first is overhead, the last arithmetic."""
-    mlp_batch: int = 256
-    """Samples of the MLP."""
-    mlp_steps: int = 200
-    """Of Euler, on [0, 1]."""
+    dynamics: tuple[str, ...] = ("Van der Pol", "MLP")
+    """Of `benchmarks.peers.dynamics`, on [0, 1]."""
+    batches: tuple[int, ...] = (1, 256, 4096)
+    """Samples of theirs that are solved at once."""
+    steps: int = 200
+    """Of Euler, for them."""
     budget: float = 10.0
     """Seconds of the rounds of one row, compilation aside."""
 
 
-QUICK = FixedStepTiming(stages=(Stage(2, 4, 4, 2),), mlp_batch=4, mlp_steps=5, budget=0.0)
+QUICK = FixedStepTiming(stages=(Stage(2, 4, 4, 2),), batches=(4,), steps=5, budget=0.0)
+GOALS = {("MLP", 256, "training step"): "torchdiffeq over odenet ≥ 1.8"}
 
 
 def stage_solves(branches: list[BasicBranch]) -> dict[str, Callable[[], Solve]]:
@@ -122,15 +128,21 @@ def time_stage(stage: Stage, wanted: str, budget: float) -> dict[str, Any]:
     return timed({who: work_of(solve, x, wanted) for who, solve in solves.items()}, budget)
 
 
-def time_mlp(settings: FixedStepTiming, process: DiffraxProcess | None, wanted: str) -> dict[str, Any]:
-    """The same of the small MLP, and of JAX."""
-    posed = problem("MLP", settings.mlp_batch, 1.0, torch.float32, device())
-    solves = {who: adapter(posed, settings.mlp_steps) for who, adapter in installed(EULER).items()}
+def time_dynamics(
+    settings: FixedStepTiming, process: DiffraxProcess | None, name: str, batch: int, wanted: str
+) -> dict[str, Any]:
+    """The same of a small system, and of JAX; with the errors of x(T)."""
+    posed = problem(name, batch, 1.0, torch.float32, device())
+    solves = {who: adapter(posed, settings.steps) for who, adapter in installed(EULER).items()}
     works = {who: work_of(solve, posed.x, wanted) for who, solve in solves.items()}
     if process is not None:
         for who, method in (("diffrax", "euler"), ("diffrax, bare scan", "scan")):
-            works[who] = process.solve(posed, method, settings.mlp_steps, gradient=wanted == "training step")
-    return timed(works, settings.budget)
+            works[who] = process.solve(posed, method, settings.steps, gradient=wanted == "training step")
+    accurate = Problem(name, deepcopy(posed.field).double(), posed.x.double(), posed.horizon)
+    exact = run_of(accurate, reference(accurate), "forward")()
+    with torch.no_grad():
+        errors = {who: float((solve(posed.x) - exact).norm() / exact.norm()) for who, solve in solves.items()}
+    return {**timed(works, settings.budget), "errors": errors}
 
 
 def work_of(solve: Solve, x: Tensor, wanted: str) -> Callable[[], object]:
@@ -159,16 +171,17 @@ def shares(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def row(quantity: str, goal: str, result: Mapping[str, Any], names: list[str]) -> Row:
-    """Everybody over the hand-written loop."""
+    """Everybody over the hand-written loop, with the largest error that anybody has, if errors are known."""
     seconds = result["seconds"]
     faster = " and ".join(f"{ratio(seconds, 'torchdiffeq', who):.2f}" for who in OURS)
     compiling = result["seconds_of_the_first_call"]["odenet, compiled"]
+    error = f"; error {max(result['errors'].values()):.1e}" if "errors" in result else ""
     return {
         "quantity": f"{quantity}: over the hand-written loop",
         "goal": goal,
         "measured": ", ".join(f"{who.replace(',', '')} {share:.3g}" for who, share in shares(result).items()),
         "beside it": f"loop {milliseconds(seconds['loop'])}; torchdiffeq over odenet, eager and compiled, {faster}; "
-        f"first compiled call {compiling:.0f} s{without(names)}",
+        f"first compiled call {compiling:.0f} s{error}{without(names)}",
     }
 
 
@@ -180,17 +193,17 @@ def goal_of(stage: Stage, wanted: str) -> str:
 
 
 def measure(settings: FixedStepTiming, run: Run) -> list[Row]:
-    """Every stage, then the MLP; forward and training step."""
+    """Every stage, then the small systems; forward and training step."""
     rows = []
     for stage, wanted in product(settings.stages, ("forward", "training step")):
         result = run.once(f"{stage}, {wanted}", partial(time_stage, stage, wanted, settings.budget))
         rows.append(row(f"{wanted}, {stage}", goal_of(stage, wanted), result, list(stage_solves([]))))
     with nullcontext() if absent(["diffrax"]) else DiffraxProcess() as process:
-        for wanted in ("forward", "training step"):
-            result = run.once(f"MLP, {wanted}", partial(time_mlp, settings, process, wanted))
-            goal = "torchdiffeq over odenet ≥ 1.8" if wanted == "training step" else "–"
-            steps = f"{wanted}, MLP 2-50-2, batch {settings.mlp_batch}, {settings.mlp_steps} Euler steps"
-            rows.append(row(steps, goal, result, [*EULER, "diffrax"]))
+        for name, batch, wanted in product(settings.dynamics, settings.batches, ("forward", "training step")):
+            compute = partial(time_dynamics, settings, process, name, batch, wanted)
+            result = run.once(f"{name}, {batch}, {wanted}", compute)
+            steps = f"{wanted}, {name}, batch {batch:,}, {settings.steps} Euler steps"
+            rows.append(row(steps, GOALS.get((name, batch, wanted), "–"), result, [*EULER, "diffrax"]))
     return rows
 
 

@@ -25,10 +25,12 @@ def draw(record: Record) -> Figure:
     figure = Figure(figsize=(7.2, 3.0), layout="constrained")
     forward, gradient, bars = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
     for axes, (wanted, title) in zip((forward, gradient), PASSES.items(), strict=True):
-        _curves(axes, record.results["adaptive"][_cell(record, wanted)])
+        _curves(axes, record.results["adaptive"][f"Van der Pol, {_batch(record, 'adaptive')}, {wanted}"])
         axes.set(title=title, xlabel="relative error")
     forward.set_ylabel("seconds")
-    _bars(bars, {case: shares for case, shares in record.results["fixed steps"].items() if "training step" in case})
+    of_mlp = f"MLP, {_batch(record, 'fixed steps')}, training step"
+    cases = record.results["fixed steps"].items()
+    _bars(bars, {case: shares for case, shares in cases if case == of_mlp or case.endswith("blocks, training step")})
     bars.set(title="c   Euler, training step", xlabel="time over a plain loop's")
     handles, _ = forward.get_legend_handles_labels()
     handles += [
@@ -38,10 +40,9 @@ def draw(record: Record) -> Figure:
     return figure
 
 
-def _cell(record: Record, wanted: str) -> str:
-    """Van der Pol with 256 samples, or what is nearest to it in a quick record."""
-    batches = record.settings["adaptive"]["settings"]["batches"]
-    return f"Van der Pol, {min(batches, key=lambda batch: abs(batch - 256))}, {wanted}"
+def _batch(record: Record, benchmark: str) -> int:
+    """256 samples, or what is nearest to it in a quick record."""
+    return min(record.settings[benchmark]["settings"]["batches"], key=lambda batch: abs(batch - 256))
 
 
 def _curves(axes: Axes, curves: Mapping[str, Sequence[Sequence[float]]]) -> None:
