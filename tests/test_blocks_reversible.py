@@ -195,7 +195,11 @@ def test_memory_is_counted_on_the_meta_device() -> None:
     ("stepping", "projection", "said"),
     [
         (FixedSteps(Euler()), torch.relu, r"asked for with projection = .* use Checkpointed\(\), or pre-activation"),
-        (Adaptive("dopri5"), None, r"asked for with Adaptive\('dopri5'.* use FixedSteps, or Checkpointed\(\)"),
+        (
+            Adaptive("dopri5"),
+            None,
+            r"asked for with Adaptive\('dopri5'.* use FixedSteps, .*per_sample=True.*, or Checkpointed\(\)",
+        ),
         (FixedSteps(TwoStep()), None, r"asked for with Leapfrog\(\), whose steps cannot be undone: use a Runge-Kutta"),
     ],
     ids=["projection", "error control", "solver"],

@@ -35,10 +35,10 @@ class Adaptive(Stepping):
     tensors, with one look of the host every few steps, and in a block with `compiled = True` whole steps are one graph;
     so it is many times faster than torchdiffeq, most of all on small states. `ODEBlock.last_solve` has the status, t,
     evaluations and steps of every sample. Those that stop early, at a budget, a singularity or a NaN, stay at the state
-    they reached, the others go on, and one `BudgetWarning` counts them. The gradient is that of the steps accepted: the
-    grid is chosen without a tape, then its steps are taken again and differentiated, and not the choice (ACA, Zhuang
-    et al. 2020), with `Backprop` or `Checkpointed`. Not for stiff fields, no more than torchdiffeq's explicit methods
-    are. Batch normalization in training mode is refused, for it couples the samples, and so is active dropout. A θ that
+    they reached, the others go on, and one `BudgetWarning` counts them. The gradient is that of the steps accepted, and
+    not of their choice (ACA, Zhuang et al. 2020): with `Backprop` of the trials as they were made; with `Checkpointed`,
+    and with `Reversible` by a coupled method, the grid is found first and its steps are taken again. Not for stiff
+    fields, no more than torchdiffeq's explicit methods are. Batch normalization in training mode is refused, for it couples the samples, and so is active dropout. A θ that
     is interpolated between nodes (`PiecewiseLinear`, `Spline`, `Galerkin`) is another one for every sample: it works,
     at the price of one θ(t) a sample in memory.
 

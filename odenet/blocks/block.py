@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from types import TracebackType
 from typing import Self
 
@@ -182,7 +183,7 @@ class ODEBlock(nn.Module):
 def _is_finite(y: Tensor) -> bool:
     try:
         # One pass over y; the sum of finite numbers may overflow, so only a bad sum is looked at in full.
-        return bool(torch.isfinite(y.detach().sum())) or bool(torch.isfinite(y).all())
+        return math.isfinite(y.detach().sum()) or bool(torch.isfinite(y).all())
     except RuntimeError:  # under torch.func.vmap there is no one value to look at
         return True
 

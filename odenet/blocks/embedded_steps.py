@@ -109,6 +109,12 @@ class EmbeddedSteps:
         after = controlled._replace(x=_where(good, x1, samples.x), slope=_where(good, slopes[-1], samples.slope))
         return after, Taken(t1, samples.h * good)
 
+    def ahead(self, samples: Samples, end: Tensor) -> Tensor:
+        """How many steps of the length of its next one the slowest sample has before it; 0 where none runs."""
+        running = samples.status == RUNNING
+        steps = (end - samples.t).to(samples.h.dtype) / torch.where(running, samples.h, 1.0)
+        return torch.where(running, steps, 0.0).max()
+
     def _controlled(self, samples: Samples, t: Tensor, log_ratio: Tensor, finished: Tensor, bounds: Bounds) -> Samples:
         """The samples at t after an attempt, but for their states."""
         running, is_finite = samples.status == RUNNING, log_ratio < torch.inf
@@ -157,6 +163,22 @@ class EmbeddedSteps:
             t = t1 if c == 1 else t0 + c * h
             slopes.append(self.parts(f(time_of(t, x[0]), joined(x1)).to(dtype)))
         return x1, slopes
+
+    def increment(self, f: VectorField, t0: Tensor, t1: Tensor, x: Tensor) -> Tensor:
+        """h·Σ b_i·k_i, what the step from t0 to t1 adds to x, by as many evaluations as it costs.
+
+        Args:
+            f: the field.
+            t0: where the step begins, of shape (batch, 1, …, 1).
+            t1: where it ends, before or after that.
+            x: the state at t0.
+        """
+        h, slopes = t1 - t0, [(f(time_of(t0, x), x),)]
+        for c, row in zip(self.pair.c[1:-1], self.pair.rows[:-1], strict=True):
+            (change,) = _combined(row, slopes)
+            slopes.append((f(time_of(t1 if c == 1 else t0 + c * h, x), x + h.to(x.dtype) * change),))
+        (change,) = _combined(self.pair.rows[-1], slopes)
+        return h.to(x.dtype) * change
 
     def middle(self, h: Tensor, x: Tensor, slopes: list[Parts]) -> Tensor | None:
         """x(t0 + h/2) to order 4, from the slopes of a step; None where the pair has no weights for it."""

@@ -26,11 +26,11 @@ from odenet.blocks.theta import Piece, on_tape, wants_gradient
 MOST_ATTEMPTS = 4096
 """Steps tried for a sample on a piece of θ where no budget was given."""
 UNROLLED = 4
-"""Steps in a compiled program on narrow states, where one takes no longer than to call the program."""
+"""Steps in a program by columns, where one takes no longer than to call a program; near the end, one."""
 BETWEEN_LOOKS = 8
 """Attempts that an accelerator is given before the host waits for what they came to."""
 
-AttemptsProgram: TypeAlias = Callable[[VectorField, Samples, Bounds], tuple[Samples, Taken | None]]
+AttemptsProgram: TypeAlias = Callable[[VectorField, Samples, Bounds], tuple[Samples, Taken | None, Tensor]]
 
 
 class PerSample:
@@ -68,13 +68,14 @@ class PerSample:
 
     def _known_steps(self, grids: list[tuple[Piece, Grid]], field: Field, x: Tensor) -> list[tuple[Piece, GridSteps]]:
         steps, found = self._steps(field, x), list[tuple[Piece, GridSteps]]()
-        number, program = _unrolled(steps), steps_program(steps)
+        program = steps_program(steps)
         for piece, grid in grids:
             compiled, movers = field.program(("steps", self.method, steps.by_columns), program), grid.movers()
-            moved = grid if movers is None else grid.of(movers)
-            for row in range(0, len(grid.h), number):
-                rows, last = moved.rows(row, row + number), row + number >= len(grid.h)
-                found.append((piece, GridSteps(compiled, steps.cost, rows, movers, last=last)))
+            moved, row = grid if movers is None else grid.of(movers), 0
+            while row < len(grid.h):
+                first, row = row, row + _unrolled(steps, len(grid.h) - row)
+                last = row == len(grid.h)
+                found.append((piece, GridSteps(compiled, steps.cost, moved.rows(first, row), movers, last=last)))
         return found
 
     def _solve(self, pieces: Iterable[Piece], field: Field, x: Tensor, *, noted: bool, taped: bool) -> _Solved:
@@ -91,8 +92,7 @@ class PerSample:
                         "use Constant or PiecewiseConstant, without noise",
                     )
                 taken = self._over(piece, field, batch, noted=noted)
-                number = _unrolled(self._steps(field, x))
-                if taken and len((grid := accepted_grid(piece.start, taken, batch.t.shape, number)).h):
+                if taken and len((grid := accepted_grid(piece.start, taken, batch.t.shape)).h):
                     grids.append((piece, grid))
                 end = piece.end
         if not taped and torch.is_autocast_enabled(x.device.type):
@@ -112,12 +112,12 @@ class PerSample:
         steps = self._steps(field, batch.x)
         bounds = Bounds(end, limit, self._tolerance(batch.t))
         samples = self._begun(steps, piece, field, batch, start, bounds)
-        number = _unrolled(steps)
-        program = self._attempts(steps, field, number, noted=noted)
-        between, notes = _between_looks(batch.x), list[Taken]()
-        while int(samples.status.min()) == RUNNING:
+        ahead, between, notes = steps.ahead(samples, end), _between_looks(batch.x), list[Taken]()
+        while (left := float(ahead)) > 0:
+            number = _unrolled(steps, left)
+            program = self._attempts(steps, field, number, noted=noted)
             for _ in range(between):
-                samples, taken = program(piece.field, samples, bounds)
+                samples, taken, ahead = program(piece.field, samples, bounds)
                 notes += [] if taken is None else [taken]
                 field.evaluations += field.cost * steps.cost * number
         batch.move(samples, 2, steps.cost)
@@ -151,12 +151,13 @@ class PerSample:
         return (self.max_evaluations - 2 - batch.evaluations) // self.steps.cost
 
     def _attempts(self, steps: EmbeddedSteps, field: Field, number: int, *, noted: bool) -> AttemptsProgram:
-        def program(f: VectorField, samples: Samples, bounds: Bounds) -> tuple[Samples, Taken | None]:
+        def program(f: VectorField, samples: Samples, bounds: Bounds) -> tuple[Samples, Taken | None, Tensor]:
             notes: list[Taken] = []
             for _ in range(number):
                 samples, taken = steps.attempt(f, samples, bounds)
                 notes.append(taken)
-            return samples, Taken(*map(torch.stack, zip(*notes, strict=True))) if noted else None
+            taken = Taken(*map(torch.stack, zip(*notes, strict=True))) if noted else None
+            return samples, taken, steps.ahead(samples, bounds.end)
 
         key = ("attempts", self.method, steps.by_columns, number, noted, torch.is_grad_enabled())
         return field.program(key, program)
@@ -202,8 +203,8 @@ class _Batch:
         return SolveReport(*(value.flatten() for value in values))
 
 
-def _unrolled(steps: EmbeddedSteps) -> int:
-    return UNROLLED if steps.by_columns else 1
+def _unrolled(steps: EmbeddedSteps, ahead: float) -> int:
+    return UNROLLED if steps.by_columns and ahead > UNROLLED - 1 else 1
 
 
 def _between_looks(x: Tensor) -> int:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from odenet.blocks.adaptive import Adaptive
+from odenet.blocks.coupled_samples import moves_of_samples
 from odenet.blocks.errors import OdenetWarning
 from odenet.blocks.field import Field
 from odenet.blocks.gradients import GradientMethod
 from odenet.blocks.recomputation import Recomputation, Totals, ends_of
 from odenet.blocks.reversible_solvers import Coupled, Pair, ReversibleSolver, Shear
-from odenet.blocks.solvers import Euler, RungeKutta
-from odenet.blocks.stepping import FixedSteps, Projection, Stepping
+from odenet.blocks.solvers import Euler, RungeKutta, Solver
+from odenet.blocks.stepping import FixedSteps, Projection, Stepping, steps_on
 from odenet.blocks.theta import Piece, wants_gradient
 
 
@@ -34,6 +37,10 @@ class Reversible(GradientMethod):
     A Runge-Kutta solver is stepped as `Coupled(solver)`: the same order, but another map, so the output moves by
     O(h^order), in evaluation too, and F is evaluated twice as often. `Backprop()` with that solver named in the
     stepping is backpropagation through the same steps.
+
+    Under `Adaptive(…, per_sample=True)` the steps that each sample accepts are found first, without a tape; on them the
+    method of the pair is coupled. Only the grid is kept of them, a few numbers a step and sample. What is controlled is
+    the error of the method, not that of its coupling, which is of the same order.
 
     Rounding grows as steps are undone, as c⁻ᴺ for a coupling c, and as the flow contracts forwards. What comes back is
     therefore compared with x(0): where the two differ, a `DriftWarning` says by how much (on an accelerator that makes
@@ -65,14 +72,28 @@ class Reversible(GradientMethod):
             ValueError: a coupling at which nothing could be undone after so many steps.
         """
         pieces = list(pieces)
+        if isinstance(stepping, Adaptive):
+            return self._integrate_samples(stepping, pieces, field, x)
         taken = self._reversible(stepping, projection)
         if not wants_gradient(pieces, x):
             return taken.integrate(pieces, field, x, None)
-        return _Reversal(taken, pieces, field, x).solve(x)
+        spans = [(piece, *span) for piece in pieces for span in taken.spans(piece)]
+        return _Reversal(taken.solver.fitted(len(spans)), spans, pieces, field, x).solve(x)
+
+    def _integrate_samples(self, stepping: Adaptive, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
+        """x(T) by coupled steps on the grid that each sample accepts."""
+        moves = moves_of_samples(stepping, pieces, field, x, self.coupling)
+        if moves is None:
+            return x
+        moving = x if moves.movers is None else x[moves.movers]
+        reversal = _Reversal(moves.solver, moves.spans, pieces, field, moving)
+        y = reversal.solve(moving) if wants_gradient(pieces, x) else reversal.forward(moving)[0]
+        return y if moves.movers is None else x.index_copy(0, moves.movers, y)
 
     def check(self, stepping: Stepping, projection: Projection | None) -> None:
         """Refuse a projection, error control, and solvers that are neither reversible nor Runge-Kutta methods."""
-        self._reversible(stepping, projection)
+        if projection is not None or not (isinstance(stepping, Adaptive) and stepping.per_sample):
+            self._reversible(stepping, projection)
 
     def _reversible(self, stepping: Stepping, projection: Projection | None) -> FixedSteps:
         """The steps that are taken."""
@@ -83,8 +104,8 @@ class Reversible(GradientMethod):
             )
         if not isinstance(stepping, FixedSteps):
             raise ValueError(
-                f"{self!r} was asked for with {stepping!r}; steps under error control cannot be undone: use "
-                "FixedSteps, or Checkpointed()."
+                f"{self!r} was asked for with {stepping!r}; steps of torchdiffeq cannot be undone: use FixedSteps, "
+                "Adaptive(…, per_sample=True), or Checkpointed()."
             )
         solver = stepping.solver
         if isinstance(solver, RungeKutta):
@@ -108,19 +129,19 @@ class Reversible(GradientMethod):
 class _Reversal(Recomputation):
     """A solve of which the last state is kept."""
 
-    def __init__(self, stepping: FixedSteps, pieces: Sequence[Piece], field: Field, x: Tensor) -> None:
+    def __init__(
+        self, solver: Solver, spans: list[tuple[Piece, Any, Any]], pieces: Sequence[Piece], field: Field, x: Tensor
+    ) -> None:
         super().__init__(pieces, x)
-        self.field, self.dtype = field, x.dtype
-        self.steps = stepping.steps(pieces, None)
-        self.spans = [(piece, *span) for piece in pieces for span in stepping.spans(piece)]
-        solver = stepping.solver.fitted(len(self.spans))
         assert isinstance(solver, ReversibleSolver)
-        self.solver = solver
+        self.solver, self.spans, self.field, self.dtype = solver, spans, field, x.dtype
+        self.steps = steps_on(spans, solver, None)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """x(T), and the halves of the last state."""
         piece, t0, _ = self.spans[0]
         self.field.enter(piece)
+        before = self.field.evaluations
         state = self.solver.start(self.field, t0, x)
         self._require_bearable_growth(state)
         self.shears = 0
@@ -130,7 +151,7 @@ class _Reversal(Recomputation):
                 self.generators.note()
                 state = shear.applied(field, state)
                 self.shears += 1
-        self.several = self.field.evaluations > self.shears
+        self.several = self.field.evaluations - before > self.shears
         return self.solver.finish(state), list(state.halves)
 
     def backward(self, kept: list[Tensor], gradient: Tensor, totals: Totals, *, for_x: bool) -> Tensor | None:
@@ -153,9 +174,7 @@ class _Reversal(Recomputation):
         return totals.add(ends_of(started.halves), undoing.gradients, [x], piece.nodes)[0]
 
     def _require_bearable_growth(self, state: Pair) -> None:
-        _, t0, t1 = self.spans[0]
-        each = sum(-math.log(abs(shear.scale)) for shear in self.solver.shears(t0, t1))
-        growth = each * len(self.spans) / math.log(10)
+        growth = self.solver.growth(self.spans) / math.log(10)
         precision = -math.log10(torch.finfo(state.halves[0].dtype).eps)
         if growth > precision + math.log10(torch.finfo(self.dtype).eps) / 2:
             raise ValueError(
@@ -218,6 +237,10 @@ class _Undoing:
         if through is not None:
             self.gradients[other] = self.gradients[other] + through
         if shear.relative:
-            self.gradients[other] = torch.add(self.gradients[other], gradient, alpha=1 - shear.scale)
-        if shear.scale != 1:
+            rest = 1 - shear.scale
+            if isinstance(rest, Tensor):
+                self.gradients[other] = torch.addcmul(self.gradients[other], gradient, rest)
+            else:
+                self.gradients[other] = torch.add(self.gradients[other], gradient, alpha=rest)
+        if shear.is_scaled:
             self.gradients[part] = shear.scale * gradient

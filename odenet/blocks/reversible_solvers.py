@@ -39,25 +39,36 @@ class Pair(NamedTuple):
         """The field f for arguments in the precision of the halves."""
         if self.dtype == self.halves[0].dtype:
             return f
-        return lambda t, x: f(t, x.to(self.dtype)).to(x.dtype)
+
+        def narrowed(t: Any, x: Tensor) -> Tensor:
+            t = t.to(self.dtype) if isinstance(t, Tensor) else t
+            return f(t, x.to(self.dtype)).to(x.dtype)
+
+        return narrowed
 
 
 class Shear(NamedTuple):
     """p ← c·p + m(q); `relative` to q it is p ← q + c·(p - q) + m(q), which leaves p = q where nothing moves.
 
-    `part` is the place of p in the pair, q is the other half, and c = `scale` is not 0.
+    `part` is the place of p in the pair, q is the other half, and c = `scale` is not 0: one number, or one for each
+    sample.
     """
 
     part: int
     move: Move
-    scale: float = 1.0
+    scale: float | Tensor = 1.0
     relative: bool = False
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether c may be another number than 1."""
+        return isinstance(self.scale, Tensor) or self.scale != 1.0
 
     def applied(self, f: VectorField, pair: Pair) -> Pair:
         """The pair after the shear."""
         p, q = pair.halves[self.part], pair.halves[1 - self.part]
         moved = self.move(f, q)
-        if self.scale == 1.0:
+        if not self.is_scaled:
             p = p + moved
         else:
             p = torch.lerp(q, p, self.scale) + moved if self.relative else self.scale * p + moved
@@ -70,7 +81,7 @@ class Shear(NamedTuple):
 
     def back(self, p: Tensor, q: Tensor, moved: Tensor) -> Tensor:
         """The half p before the shear, given m(q)."""
-        if self.scale == 1.0:
+        if not self.is_scaled:
             return p - moved
         return q + (p - moved - q) / self.scale if self.relative else (p - moved) / self.scale
 
@@ -81,6 +92,11 @@ class ReversibleSolver(Solver):
     @abstractmethod
     def shears(self, t0: float, t1: float) -> Sequence[Shear]:
         """The shears of the step from t0 to t1, in order."""
+
+    def growth(self, spans: Sequence[tuple[Any, Any, Any]]) -> float:
+        """The logarithm of what undoing steps, given with piece, start and end, multiplies rounding errors by."""
+        _, t0, t1 = spans[0]
+        return len(spans) * sum(-math.log(abs(float(shear.scale))) for shear in self.shears(t0, t1))
 
     def partner(self, f: VectorField, t0: float, x: Tensor) -> Tensor:  # noqa: ARG002
         """The second half at t0, from x there: by default x too."""
@@ -111,7 +127,7 @@ class ReversibleSolver(Solver):
         return state.halves[0].to(state.dtype)
 
 
-_GROWTH = 5.0
+GROWTH = 5.0
 """The logarithm of what undoing all steps multiplies rounding errors by."""
 
 
@@ -161,7 +177,7 @@ class Coupled(ReversibleSolver):
 
     def fitted(self, steps: int) -> Coupled:
         """With the coupling that so many steps bear."""
-        return self if self.coupling is not None else Coupled(self.solver, math.exp(-_GROWTH / steps))
+        return self if self.coupling is not None else Coupled(self.solver, math.exp(-GROWTH / steps))
 
     def shears(self, t0: float, t1: float) -> Sequence[Shear]:
         """First y towards z and forwards from z, then z forwards from y."""

@@ -40,20 +40,18 @@ class Grid(NamedTuple):
         return None if bool(moves.all()) else moves.nonzero().flatten()
 
 
-def accepted_grid(start: float, taken: Sequence[Taken], shape: Sequence[int], multiple: int) -> Grid:
+def accepted_grid(start: float, taken: Sequence[Taken], shape: Sequence[int]) -> Grid:
     """The grid of what the attempts on a piece came to, without those that nobody accepted.
 
     Args:
         start: of the piece.
         taken: attempts in order, several of them stacked.
         shape: of what belongs to a sample, (batch, 1, …, 1).
-        multiple: of which the number of rows shall be.
     """
     t1, h = (torch.cat([part.reshape(-1, *shape) for part in parts]) for parts in zip(*taken, strict=True))
     accepted = h > 0
     row = accepted.cumsum(0) - 1
     rows = int(row[-1].max()) + 1
-    rows += -rows % multiple
     row = torch.where(accepted, row, rows)  # one more, for what was rejected
     h = h.new_zeros(rows + 1, *h.shape[1:]).scatter_(0, row, h)[:rows]
     t1 = t1.new_full((rows + 1, *t1.shape[1:]), start).scatter_(0, row, t1)[:rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -67,6 +67,14 @@ class Stepping(ABC):
         """Raise a `ValueError` where this stepping cannot solve the continuous adjoint equation."""
 
 
+def steps_on(times: Sequence[tuple[Piece, Any, Any]], solver: Solver, projection: Projection | None) -> list[Step]:
+    """Steps whose piece, start and end are known; the first one starts the solver, and the last one finishes it."""
+    last = len(times) - 1
+    return [
+        Step(piece, FixedStep(solver, t0, t1, projection, k == 0, k == last)) for k, (piece, t0, t1) in enumerate(times)
+    ]
+
+
 class FixedSteps(Stepping):
     """`per_piece` equal steps of `solver` on every piece of θ: h = T/(pieces·per_piece).
 
@@ -109,19 +117,21 @@ class FixedSteps(Stepping):
                 )
             except (TypeError, ValueError):
                 field.evaluations = 0  # of the branch: the steps below come upon it too, and say where
-        state: Any = x
-        for step in self.steps(pieces, projection):
-            state = step.advance(field.at(step.piece), state)
-        return state
+        solver = self.solver.fitted(len(pieces) * self.per_piece)
+        state: Any = None
+        for piece in pieces:
+            field.enter(piece)
+            for t0, t1 in self.spans(piece):
+                field.step += 1
+                state = solver.start(field, t0, x) if state is None else state
+                state = solver.step(field, t0, t1, state)
+                state = state if projection is None else projection(state)
+        return x if state is None else solver.finish(state)  # stochastic depth may skip every piece
 
     def steps(self, pieces: Iterable[Piece], projection: Projection | None) -> list[Step]:
         """The steps in order; the first one starts the solver, and the last one finishes it."""
         times = [(piece, t0, t1) for piece in pieces for t0, t1 in self.spans(piece)]
-        solver, last = self.solver.fitted(len(times)), len(times) - 1
-        return [
-            Step(piece, FixedStep(solver, t0, t1, projection, k == 0, k == last))
-            for k, (piece, t0, t1) in enumerate(times)
-        ]
+        return steps_on(times, self.solver.fitted(len(times)), projection)
 
     def spans(self, piece: Piece) -> list[tuple[float, float]]:
         """Start and end of each step on a piece; the ends of the piece are among them exactly."""

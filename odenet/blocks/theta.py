@@ -112,9 +112,13 @@ class Theta(nn.Module, ABC):
 
     def pieces(self) -> Iterator[Piece]:
         """The intervals on which θ is smooth, in order, with the fields there."""
-        n, T = self.number_of_pieces, self._horizon
-        for index, (start, end) in enumerate(pairwise([*(T * index / n for index in range(n)), T])):
+        for index, (start, end) in enumerate(self.intervals()):
             yield Piece(start, end, *self.field_of_piece(index, start, end))
+
+    def intervals(self) -> Iterator[tuple[float, float]]:
+        """Start and end of each piece."""
+        n, T = self.number_of_pieces, self._horizon
+        return pairwise([*(T * index / n for index in range(n)), T])
 
     def extra_repr(self) -> str:
         """The horizon, for `print(theta)`."""
@@ -220,10 +224,10 @@ class PiecewiseConstant(LinearTheta):
         """Node `index`."""
         return range(index, index + 1)
 
-    def field_of_piece(self, index: int, start: float, end: float) -> FieldOfPiece:  # noqa: ARG002
-        """Node `index` itself."""
-        node = self.nodes[index]
-        return node, (node,)
+    def pieces(self) -> Iterator[Piece]:
+        """Node after node; the loop over a residual stage spends no time on more."""
+        for (start, end), node in zip(self.intervals(), self.nodes, strict=True):
+            yield Piece(start, end, node, (node,))
 
     def weights(self, index: int, start: float, end: float, t: Time) -> Sequence[Time]:  # noqa: ARG002
         """1."""
