@@ -5,7 +5,7 @@
     python -m benchmarks --quick             # in a minute or two, to see that all works
 
 Packages that are not installed are left out, by name. Every benchmark prints a table and writes
-runs/benchmarks/NAME-DEVICE.json; the figure is runs/benchmarks/peers-DEVICE.png and .pdf.
+runs/benchmarks/NAME-DEVICE.json; the figures are runs/benchmarks/{peers,gradient_peers,scaling}-DEVICE.png and .pdf.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks import adaptive, fixed_steps
 from benchmarks.command import FOLDER, device, path_of
 from odenet.blocks.errors import unknown_name
 from odenet.training import Record, Run
-from paper_figs import peers
+from paper_figs import gradient_peers, peers, scaling
 from paper_figs.command import draw_records
 
 
@@ -54,7 +54,16 @@ def run(names: tyro.conf.Positional[tuple[str, ...]] = (), quick: bool = False) 
 
 
 def draw(quick: bool) -> None:
-    """The figure of adaptive and fixed steps, if both have a record."""
+    """Every figure whose benchmarks have a record."""
+    for figure in (scaling, gradient_peers):
+        path = path_of(figure.NAME, quick=quick)
+        if path.exists():
+            draw_records(figure.NAME, figure.draw, [path], FOLDER, figure.EXPERIMENT)
+    draw_peers(quick)
+
+
+def draw_peers(quick: bool) -> None:
+    """The figure of adaptive and fixed steps together."""
     paths = {module: path_of(module.__name__.rpartition(".")[2], quick=quick) for module in (adaptive, fixed_steps)}
     if lacking := [str(path) for path in paths.values() if not path.exists()]:
         print(f"No figure: it needs {', '.join(lacking)}.")

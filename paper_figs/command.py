@@ -53,16 +53,22 @@ def draw_records(name: str, draw: Draw, paths: list[Path] | None, out: Path, exp
         ValueError: a record that is not finished, or of another experiment.
     """
     experiment = experiment or name
-    for path in paths or sorted((RECORDS / experiment).glob("*.json")):
+    for path in paths or records_of(experiment):
         record = Record.load(path)
         if record.experiment != experiment or not record.finished:
             state = "" if record.finished else ", not finished"
             raise ValueError(
                 f"{path} is a record of {record.experiment}{state}; this figure needs a finished one of {experiment}: "
-                f"run python -m experiments.{experiment} first."
+                f"run python -m {experiment if '.' in experiment else f'experiments.{experiment}'} first."
             )
-        for file in save(draw(record), out / f"{name}-{path.stem}"):
+        for file in save(draw(record), out / f"{name}-{path.stem.removeprefix(f'{name}-')}"):
             print(f"figure: {file}")
+
+
+def records_of(experiment: str) -> list[Path]:
+    """Committed records: records/NAME/*.json of an experiment, records/benchmarks/NAME-*.json of a benchmark."""
+    folder, _, name = experiment.rpartition(".")
+    return sorted((RECORDS / folder).glob(f"{name}-*.json") if folder else (RECORDS / name).glob("*.json"))
 
 
 class Script(NamedTuple):

@@ -58,6 +58,9 @@ COLOURS: Mapping[str, str] = {
     "torchode": "#009E73",
     "torchdyn": "#CC79A7",
     "diffrax": "#E69F00",
+    "TorchDiffEqPack": "#56B4E9",
+    "momentumnet": "#F0E442",
+    "torchsde": "#000000",
 }
 """A colour for each method, everywhere the same (Okabe and Ito's palette, told apart by colour-blind readers)."""
 

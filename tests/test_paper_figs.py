@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from importlib.metadata import version
 from pathlib import Path
@@ -11,14 +12,16 @@ import pytest
 from odenet.training import Record
 from paper_figs.claims.claim import Claim
 from paper_figs.claims.readme import TABLES, claims, with_tables
-from paper_figs.command import Script, draw_records, scripts
+from paper_figs.command import Script, draw_records, records_of, scripts
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted({script.experiment for script in scripts()})
-RECORDS = sorted(path.relative_to(ROOT) for name in EXPERIMENTS for path in (ROOT / "records" / name).glob("*.json"))
+with contextlib.chdir(ROOT):
+    RECORDED = {name: records_of(name) for name in EXPERIMENTS}
+RECORDS = sorted(path for paths in RECORDED.values() for path in paths)
 AWAITED: set[str] = set()
 """Experiments whose record is still to be made."""
-FIGURES = [(script, path) for script in scripts() for path in RECORDS if path.parent.name == script.experiment]
+FIGURES = [(script, path) for script in scripts() for path in RECORDED[script.experiment]]
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +30,7 @@ def _in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_figure_has_a_committed_record_but_for_those_still_to_be_run():
-    recorded = {path.parent.name for path in RECORDS}
+    recorded = {name for name, paths in RECORDED.items() if paths}
     assert set(EXPERIMENTS) - recorded <= AWAITED
     assert recorded & AWAITED == set(), "has its record: take it off the list"
 

@@ -54,7 +54,9 @@ class PerSample:
         if found.finite:
             return found.x
         # The derivative of what is not finite is NaN, even where its weight is zero: the accepted steps once more.
-        for piece, steps in self._known_steps(found.grids, field, x):
+        known = self._known_steps(found.grids, field, x)
+        del found  # and the tape that leads to it
+        for piece, steps in known:
             x = steps(field.at(piece), x)
         return x
 
