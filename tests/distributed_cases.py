@@ -72,6 +72,8 @@ EXACT: dict[str, Callable[[], Net]] = {
     "checkpointed": partial(net, Checkpointed()),
     "reversible": partial(net, Reversible(), FixedSteps(Coupled(Euler()))),
     "adjoint": partial(net, ContinuousAdjoint(), FixedSteps(RK4())),
+    "per sample, backprop": partial(net, Backprop(), Adaptive("bosh3", TOLERANCE, TOLERANCE, per_sample=True)),
+    "per sample, reversible": partial(net, Reversible(), Adaptive("bosh3", TOLERANCE, TOLERANCE, per_sample=True)),
 }
 SKIPPING: dict[str, Callable[[], Net]] = {
     "skipping, backprop": partial(net, Backprop(), survival=0.5),

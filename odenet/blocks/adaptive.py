@@ -30,17 +30,17 @@ class Adaptive(Stepping):
     `step_size`, and ignore the tolerances.
 
     **For each sample** (`per_sample=True`; the first axis of x is that of the samples) odenet's own steps are taken:
-    "dopri5", "tsit5", "bosh3" or "adaptive_heun", with a t, an h and a norm for every sample, so that its result is
-    the same alone and in any batch, to rounding. t reaches the branch as a tensor of shape (batch, 1, …, 1). All is
+    "dopri5", "tsit5", "bosh3" or "adaptive_heun", with a t, an h and a norm for every sample, so that its result is the
+    same alone and in any batch, to rounding. t reaches the branch as a tensor of shape (batch, 1, …, 1). All is
     tensors, with one look of the host every few steps, and in a block with `compiled = True` whole steps are one graph;
     so it is many times faster than torchdiffeq, most of all on small states. `ODEBlock.last_solve` has the status, t,
     evaluations and steps of every sample. Those that stop early, at a budget, a singularity or a NaN, stay at the state
     they reached, the others go on, and one `BudgetWarning` counts them. The gradient is that of the steps accepted, and
     not of their choice (ACA, Zhuang et al. 2020): with `Backprop` of the trials as they were made; with `Checkpointed`,
     and with `Reversible` by a coupled method, the grid is found first and its steps are taken again. Not for stiff
-    fields, no more than torchdiffeq's explicit methods are. Batch normalization in training mode is refused, for it couples the samples, and so is active dropout. A θ that
-    is interpolated between nodes (`PiecewiseLinear`, `Spline`, `Galerkin`) is another one for every sample: it works,
-    at the price of one θ(t) a sample in memory.
+    fields, no more than torchdiffeq's explicit methods are. Batch normalization in training mode is refused, for it
+    couples the samples, and so is active dropout. A θ that is interpolated between nodes (`PiecewiseLinear`, `Spline`,
+    `Galerkin`) is another one for every sample: it works, at the price of one θ(t) a sample in memory.
 
     >>> Adaptive("dopri5", rtol=1e-3, atol=1e-4)
     Adaptive('dopri5', rtol=0.001, atol=0.0001)
