@@ -53,48 +53,6 @@ def test_a_field_that_stacks_what_it_unbinds_is_one_of_columns() -> None:
     assert joins(rewritten(step, *pair())) == 0
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        torch.neg,
-        lambda x: 2 * x + 1,
-        lambda x: x * x.sin(),
-        lambda x: torch.where(x > 0, x, 0.0),
-        lambda x: x * x.new_tensor(3.0),
-        lambda x: x / (x[:, :1] + 10),
-    ],
-    ids=["neg", "scaled", "product", "where", "number", "by a column"],
-)
-def test_what_acts_on_every_entry_acts_on_columns(function: Callable[[Tensor], Tensor]) -> None:
-    assert joins(rewritten(lambda a, b: function(torch.cat((a, b), 1)).split(1, 1), *pair())) == 0
-
-
-def test_backwards_too_columns_are_not_joined() -> None:
-    def gradients(a: Tensor, b: Tensor) -> object:
-        with torch.enable_grad():
-            a, b = a.detach().requires_grad_(), b.detach().requires_grad_()
-            x = torch.cat((a, b), 1)
-            slope = torch.stack((x[:, 1], x[:, 0] * x[:, 1:].squeeze(1)), dim=-1)
-            loss = torch.stack([each.square().sum() for each in slope.split(1, 1)]).sum()
-            return torch.autograd.grad(loss, (a, b))
-
-    module = rewritten(gradients, *pair())
-    assert joins(module) == 0
-    scatters = (torch.ops.aten.select_scatter.default, torch.ops.aten.slice_scatter.default)
-    assert not any(module.graph.find_nodes(op="call_function", target=target) for target in scatters)
-
-
-def test_a_whole_that_is_wanted_is_joined_once_at_the_end() -> None:
-    def steps(a: Tensor, b: Tensor) -> Tensor:
-        x = torch.cat((a, b), 1)
-        for _ in range(3):
-            y, v = x.unbind(1)
-            x = x + 0.1 * torch.stack((v, -y), dim=1)
-        return x
-
-    assert joins(rewritten(steps, *pair())) == 1
-
-
 def test_a_join_that_is_used_otherwise_stays() -> None:
     assert (
         joins(rewritten(lambda a, b: (torch.cat((a, b), 1)[:, 0], torch.cat((a, b), 1) @ torch.ones(2, 2)), *pair()))

@@ -101,8 +101,14 @@ def _options() -> dict[str, Any]:
         return {}
     from odenet.blocks.cancel_columns import CancelColumns  # a second of imports that an uncompiled block is spared
 
-    # Steps of narrow states are long chains of operations on a few numbers for each sample: one loop if it may be long.
-    return {"post_grad_custom_pre_pass": CancelColumns(), "max_fusion_size": 256}
+    return {
+        "post_grad_custom_pre_pass": CancelColumns(),
+        # Steps of narrow states are long chains of operations on a few numbers for each sample: one loop, if it may be
+        # long. Inductor writes a value out anew wherever it is used unless it took more operations than so many, which
+        # is exponential in the steps where each uses the state more than once.
+        "max_fusion_size": 256,
+        "realize_opcount_threshold": 16,
+    }
 
 
 def _is_of_the_compiler(error: Exception) -> bool:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.columns import columns, is_narrow, joined
 from odenet.blocks.field import Field
 from odenet.blocks.solvers import RungeKutta, Solver, VectorField
 from odenet.blocks.theta import Piece, Time, on_tape
@@ -163,19 +162,14 @@ def _program(
     steps[-1] = steps[-1]._replace(last=last)
 
     def program(branches: list[Any], clocks: Tensor | None, state: Any) -> tuple[Any, int]:
-        f, state = Field("a compiled block"), _by_columns(state)
+        f = Field("a compiled block")
         for moment, step in zip(moments, steps, strict=True):
             branch, f.cost = branches[moment.piece], moment.cost
             f.branch = branch if clocks is None else _delayed(branch, clocks[moment.piece])
             state = step(f, state)
-        return _by_columns(state), f.evaluations
+        return state, f.evaluations
 
     return program
-
-
-def _by_columns(state: Any) -> Any:
-    """The same, made of columns where it is narrow: so are, in a compiled program, the states that follow from it."""
-    return joined(columns(state)) if isinstance(state, Tensor) and is_narrow(state) else state
 
 
 def _delayed(branch: Callable[[Time, Tensor], Tensor], start: Tensor) -> Callable[[Time, Tensor], Tensor]:
