@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from odenet import (
     RK4,
+    Adaptive,
     Autonomous,
     Checkpointed,
     CompileWarning,
@@ -25,7 +26,7 @@ from odenet import (
     StochasticDepth,
     configure,
 )
-from odenet.blocks import compiled, fixed_steps
+from odenet.blocks import compiled, fixed_steps, per_sample
 from odenet.blocks.compiled import Programs
 from odenet.blocks.field import Field
 from odenet.blocks.gradients import GradientMethod
@@ -221,3 +222,32 @@ def test_faults_of_a_branch_are_reported_with_their_place_and_not_as_the_compile
             flow.theta.nodes[0].get_parameter("module.weight").fill_(torch.inf)
         with pytest.raises(NonFiniteState, match=r"slope F\(t, x\) of ODEBlock is .* at t = 0 \(piece 0, step 0"):
             flow(torch.ones(2, 2))
+
+
+class Oscillator(nn.Module):
+    """Van der Pol's, with ω as a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.omega = nn.Parameter(torch.tensor(1.3, dtype=torch.float64))
+
+    def forward(self, t: object, x: Tensor) -> Tensor:
+        del t
+        position, velocity = x.unbind(-1)
+        return torch.stack((velocity, (1 - position**2) * velocity - self.omega * position), dim=-1)
+
+
+def test_machine_code_by_columns_takes_the_same_steps_and_has_the_same_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(per_sample, "UNROLLED", 2)
+    torch.compiler.reset()
+    block = ODEBlock(Constant(Oscillator(), 2.0), Adaptive("adaptive_heun", 1e-3, 1e-3, per_sample=True))
+    found = []
+    for block.compiled in (False, True):
+        x = torch.linspace(-2, 2, 14, dtype=torch.float64).view(7, 2).requires_grad_()
+        y = block(x)
+        gradients = torch.autograd.grad(y.square().sum(), [x, *block.parameters()])
+        assert block.last_solve is not None
+        found.append((y, *block.last_solve, *gradients))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-11, atol=1e-12)
