@@ -178,11 +178,15 @@ def test_a_pair_is_handed_from_chunk_to_chunk(graphs: Graphs) -> None:
     assert graphs.count == 3  # that starts, those between, and that which finishes
 
 
-def test_every_step_of_every_chunk_is_taken_at_its_own_time(graphs: Graphs) -> None:
-    block = ODEBlock(PiecewiseConstant([Clock() for _ in range(7)], horizon=3.0), FixedSteps(Midpoint(), 13))
+@pytest.mark.parametrize(("steps", "chunks"), [(13, 2), (12, 1)], ids=["of two lengths", "of one length"])
+def test_every_step_of_every_chunk_is_taken_at_its_own_time(
+    steps: int, chunks: int, graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fixed_steps, "EVALUATIONS", 10)
+    block = ODEBlock(PiecewiseConstant([Clock() for _ in range(7)], horizon=3.0), FixedSteps(Midpoint(), steps))
     block.compiled = True
     torch.testing.assert_close(block(points()), points() + 4.5, rtol=1e-14, atol=1e-14)
-    assert graphs.count == 2
+    assert graphs.count == chunks
 
 
 def test_without_anything_to_learn_nothing_is_kept_for_a_backward_pass(graphs: Graphs) -> None:

@@ -139,8 +139,9 @@ def _chunks(pieces: Sequence[Piece], per_piece: int, size: int) -> list[Chunk]:
 
 
 def _parts(number: int, size: int) -> list[range]:
-    """0, …, number - 1 in runs of at most `size`, whose lengths differ by one at most."""
-    runs = -(-number // size)
+    """0, …, number - 1 in runs of at most `size`: of one length if twice as many allow it, or else of two."""
+    fewest = -(-number // size)
+    runs = next((runs for runs in range(fewest, 2 * fewest + 1) if number % runs == 0), fewest)
     return [range(start, end) for start, end in pairwise(number * k // runs for k in range(runs + 1))]
 
 
