@@ -120,8 +120,7 @@ def test_a_runge_kutta_method_carries_x_alone_and_a_reversible_one_a_pair() -> N
     ],
     ids=["constant", "constant pieces", "linear pieces", "a pair"],
 )
-def test_a_solve_of_few_steps_is_one_graph(make: Any, graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fixed_steps, "EVALUATIONS", 8)
+def test_a_solve_of_few_steps_is_one_graph(make: Any, graphs: Graphs) -> None:
     require_the_same(make(), points())
     assert graphs.count == 1
 

@@ -23,9 +23,9 @@ from odenet.blocks.theta import Piece, Time, on_tape
 Projection: TypeAlias = Callable[[Tensor], Tensor]
 """What is applied to x after every step: the ReLU after the addition in a post-activation ResNet."""
 
-EVALUATIONS = 20
-"""Of F in a chunk, at most, or one step. Each takes up to a second to compile, and to call a program takes as long as a
-few operations do, so that more of them gain little."""
+EVALUATIONS = 10
+"""Of F in a chunk, about. Each takes a second or so to compile, and to call a program takes as long as a few operations
+do, so that more of them gain little."""
 
 PROGRAMS = 8
 """At most for one solve, for each is compiled by itself."""
@@ -122,7 +122,7 @@ def integrate_compiled(
 def _chunks(pieces: Sequence[Piece], per_piece: int, size: int) -> list[Chunk]:
     """Whole pieces, or parts of one, of about `size` steps; their numbers of steps differ as little as can be."""
     costs = [1 if piece.nodes else 0 for piece in pieces]
-    if len(pieces) * per_piece <= size:
+    if len(pieces) * per_piece <= 2 * size:
         times = [(i, span) for i, piece in enumerate(pieces) for span in spans(piece.start, piece.end, per_piece)]
         return [Chunk(pieces, tuple(Moment(i, costs[i], *span) for i, span in times), [])]
     steps, chunks = _steps_on(pieces, per_piece), []
