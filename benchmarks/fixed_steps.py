@@ -1,6 +1,6 @@
 """Fixed Euler steps, package by package: residual stages of three sizes, and 200 steps of Van der Pol and of an MLP.
 
-    python -m benchmarks.fixed_steps    # 6 minutes on one core; the record is runs/benchmarks/fixed_steps-DEVICE.json
+    python -m benchmarks.fixed_steps    # 4 minutes on one core; the record is runs/benchmarks/fixed_steps-DEVICE.json
 
 The stages are those of a ResNet: a branch for each step, forward in evaluation mode without a tape, and a training step
 (forward, backward) in training mode. torchdiffeq and torchdyn know no branch of a step, so theirs is looked up by its

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from odenet import (
-    Adaptive,
     Backprop,
     BudgetWarning,
     Checkpointed,
@@ -24,10 +23,7 @@ from odenet.blocks.field import Field
 from tests.laws import logistic_nodes, states
 from tests.problems import Logistic, jumping_logistic
 from tests.test_blocks_checkpointed import THETAS, Meter
-
-
-def per_sample(tolerance: float, method: str = "dopri5", **options: Any) -> Adaptive:
-    return Adaptive(method, tolerance, tolerance, per_sample=True, **options)
+from tests.test_blocks_sample_grid import Root, per_sample
 
 
 def through_the_steps(block: ODEBlock, x: Tensor) -> Tensor:
@@ -119,18 +115,6 @@ def test_the_derivative_of_its_gradient_is_right() -> None:
     block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), per_sample(1e-8), Reversible())
     inputs = states().requires_grad_(), *block.parameters()
     assert torch.autograd.gradgradcheck(lambda x, *_: block(x), inputs)
-
-
-class Root(nn.Module):
-    """NaN below zero."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rate = nn.Parameter(torch.tensor(-0.5, dtype=torch.float64))
-
-    def forward(self, t: Any, x: Tensor) -> Tensor:
-        del t
-        return self.rate * x.sqrt()
 
 
 def test_a_sample_that_takes_no_step_stays_and_leaves_the_gradient_of_the_others_alone() -> None:

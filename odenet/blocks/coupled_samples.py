@@ -20,6 +20,7 @@ from odenet.blocks.adaptive import Adaptive
 from odenet.blocks.embedded_steps import EmbeddedSteps
 from odenet.blocks.field import Field
 from odenet.blocks.reversible_solvers import GROWTH, ReversibleSolver, Shear
+from odenet.blocks.sample_grid import Grid
 from odenet.blocks.theta import Piece
 
 
@@ -89,8 +90,8 @@ def moves_of_samples(
     grids = stepping.solver_of_samples.grids(pieces, field, x)
     if not grids:
         return None
-    steps = torch.stack([(grid.h > 0).sum(0) for _, grid in grids]).sum(0).double()
-    movers = None if bool((steps > 0).all()) else steps.flatten().nonzero().flatten()
+    together = Grid(*map(torch.cat, zip(*(grid for _, grid in grids), strict=True)))
+    steps, movers = (together.h > 0).sum(0).double(), together.movers()
     if movers is not None:
         grids, steps = [(piece, grid.of(movers)) for piece, grid in grids], steps[movers]
     couplings = torch.exp(-GROWTH / steps) if coupling is None else torch.full_like(steps, coupling)

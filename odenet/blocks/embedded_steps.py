@@ -105,7 +105,8 @@ class EmbeddedSteps:
         with torch.no_grad():  # the grid is taken as given: what would follow it are no derivatives of the flow
             log_ratio = self.log_ratio(samples.h, samples.x, x1, slopes, bounds.tolerance).to(samples.h.dtype)
             good = (samples.status == RUNNING) & (log_ratio <= 0)
-            controlled = self._controlled(samples, torch.where(good, t1, samples.t), log_ratio, good & last, bounds)
+            t = torch.where(good, t1, samples.t)
+            controlled = self._controlled(samples, t, log_ratio, good, good & last, bounds)
         after = controlled._replace(x=_where(good, x1, samples.x), slope=_where(good, slopes[-1], samples.slope))
         return after, Taken(t1, samples.h * good)
 
@@ -115,11 +116,12 @@ class EmbeddedSteps:
         steps = (end - samples.t).to(samples.h.dtype) / torch.where(running, samples.h, 1.0)
         return torch.where(running, steps, 0.0).max()
 
-    def _controlled(self, samples: Samples, t: Tensor, log_ratio: Tensor, finished: Tensor, bounds: Bounds) -> Samples:
+    def _controlled(
+        self, samples: Samples, t: Tensor, log_ratio: Tensor, good: Tensor, finished: Tensor, bounds: Bounds
+    ) -> Samples:
         """The samples at t after an attempt, but for their states."""
         running, is_finite = samples.status == RUNNING, log_ratio < torch.inf
         growth, memory = log_growth(log_ratio, samples.memory, self.order)
-        good = running & (log_ratio <= 0)
         accepted, rejected = samples.accepted + good, samples.rejected + (running ^ good)
         h = samples.h * growth.exp()
         status = torch.where(running & (accepted + rejected >= bounds.limit), BUDGET_SPENT, samples.status)

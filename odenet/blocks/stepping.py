@@ -117,6 +117,7 @@ class FixedSteps(Stepping):
                 )
             except (TypeError, ValueError):
                 field.evaluations = 0  # of the branch: the steps below come upon it too, and say where
+        # As `steps` says, without two objects a step: beside small branches they are what a block costs over a loop.
         solver = self.solver.fitted(len(pieces) * self.per_piece)
         state: Any = None
         for piece in pieces:

@@ -22,6 +22,14 @@ def _flows(record: Record) -> str:
     return " against ".join(f"{score} % ({size:,} parameters)" for score, size in zip(scores, sizes, strict=True))
 
 
+def _finer_is_better(record: Record) -> bool:
+    return _iou(record, "fcn32s") < _iou(record, "fcn16s") < _iou(record, "fcn8s")
+
+
+def _unet_is_best(record: Record) -> bool:
+    return _iou(record, "unet") > max(_iou(record, net) for net in OTHERS)
+
+
 def _fall(record: Record, statistics: str) -> float:
     """Points that the U-Net of flows loses with four Euler steps a piece instead of one, mean over seeds."""
     tests = over_steppings(record, "unet_flows")
@@ -34,7 +42,7 @@ CLAIMS = [
         "59.4 < 62.4 < 62.7 % on VOC 2011 (Long et al. 2015)",
         RECORD,
         percentages("fcn32s", "fcn16s", "fcn8s", entry="mean_iou", joined=" < "),
-        lambda r: _iou(r, "fcn32s") < _iou(r, "fcn16s") < _iou(r, "fcn8s"),
+        _finer_is_better,
     ),
     Claim(
         "A small U-Net finds the four classes at 96×96 with a mean IoU of at least 85 %",
@@ -48,7 +56,7 @@ CLAIMS = [
         "92.0 % against 83 % for the second best on PhC-U373 (Ronneberger et al. 2015)",
         RECORD,
         lambda r: f"{_iou(r, 'unet'):.1f} % against {max(_iou(r, net) for net in OTHERS):.1f} % for the second best",
-        lambda r: _iou(r, "unet") > max(_iou(r, net) for net in OTHERS),
+        _unet_is_best,
     ),
     Claim(
         "A U-Net whose every stage is a flow is within a point of the ordinary one, with no more parameters",
@@ -70,7 +78,7 @@ CLAIMS = [
         "–",
         GARMENTS,
         percentages("fcn32s", "fcn16s", "fcn8s", entry="mean_iou", joined=" < "),
-        lambda r: _iou(r, "fcn32s") < _iou(r, "fcn16s") < _iou(r, "fcn8s"),
+        _finer_is_better,
     ),
     Claim(
         "… and the U-Net of flows is no more than a point worse than the ordinary one",
@@ -84,6 +92,6 @@ CLAIMS = [
         "–",
         GARMENTS,
         lambda r: f"{_iou(r, 'unet'):.1f} % against {max(_iou(r, net) for net in OTHERS):.1f} % for the best other",
-        lambda r: _iou(r, "unet") > max(_iou(r, net) for net in OTHERS),
+        _unet_is_best,
     ),
 ]
