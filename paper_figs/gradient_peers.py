@@ -41,7 +41,7 @@ def draw(record: Record) -> Figure:
     for axes, title, label in (
         (memory, "a   memory", "peak memory, MB"),
         (time, "b   time", "training step, ms"),
-        (error, "c   error of the gradient, where not 0", "relative error"),
+        (error, "c   error, where not 0", "relative error of the gradient"),
     ):
         axes.set(title=title, xlabel="Euler steps", ylabel=label, xscale="log", yscale="log")
         axes.set_xticks(steps, [str(each) for each in steps])
