@@ -99,10 +99,13 @@ def _options() -> dict[str, Any]:
     """Of inductor; other backends have none of these."""
     if BACKEND != "inductor":
         return {}
-    from odenet.blocks.cancel_columns import CancelColumns  # a second of imports that an uncompiled block is spared
+    # A second of imports that an uncompiled block is spared.
+    from odenet.blocks.cancel_columns import CancelColumns
+    from odenet.blocks.thin_products import TransposeThinProducts
 
     return {
         "post_grad_custom_pre_pass": CancelColumns(),
+        "post_grad_custom_post_pass": TransposeThinProducts(),
         # Steps of narrow states are long chains of operations on a few numbers for each sample: one loop, if it may be
         # long. Inductor writes a value out anew wherever it is used unless it took more operations than so many, which
         # is exponential in the steps where each uses the state more than once.
