@@ -121,6 +121,20 @@ def test_a_stage_is_that_of_the_loop(name: str):
     torch.testing.assert_close(solves[name]()(x), solves["loop"]()(x))
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_on_a_gpu_what_we_compile_is_launched_as_cuda_graphs_too(monkeypatch: pytest.MonkeyPatch, device: str):
+    monkeypatch.setattr(fixed_steps, "device", lambda: device)
+    solves = fixed_steps.with_cuda_graphs(
+        {
+            who: make()
+            for who, make in packages.installed(fixed_steps.stage_solves([fixed_steps.BasicBranch(4)])).items()
+        }
+    )
+    modes = [getattr(solve, "compiled", None) for solve in solves.values()]
+    assert modes.count("reduce-overhead") == (device == "cuda")
+    assert modes.count(True) == 1
+
+
 @pytest.mark.parametrize("name", here(ADAPTIVE))
 @pytest.mark.parametrize("wanted", adaptive.PASSES)
 def test_error_control_leads_to_the_reference(name: str, wanted: str):

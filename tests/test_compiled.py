@@ -4,17 +4,22 @@ import copy
 import pickle
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch._aot_autograd.utils import make_boxed_func
+from torch.profiler import ProfilerActivity, profile
 
 from odenet import (
     RK4,
     Adaptive,
     Autonomous,
+    BasicBranch,
     Checkpointed,
     CompileWarning,
     Constant,
@@ -23,8 +28,10 @@ from odenet import (
     MLPBranch,
     NonFiniteState,
     ODEBlock,
+    PiecewiseConstant,
     StochasticDepth,
     configure,
+    group_norm,
 )
 from odenet.blocks import compiled, fixed_steps, per_sample
 from odenet.blocks.compiled import Programs
@@ -49,11 +56,13 @@ def test_compilation_is_off_until_it_is_asked_for_and_can_be_had_for_a_while() -
     assert [flow.compiled for flow in flows] == [False, True]
     configure(net, compile=False)
     assert [flow.compiled for flow in flows] == [False, False]
+    configure(net, compile="reduce-overhead")
+    assert [flow.compiled for flow in flows] == ["reduce-overhead"] * 2
 
 
 @pytest.mark.parametrize("value", [1, "yes", None])
-def test_compiled_is_true_or_false(value: bool) -> None:
-    with pytest.raises(TypeError, match=f"compiled = {value!r}; .* pass True or False"):
+def test_compiled_is_true_or_false_or_asks_for_cuda_graphs(value: bool) -> None:
+    with pytest.raises(TypeError, match=f"compiled = {value!r}; .* pass True or False, or 'reduce-overhead'"):
         block().compiled = value
 
 
@@ -75,6 +84,19 @@ def test_copies_and_pickles_take_the_setting_along_and_no_programs() -> None:
         assert again.compiled
         assert again._programs is not original._programs
         assert not again._programs._of
+
+
+def test_the_programs_of_a_mode_stay_until_another_mode_is_asked_for() -> None:
+    flow = block()
+    flow.compiled = True
+    programs = flow._programs
+    flow.compiled = False
+    flow.compiled = True
+    assert flow._programs is programs
+    flow.compiled = "reduce-overhead"
+    assert flow._programs.cuda_graphs
+    again = copy.deepcopy(flow)
+    assert again._programs.cuda_graphs
 
 
 # What is compiled
@@ -115,6 +137,81 @@ def test_machine_code_takes_many_steps_with_the_same_numbers_and_gradients(
     for ours, theirs in zip(flow.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-5)
     assert flow.evaluations == 24
+
+
+class OneMemory:
+    """A backend whose graphs hand out the same memory at every call, as a CUDA graph does, and else run as they are."""
+
+    def __call__(self, graph: fx.GraphModule, example: list[Tensor]) -> Any:
+        return aot_autograd(fw_compiler=self.keeping_memory)(graph, example)
+
+    @staticmethod
+    def keeping_memory(graph: fx.GraphModule, example: list[Tensor]) -> Callable[..., list[Tensor]]:
+        del example
+        memory: list[Tensor] = []
+
+        def run(*arguments: Tensor) -> list[Tensor]:
+            results = graph(*arguments)
+            if not memory:
+                memory.extend(result.clone() for result in results)
+            return [kept.copy_(result) for kept, result in zip(memory, results, strict=True)]
+
+        return make_boxed_func(run)
+
+
+@pytest.mark.parametrize("mode", [True, "reduce-overhead"])
+def test_what_came_out_of_a_cuda_graph_stays_when_it_is_launched_again(
+    monkeypatch: pytest.MonkeyPatch, mode: Any
+) -> None:
+    torch.compiler.reset()
+    monkeypatch.setattr(compiled, "BACKEND", OneMemory())
+    flow = compiled_block()
+    flow.compiled = mode
+    with torch.no_grad():
+        x = torch.randn(5, 2)
+        y = flow(x)
+        flow(x + 1)
+        assert torch.equal(y, as_it_is(flow)(x)) == (mode == "reduce-overhead")
+
+
+def solved_in(mode: Any, stepping: Stepping) -> list[Tensor]:
+    """Training steps and predictions of a small network of flows on a GPU: values, gradients, weights."""
+    torch.manual_seed(0)
+    thetas = (PiecewiseConstant([BasicBranch(4, norm=group_norm) for _ in range(3)]) for _ in range(2))
+    net = nn.Sequential(*(ODEBlock(theta, stepping) for theta in thetas)).double().to("cuda")
+    configure(net, compile=mode)
+    optimizer, found = torch.optim.SGD(net.parameters(), 0.01), list[Tensor]()
+    batches = torch.randn(8, 8, 4, 6, 6, dtype=torch.float64).to("cuda")
+    for x in batches[:4]:  # a CUDA graph is recorded in the second call, and launched from the third
+        y = net(x.requires_grad_())
+        y.square().mean().backward()
+        optimizer.step()
+        found += [y.detach(), *(p.grad.clone() for p in net.parameters() if p.grad is not None)]
+        optimizer.zero_grad()
+    with torch.no_grad():
+        return [*found, *map(net, batches[4:]), *net.state_dict().values()]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "stepping", [FixedSteps(), FixedSteps(RK4(), 7), Adaptive("dopri5", 1e-8, 1e-8, per_sample=True)], ids=repr
+)
+def test_on_a_gpu_cuda_graphs_give_the_same_numbers(stepping: Stepping) -> None:
+    for ours, plain in zip(solved_in("reduce-overhead", stepping), solved_in(False, stepping), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_stage_is_launched_as_one_cuda_graph() -> None:
+    flow, x = compiled_block(BasicBranch(4)).to("cuda").eval(), torch.randn(8, 4, 6, 6, device="cuda")
+    flow.compiled = "reduce-overhead"
+    with torch.no_grad():
+        for _ in range(3):
+            flow(x)
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
+            flow(x)
+    names = [event.name for event in profiled.events() or []]
+    assert names.count("cudaGraphLaunch") == 1
 
 
 def test_without_a_compiler_of_cpp_a_block_runs_as_it_is_and_says_so(tmp_path: Path) -> None:

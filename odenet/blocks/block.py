@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from odenet.blocks.solve_status import SolveReport
 from odenet.blocks.stepping import FixedSteps, Projection, Stepping
 from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.blocks.theta import Theta
+
+Compiled: TypeAlias = bool | Literal["reduce-overhead"]
+"""Whether a block's integrations are compiled, and so that on a GPU they are launched as CUDA graphs."""
 
 
 class ODEBlock(nn.Module):
@@ -75,8 +78,8 @@ class ODEBlock(nn.Module):
         self.evaluations = 0
         self.last_solve: SolveReport | None = None
         self.label = "ODEBlock"
-        self.compiled = False
         self._programs = Programs()
+        self.compiled = False
         self._stepping, self._gradient = FixedSteps(), Backprop()
         self._replace(stepping or self._stepping, gradient or self._gradient)
         self.noise = noise
@@ -100,21 +103,32 @@ class ODEBlock(nn.Module):
         self._replace(self._stepping, value)
 
     @property
-    def compiled(self) -> bool:
+    def compiled(self) -> Compiled:
         """Whether integrations are compiled, forward and backward; assignable.
 
         The first training step takes seconds more, for each shape of x anew. Numbers are the same to rounding, except
         that dropout draws others, and a derivative of the gradient (create_graph=True) cannot be had. What is compiled
         stays with this block: copies compile anew, and a file of `save_model` does not say that the block was. Where
         something cannot be compiled it runs as it is, with a `CompileWarning`. In another torch.compile, no effect.
+
+        "reduce-overhead", torch.compile's word for it, is for kernels on a GPU that take less time than launching them
+        does: those of about ten evaluations become one CUDA graph, launched at once, for each shape of x. Results are
+        copied out of its memory; gradients that `torch.autograd.grad` returns are not, and torch raises where one is
+        read after the next forward pass (those in `grad` stay). On a CPU it is as True.
         """
         return self._compiled
 
     @compiled.setter
-    def compiled(self, value: bool) -> None:
-        if not isinstance(value, bool):
-            raise TypeError(f"compiled = {value!r}; a block is compiled or it is not: pass True or False.")
-        self._compiled = value
+    def compiled(self, value: Compiled) -> None:
+        if not isinstance(value, bool) and value != "reduce-overhead":
+            raise TypeError(
+                f"compiled = {value!r}; a block is compiled or it is not: pass True or False, or 'reduce-overhead' for "
+                "CUDA graphs."
+            )
+        cuda_graphs = value == "reduce-overhead"
+        if value and cuda_graphs != self._programs.cuda_graphs:
+            self._programs = Programs(cuda_graphs)
+        self._compiled: Compiled = value
 
     @property
     def noise(self) -> StochasticDepth | None:
@@ -149,7 +163,7 @@ class ODEBlock(nn.Module):
             ValueError: the branch changes the shape, dtype or device of its state.
             NonFiniteState: on a CPU, the state became NaN or infinite.
         """
-        compiled = self._compiled and not torch.compiler.is_compiling()
+        compiled = bool(self._compiled) and not torch.compiler.is_compiling()
         field = Field(self.label, programs=self._programs if compiled else None)
         y = self._integrate(field, x)
         self.evaluations, self.last_solve = field.evaluations, field.last_solve
@@ -193,7 +207,7 @@ def configure(
     *,
     stepping: Stepping | None = None,
     gradient: GradientMethod | None = None,
-    compile: bool | None = None,  # noqa: A002 (torch's word for it)
+    compile: Compiled | None = None,  # noqa: A002 (torch's word for it)
     **unknown: object,
 ) -> Configuration:
     """Set stepping, gradient method and compilation on every ODE block of `model`: a call, or a context manager.
@@ -212,7 +226,7 @@ def configure(
         model: a block or a network with blocks in it.
         stepping: for all blocks; None leaves each its own.
         gradient: likewise.
-        compile: whether integrations are compiled, likewise.
+        compile: whether integrations are compiled, `ODEBlock.compiled`, likewise.
         **unknown: refused, with the nearest right name.
 
     Returns:
@@ -236,6 +250,9 @@ def configure(
     return Configuration(blocks, stepping, gradient, compile)
 
 
+_Setting: TypeAlias = tuple[ODEBlock, Stepping, GradientMethod, Compiled]
+
+
 class Configuration:
     """Settings just made on `blocks`, and those they had before."""
 
@@ -244,10 +261,10 @@ class Configuration:
         blocks: list[ODEBlock],
         stepping: Stepping | None,
         gradient: GradientMethod | None,
-        compiled: bool | None,
+        compiled: Compiled | None,
     ) -> None:
-        self.former = [(block, block.stepping, block.gradient, block.compiled) for block in blocks]
-        wanted = [
+        self.former: list[_Setting] = [(block, block.stepping, block.gradient, block.compiled) for block in blocks]
+        wanted: list[_Setting] = [
             (block, stepping or former, gradient or kept, was if compiled is None else compiled)
             for block, former, kept, was in self.former
         ]
@@ -256,7 +273,7 @@ class Configuration:
         self._set(wanted)
 
     @staticmethod
-    def _set(settings: list[tuple[ODEBlock, Stepping, GradientMethod, bool]]) -> None:
+    def _set(settings: list[_Setting]) -> None:
         for block, stepping, gradient, compiled in settings:
             block.compiled = compiled
             block._replace(stepping, gradient)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from odenet.blocks.errors import OdenetWarning
 
@@ -26,9 +27,13 @@ class Programs:
     """The compiled functions of one block, each under a key that says all that it reads besides its arguments.
 
     A copy, or what comes out of a pickle, starts empty.
+
+    Args:
+        cuda_graphs: whether, on a GPU, one launch starts all kernels of a program.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cuda_graphs: bool = False) -> None:
+        self.cuda_graphs = cuda_graphs
         self._of: dict[Hashable, Callable[..., Any]] = {}
         self._reported: set[str] = set()
 
@@ -45,8 +50,8 @@ class Programs:
             self._reported.add(message)
             warnings.warn(message, CompileWarning, stacklevel=2)
 
-    def __reduce__(self) -> tuple[type[Programs], tuple[()]]:
-        return Programs, ()
+    def __reduce__(self) -> tuple[type[Programs], tuple[bool]]:
+        return Programs, (self.cuda_graphs,)
 
 
 class _Program:
@@ -59,7 +64,7 @@ class _Program:
     def __init__(self, programs: Programs, function: Callable[..., Any], label: str) -> None:
         self.programs, self.function, self.label = programs, function, label
         self.for_all_shapes = False
-        self.run: Callable[..., Any] = _compile(function, for_all_shapes=False)
+        self.run = self._compiled()
 
     def __call__(self, *arguments: Any) -> Any:
         try:
@@ -69,11 +74,22 @@ class _Program:
                 raise
             reason = error
         if type(reason).__name__ == "FailOnRecompileLimitHit" and not self.for_all_shapes:
-            self.for_all_shapes, self.run = True, _compile(self.function, for_all_shapes=True)
+            self.for_all_shapes = True
+            self.run = self._compiled()
             return self(*arguments)
         result = self.function(*arguments)  # says better what is wrong, if it is the arguments
         self._give_up(reason)
         return result
+
+    def _compiled(self) -> Callable[..., Any]:
+        compiled = torch.compile(
+            _with_own_code(self.function),
+            backend=BACKEND,
+            options=_options(cuda_graphs=self.programs.cuda_graphs),
+            fullgraph=True,
+            dynamic=self.for_all_shapes,
+        )
+        return _copied(compiled) if self.programs.cuda_graphs else compiled
 
     def _give_up(self, error: Exception) -> None:
         self.run = self.function
@@ -89,13 +105,16 @@ def first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
 
 
-def _compile(function: Callable[..., Any], *, for_all_shapes: bool) -> Callable[..., Any]:
-    return torch.compile(
-        _with_own_code(function), backend=BACKEND, options=_options(), fullgraph=True, dynamic=for_all_shapes
-    )
+def _copied(program: Callable[..., Any]) -> Callable[..., Any]:
+    """The program, whose results stay as they are: a CUDA graph writes to the same memory whenever it is launched."""
+
+    def run(*arguments: Any) -> Any:
+        return tree_map_only(torch.Tensor, torch.clone, program(*arguments))
+
+    return run
 
 
-def _options() -> dict[str, Any]:
+def _options(*, cuda_graphs: bool) -> dict[str, Any]:
     """Of inductor; other backends have none of these."""
     if BACKEND != "inductor":
         return {}
@@ -104,6 +123,7 @@ def _options() -> dict[str, Any]:
     from odenet.blocks.thin_products import TransposeThinProducts
 
     return {
+        "triton.cudagraphs": cuda_graphs,
         "post_grad_custom_pre_pass": CancelColumns(),
         "post_grad_custom_post_pass": TransposeThinProducts(),
         # Steps of narrow states are long chains of operations on a few numbers for each sample: one loop, if it may be
