@@ -114,7 +114,9 @@ class PerSample:
         steps = self._steps(field, batch.x)
         bounds = Bounds(end, limit, self._tolerance(batch.t))
         samples = self._begun(steps, piece, field, batch, start, bounds)
-        ahead, between, notes = steps.ahead(samples, end), _between_looks(batch.x), list[Taken]()
+        # One attempt at first: h is a cautious guess yet, and says little of how many steps there will be.
+        ahead = steps.ahead(samples, end).clamp_max(1)
+        between, notes = _between_looks(batch.x), list[Taken]()
         while (left := float(ahead)) > 0:
             number = _unrolled(steps, left)
             program = self._attempts(steps, field, number, noted=noted)
