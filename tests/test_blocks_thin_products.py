@@ -73,6 +73,25 @@ def test_what_is_added_to_such_a_product_is_added_to_it_still(added: tuple[int, 
     assert rewritten(torch.addmm, torch.randn(added), columns(20, 5), rows(5, 2)) == [(2, 20)]
 
 
+def test_a_product_in_half_precision_stays() -> None:
+    assert rewritten(torch.mm, rows(20, 5).bfloat16(), rows(5, 2).bfloat16()) == [(20, 2)]
+
+
+def test_a_product_of_which_nothing_is_known_stays() -> None:
+    graph = fx.Graph()
+    a, b = graph.placeholder("a"), graph.placeholder("b")
+    graph.output(graph.call_function(ATEN.mm.default, (a, b)))
+    before = str(graph)
+    TransposeThinProducts()(graph)
+    assert str(graph) == before
+
+
+def test_a_product_of_a_product_is_judged_by_what_the_first_one_became() -> None:
+    assert rewritten(lambda a, b, c: (a @ b) @ c, rows(20, 5), rows(5, 2), rows(2, 3)) == [(2, 20), (3, 20)]
+    assert rewritten(lambda a, b, c: (a @ b) @ c, rows(20, 5), rows(5, 2), columns(2, 3)) == [(2, 20), (3, 20)]
+    assert rewritten(lambda a, b, c: (a @ b) @ c, rows(20, 5), columns(5, 2), columns(2, 3)) == [(20, 2), (20, 3)]
+
+
 def test_a_weighted_sum_stays() -> None:
     assert rewritten(lambda c, a, b: torch.addmm(c, a, b, alpha=0.5), rows(20, 2), rows(20, 5), rows(5, 2)) == []
 

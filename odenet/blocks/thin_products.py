@@ -22,6 +22,8 @@ ATEN = torch.ops.aten
 
 FEW = range(2, 9)
 """Columns for which it is faster; of one, the result is a vector, and so is its transpose."""
+PRECISIONS = (torch.float32, torch.float64)
+"""Others have products of their own."""
 
 
 class TransposeThinProducts(CustomGraphPass):
@@ -42,11 +44,13 @@ class TransposeThinProducts(CustomGraphPass):
 
 
 def _is_slow(product: fx.Node, a: Any, b: Any) -> bool:
-    value, a, b = (node.meta["val"] for node in (product, a, b))
+    value, a, b = (node.meta.get("val") for node in (product, a, b))
+    if value is None or a is None or b is None:  # from a pass that does not say what it adds
+        return False
     rows, columns = value.shape
     is_thin = isinstance(columns, int) and columns in FEW and known(rows > max(FEW))
     of_scalar_products = known(a.stride(1) == 1) and known(b.stride(0) == 1)
-    return value.device.type == "cpu" and is_thin and not of_scalar_products
+    return value.device.type == "cpu" and value.dtype in PRECISIONS and is_thin and not of_scalar_products
 
 
 def _replace(node: fx.Node, by: Callable[[fx.Node], fx.Node]) -> None:
@@ -56,14 +60,20 @@ def _replace(node: fx.Node, by: Callable[[fx.Node], fx.Node]) -> None:
 
 
 def _transposed_product(graph: fx.Graph, a: Any, b: Any) -> fx.Node:
-    product = graph.call_function(ATEN.mm.default, (_transposed(graph, b), _transposed(graph, a)))
-    return _transposed(graph, product)
+    return _transposed(graph, _call(graph, ATEN.mm.default, _transposed(graph, b), _transposed(graph, a)))
 
 
 def _added_product(node: fx.Node) -> fx.Node:
     added, *factors = node.args
-    return node.graph.call_function(ATEN.add.Tensor, (_transposed_product(node.graph, *factors), added))
+    return _call(node.graph, ATEN.add.Tensor, _transposed_product(node.graph, *factors), added)
 
 
 def _transposed(graph: fx.Graph, matrix: Any) -> fx.Node:
-    return graph.call_function(ATEN.permute.default, (matrix, [1, 0]))
+    return _call(graph, ATEN.permute.default, matrix, [1, 0])
+
+
+def _call(graph: fx.Graph, operator: Any, *arguments: Any) -> fx.Node:
+    """A node with its shape and strides, which the products that follow it are judged by."""
+    node = graph.call_function(operator, arguments)
+    node.meta["val"] = operator(*fx.map_arg(arguments, lambda argument: argument.meta["val"]))
+    return node
