@@ -4,7 +4,9 @@
 
 and likewise for what `unbind`, `split` and `chunk` yield. A field such as `stack((v, -x), -1)` of the columns x, v of
 its argument is then a function of columns alone, and becomes one loop with all that is around it, without a state in
-memory. Inductor itself writes every `cat` to memory and reads its parts back from there.
+memory. Inductor itself writes every `cat` to memory and reads its parts back from there; and a `cat` is nothing that it
+computes twice, so the pass comes before the graph is cut into a forward and a backward pass, for which states would be
+kept otherwise.
 """
 
 from __future__ import annotations

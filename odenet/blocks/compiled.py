@@ -124,7 +124,7 @@ def _options(*, cuda_graphs: bool) -> dict[str, Any]:
 
     return {
         "triton.cudagraphs": cuda_graphs,
-        "post_grad_custom_pre_pass": CancelColumns(),
+        "joint_custom_pre_pass": CancelColumns(),
         "post_grad_custom_post_pass": TransposeThinProducts(),
         # Steps of narrow states are long chains of operations on a few numbers for each sample: one loop, if it may be
         # long. Inductor writes a value out anew wherever it is used unless it took more operations than so many, which
