@@ -5,9 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, fx
+from torch.autograd.graph import saved_tensors_hooks
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from odenet.blocks.cancel_columns import CancelColumns
+from odenet.blocks.compiled import Programs
 
 
 def rewritten(function: Callable[..., object], *inputs: Tensor) -> fx.GraphModule:
@@ -51,6 +53,29 @@ def test_a_field_that_stacks_what_it_unbinds_is_one_of_columns() -> None:
         return [each + change for each, change in zip((a, b), slope.split(1, 1), strict=True)]
 
     assert joins(rewritten(step, *pair())) == 0
+
+
+def test_the_backward_pass_is_handed_columns_and_no_state() -> None:
+    def steps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        for _ in range(3):
+            x, v = torch.cat((a, b), 1).unbind(-1)
+            change = torch.stack((v, (1 - x * x) * v - x), dim=-1).split(1, 1)
+            a, b = a + change[0], b + change[1]
+        return a, b
+
+    handed: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        handed.append(tensor)
+        return tensor
+
+    a, b = (column.requires_grad_() for column in pair())
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        ends = Programs().compiled("steps", steps, "steps")(a, b)
+    assert handed
+    assert all(tensor.numel() == len(a) for tensor in handed)
+    found = torch.autograd.grad(ends[0].sum(), (a, b))
+    torch.testing.assert_close(found, torch.autograd.grad(steps(a, b)[0].sum(), (a, b)))
 
 
 def test_a_join_that_is_used_otherwise_stays() -> None:

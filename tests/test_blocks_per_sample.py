@@ -335,6 +335,16 @@ def test_a_compiled_block_takes_the_same_steps_and_has_the_same_gradient(quick_c
     assert quick_compiler.count == (2 if isinstance(gradient, Backprop) else 5)
 
 
+@pytest.mark.usefixtures("quick_compiler")
+def test_a_compiled_block_tries_no_more_steps_than_an_easy_problem_needs() -> None:
+    block = flow(lambda _, x: -x, 0.5, tolerance=1e-4)
+    block.compiled = True
+    _, report = solved(block, states())
+    tried = int((report.accepted + report.rejected).max())
+    assert 1 < tried < per_sample.UNROLLED
+    assert block.evaluations == 2 + 6 * tried
+
+
 def test_a_compiled_block_solves_again_without_compiling_again(quick_compiler: Graphs) -> None:
     block = flow(van_der_pol(1.0), 3.0)
     block.compiled = True
