@@ -107,7 +107,8 @@ class EmbeddedSteps:
             good = (samples.status == RUNNING) & (log_ratio <= 0)
             t = torch.where(good, t1, samples.t)
             controlled = self._controlled(samples, t, log_ratio, good, good & last, bounds)
-        after = controlled._replace(x=_where(good, x1, samples.x), slope=_where(good, slopes[-1], samples.slope))
+        states = {"x": _where(good, x1, samples.x), "slope": _where(good, slopes[-1], samples.slope)}
+        after = Samples(**{**controlled._asdict(), **states})  # torch.compile 2.11 loses the entries after `_replace`
         return after, Taken(t1, samples.h * good)
 
     def ahead(self, samples: Samples, end: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class Recomputation(ABC):
 
     def __init__(self, pieces: Sequence[Piece], x: Tensor) -> None:
         device = torch.device("cpu") if x.is_meta else x.device  # meta has neither autocast nor a generator
-        self.replay = Replay((node for piece in pieces for node in piece.nodes), device.type)
+        self.replay = Replay([node for piece in pieces for node in piece.nodes], device.type)
         self.generators = Generators(device)
         self.parameters = [p for p in self.replay.parameters() if p.requires_grad]
         self.steps: list[Step] = []
