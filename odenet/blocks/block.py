@@ -163,7 +163,7 @@ class ODEBlock(nn.Module):
             ValueError: the branch changes the shape, dtype or device of its state.
             NonFiniteState: on a CPU, the state became NaN or infinite.
         """
-        compiled = bool(self._compiled) and not torch.compiler.is_compiling()
+        compiled = self._compiled and not torch.compiler.is_compiling()
         field = Field(self.label, programs=self._programs if compiled else None)
         y = self._integrate(field, x)
         self.evaluations, self.last_solve = field.evaluations, field.last_solve

@@ -30,6 +30,7 @@ class Recomputation(ABC):
 
     def __init__(self, pieces: Sequence[Piece], x: Tensor) -> None:
         device = torch.device("cpu") if x.is_meta else x.device  # meta has neither autocast nor a generator
+        # A list: torch.compile 2.11, around it, makes no dictionary of what a generator yields.
         self.replay = Replay([node for piece in pieces for node in piece.nodes], device.type)
         self.generators = Generators(device)
         self.parameters = [p for p in self.replay.parameters() if p.requires_grad]

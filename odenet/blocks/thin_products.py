@@ -10,7 +10,6 @@ a linear layer forwards, an entry of the result is a scalar product of vectors, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,12 +30,17 @@ class TransposeThinProducts(CustomGraphPass):
 
     def __call__(self, graph: fx.Graph) -> None:
         """Transpose the thin `mm`s; of an `addmm` the product likewise, the sum being left to the loops around it."""
-        for node in graph.find_nodes(op="call_function", target=ATEN.mm.default):
-            if _is_slow(node, *node.args):
-                _replace(node, lambda node: _transposed_product(node.graph, *node.args))
-        for node in graph.find_nodes(op="call_function", target=ATEN.addmm.default):
-            if _is_slow(node, *node.args[1:]) and set(node.kwargs.values()) <= {1}:
-                _replace(node, _added_product)
+        for target in (ATEN.mm.default, ATEN.addmm.default):
+            for node in graph.find_nodes(op="call_function", target=target):
+                *added, a, b = node.args
+                if not _is_slow(node, a, b) or not set(node.kwargs.values()) <= {1}:
+                    continue
+                with graph.inserting_before(node):
+                    result = _transposed(_call(ATEN.mm.default, _transposed(b), _transposed(a)))
+                    for term in added:
+                        result = _call(ATEN.add.Tensor, result, term)
+                node.replace_all_uses_with(result)
+                graph.erase_node(node)
 
     def uuid(self) -> Any:
         """Under which compiled graphs are cached: another text of this file is another pass."""
@@ -44,36 +48,21 @@ class TransposeThinProducts(CustomGraphPass):
 
 
 def _is_slow(product: fx.Node, a: Any, b: Any) -> bool:
-    value, a, b = (node.meta.get("val") for node in (product, a, b))
-    if value is None or a is None or b is None:  # from a pass that does not say what it adds
+    if any("val" not in node.meta for node in (product, *product.all_input_nodes)):  # of a pass that tells no shapes
         return False
+    value, a, b = (node.meta["val"] for node in (product, a, b))
     rows, columns = value.shape
     is_thin = isinstance(columns, int) and columns in FEW and known(rows > max(FEW))
     of_scalar_products = known(a.stride(1) == 1) and known(b.stride(0) == 1)
     return value.device.type == "cpu" and value.dtype in PRECISIONS and is_thin and not of_scalar_products
 
 
-def _replace(node: fx.Node, by: Callable[[fx.Node], fx.Node]) -> None:
-    with node.graph.inserting_before(node):
-        node.replace_all_uses_with(by(node))
-    node.graph.erase_node(node)
+def _transposed(matrix: Any) -> fx.Node:
+    return _call(ATEN.permute.default, matrix, [1, 0])
 
 
-def _transposed_product(graph: fx.Graph, a: Any, b: Any) -> fx.Node:
-    return _transposed(graph, _call(graph, ATEN.mm.default, _transposed(graph, b), _transposed(graph, a)))
-
-
-def _added_product(node: fx.Node) -> fx.Node:
-    added, *factors = node.args
-    return _call(node.graph, ATEN.add.Tensor, _transposed_product(node.graph, *factors), added)
-
-
-def _transposed(graph: fx.Graph, matrix: Any) -> fx.Node:
-    return _call(graph, ATEN.permute.default, matrix, [1, 0])
-
-
-def _call(graph: fx.Graph, operator: Any, *arguments: Any) -> fx.Node:
+def _call(operator: Any, *arguments: Any) -> fx.Node:
     """A node with its shape and strides, which the products that follow it are judged by."""
-    node = graph.call_function(operator, arguments)
+    node = arguments[0].graph.call_function(operator, arguments)
     node.meta["val"] = operator(*fx.map_arg(arguments, lambda argument: argument.meta["val"]))
     return node
