@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from odenet.blocks.adaptive import Adaptive
-from odenet.blocks.block import ODEBlock, configure
+from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import (
     Autonomous,
     BasicBranch,
@@ -23,6 +23,7 @@ from odenet.blocks.branches import (
 )
 from odenet.blocks.checkpointed import Checkpointed
 from odenet.blocks.compiled import CompileWarning
+from odenet.blocks.configuration import configure
 from odenet.blocks.errors import BudgetWarning, NonFiniteState
 from odenet.blocks.galerkin import Galerkin
 from odenet.blocks.gradients import Backprop, ContinuousAdjoint

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -43,6 +44,7 @@ from odenet import (
 from odenet.blocks.gradients import GradientMethod
 from odenet.blocks.stepping import Stepping
 from odenet.blocks.theta import Time
+from tests.peculiar import CASES, Case, require_right_or_refused
 from tests.problems import PROBLEMS, Logistic, Problem, jumping_linear, jumping_logistic, sloping_logistic
 
 STEP_COUNTS = (32, 48, 64, 96, 128)
@@ -51,6 +53,9 @@ term of the error is."""
 
 AWKWARD_HORIZONS = (0.1, 0.7, 1.0, 3.3, 1e-3, 49.0, math.pi, 1 / 3)
 """T·n/n is not T for some of them, and T·i/n is inexact for most."""
+
+
+SLOW_AND_INHERITED = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.differing_executors]
 
 
 def name_of(value: object) -> str:
@@ -471,6 +476,12 @@ class GradientLaws(ABC):
         block(states()).sum().backward()
         assert len(seen) == 2
         assert torch.equal(seen[0], seen[1])
+
+    @hypothesis.settings(max_examples=60, suppress_health_check=SLOW_AND_INHERITED)
+    @hypothesis.given(case=CASES)
+    @pytest.mark.filterwarnings("ignore::odenet.blocks.errors.OdenetWarning")
+    def test_whatever_its_branches_do_it_is_right_or_refused(self, case: Case) -> None:
+        require_right_or_refused(case, self.gradient)
 
     def test_it_is_shown_as_it_is_written(self) -> None:
         assert repr(eval(repr(self.gradient), dict(vars(odenet)))) == repr(self.gradient)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def test_accepted_steps_taken_again_arrive_where_torchdiffeq_did(method: str) ->
 
 
 def test_a_slope_that_a_step_hands_on_is_not_evaluated_again() -> None:
-    noted = [Noted(0.0, 0.5, states()), Noted(0.5, 1.0, states())]
+    noted = [Noted(0.0, 0.5, states(), beside=False), Noted(0.5, 1.0, states(), beside=False)]
     times: list[float] = []
 
     def field(t: Any, x: torch.Tensor) -> torch.Tensor:
@@ -41,7 +42,8 @@ def test_a_slope_that_a_step_hands_on_is_not_evaluated_again() -> None:
 
     first, second = accepted_steps("bosh3", SOLVERS["bosh3"], noted)
     end = second(field, first(field, states()))
-    assert times == [0.0, 0.25, 0.375, 0.5, 0.75, 0.875, 1.0]
+    # torchdiffeq looks just before the end of a step, where the field may jump.
+    assert times == [0.0, 0.25, 0.375, math.nextafter(0.5, 0), 0.75, 0.875, math.nextafter(1, 0)]
     assert isinstance(end, torch.Tensor)
 
 

@@ -184,7 +184,7 @@ def test_a_block_survives_a_copy_and_a_pickle_with_all_its_settings(block: ODEBl
 
 
 def test_a_block_shows_its_settings() -> None:
-    shown = repr(ODEBlock(Constant(nn.Identity()), FixedSteps(Heun(), 2), projection=None))
+    shown = repr(ODEBlock(Constant(Autonomous(nn.Identity())), FixedSteps(Heun(), 2), projection=None))
     assert "stepping=FixedSteps(Heun(), per_piece=2), gradient=Backprop(), projection=None" in shown
 
 

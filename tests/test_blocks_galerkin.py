@@ -15,6 +15,7 @@ from torch import nn
 from odenet import (
     RK4,
     Adaptive,
+    Autonomous,
     BasicBranch,
     FixedSteps,
     Galerkin,
@@ -38,7 +39,7 @@ class TestFourier(ThetaLaws):
 
 
 def weights(basis: str, n: int, t: float, horizon: float = 1.0) -> list[float]:
-    theta = Galerkin([nn.Identity()] * n, basis, horizon)
+    theta = Galerkin([Autonomous(nn.Identity())] * n, basis, horizon)
     return [float(weight) for weight in theta.weights(0, 0.0, horizon, t)]
 
 

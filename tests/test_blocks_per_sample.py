@@ -191,7 +191,7 @@ def test_nothing_is_solved_without_trouble(shape: tuple[int, ...]) -> None:
     assert torch.equal(flow(lambda _, x: -x)(x), x)
 
 
-@pytest.mark.parametrize("x", [torch.tensor(1.0), torch.ones(2, 2, dtype=torch.int64)], ids=["scalar", "integers"])
+@pytest.mark.parametrize("x", [torch.tensor(1.0), torch.ones(2, 2, dtype=torch.complex64)], ids=["scalar", "complex"])
 def test_a_state_that_is_no_batch_of_real_numbers_is_refused(x: Tensor) -> None:
     with pytest.raises(ValueError, match=r"per_sample=True .*its first axis is that of the samples.*: pass a floating"):
         flow(lambda _, x: -x)(x)

@@ -13,6 +13,7 @@ from torch import nn
 
 from odenet import (
     RK4,
+    Autonomous,
     BasicBranch,
     FixedSteps,
     Heun,
@@ -62,7 +63,7 @@ def scipys(degree: int, pieces: int, horizon: float) -> BSpline:
 
 @given(st.sampled_from(DEGREES), st.integers(1, 9), st.floats(0.01, 100), st.floats(0, 1))
 def test_its_basis_is_scipys(degree: int, pieces: int, horizon: float, s: float) -> None:
-    theta = Spline([nn.Identity()] * (pieces + degree), degree, horizon)
+    theta = Spline([Autonomous(nn.Identity())] * (pieces + degree), degree, horizon)
     reference = scipys(degree, pieces, horizon)
     for piece in range(pieces):
         start, end = theta.interval(piece)
@@ -73,7 +74,7 @@ def test_its_basis_is_scipys(degree: int, pieces: int, horizon: float, s: float)
 
 @given(st.sampled_from(DEGREES), st.integers(1, 9), st.floats(0, 1))
 def test_its_basis_is_positive_and_sums_to_one(degree: int, pieces: int, s: float) -> None:
-    theta = Spline([nn.Identity()] * (pieces + degree), degree)
+    theta = Spline([Autonomous(nn.Identity())] * (pieces + degree), degree)
     for piece in range(pieces):
         weights = theta.weights(piece, *theta.interval(piece), piece + s)
         assert min(weights) >= 0

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from odenet import (
+    Autonomous,
     BasicBranch,
     Constant,
     FixedSteps,
@@ -45,7 +46,7 @@ class TestPiecewiseLinear(ThetaLaws):
 
 @given(st.floats(1e-6, 1e6), st.integers(1, 300))
 def test_pieces_cover_every_horizon_exactly(horizon: float, n: int) -> None:
-    pieces = list(PiecewiseConstant([nn.Identity() for _ in range(n)], horizon).pieces())
+    pieces = list(PiecewiseConstant([Autonomous(nn.Identity()) for _ in range(n)], horizon).pieces())
     assert (pieces[0].start, pieces[-1].end) == (0, horizon)
     assert all(a.end == b.start and a.start < a.end for a, b in pairwise(pieces))
 

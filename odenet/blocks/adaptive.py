@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from odenet.blocks import bridge
@@ -14,7 +15,7 @@ from odenet.blocks.error_control import Tolerance
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.field import Field
 from odenet.blocks.per_sample import PerSample
-from odenet.blocks.stepping import Plan, Projection, Step, Stepping
+from odenet.blocks.stepping import FixedSteps, Plan, Projection, Step, Stepping
 from odenet.blocks.theta import Piece
 
 
@@ -100,7 +101,9 @@ class Adaptive(Stepping):
         """x(T), each piece solved to the tolerance."""
         if self.per_sample:
             return self.solver_of_samples.solve(list(pieces), field, x)
-        for piece in pieces:
+        if not x.numel():
+            return FixedSteps().integrate(pieces, field, x, None)  # without samples there is no error to control
+        for piece in filter(_moves, pieces):
             field.enter(piece)
             x, complete = bridge.solve(field, piece, x, self._request)
             if not complete:
@@ -111,7 +114,9 @@ class Adaptive(Stepping):
         self, pieces: Iterable[Piece], field: Field, x: Tensor, backward: Mapping[str, Any]
     ) -> Tensor:
         """x(T), and backwards the adjoint equation solved to the same tolerance unless `backward` says otherwise."""
-        for piece in pieces:
+        if not x.numel():
+            return FixedSteps().integrate(pieces, field, x, None)
+        for piece in filter(_moves, pieces):
             field.enter(piece)
             x, complete = bridge.solve_adjoint(field, piece, x, self._request, backward)
             if not complete:
@@ -125,9 +130,11 @@ class Adaptive(Stepping):
             return Plan(
                 [Step(piece, steps) for piece, steps in self.solver_of_samples.accepted_steps(pieces, field, x)]
             )
+        if not x.numel():
+            return FixedSteps().plan(pieces, field, x, None)
         steps: list[Step] = []
         states: list[Any] = []
-        for piece in pieces:
+        for piece in filter(_moves, pieces):
             field.enter(piece)
             x, complete, accepted, before = bridge.solve_noting_steps(field, piece, x, self._request)
             steps += [Step(piece, step) for step in accepted]
@@ -168,7 +175,10 @@ class Adaptive(Stepping):
             require_one_step(self.method, bridge.solvers()[self.method])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Adaptive) and vars(self) == vars(other)
+        if not isinstance(other, Adaptive):
+            return False
+        ours, theirs = ({**vars(each), **each.options, "options": sorted(each.options)} for each in (self, other))
+        return ours.keys() == theirs.keys() and all(_equal(value, theirs[name]) for name, value in ours.items())
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -178,6 +188,17 @@ class Adaptive(Stepping):
         extras |= {"per_sample": True} if self.per_sample else {}
         shown = "".join(f", {name}={value!r}" for name, value in (extras | self.options).items())
         return f"Adaptive({self.method!r}, rtol={self.rtol!r}, atol={self.atol!r}{shown})"
+
+
+def _moves(piece: Piece) -> bool:
+    """Whether there is a field on the piece; where stochastic depth leaves its branch out, x stays as it is."""
+    return bool(piece.nodes)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
+    return bool(a == b)
 
 
 def _check_pair(method: str, options: Mapping[str, Any]) -> None:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.captures import ClosedNodes
 from odenet.blocks.compiled import Programs
 from odenet.blocks.errors import NonFiniteState
 from odenet.blocks.field import Field
 from odenet.blocks.gradients import Backprop, GradientMethod
+from odenet.blocks.properties import ModuleWithProperties
 from odenet.blocks.solve_status import SolveReport
 from odenet.blocks.stepping import FixedSteps, Projection, Stepping
 from odenet.blocks.stochastic_depth import StochasticDepth
-from odenet.blocks.theta import Theta
+from odenet.blocks.theta import Theta, is_differentiable
 
 Compiled: TypeAlias = bool | Literal["reduce-overhead"]
 """Whether a block's integrations are compiled, and so that on a GPU they are launched as CUDA graphs."""
 
 
-class ODEBlock(nn.Module):
+class ODEBlock(ModuleWithProperties):
     """x(0) ↦ x(T), the flow of x′ = F(x, t; θ(t)): θ × stepping × gradient × noise, each replaceable when trained.
 
     With the defaults on a `PiecewiseConstant` θ of N branches this is N residual blocks, x ← x + F_i(x), bit for bit:
@@ -68,21 +68,45 @@ class ODEBlock(nn.Module):
         noise: StochasticDepth | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(theta, Theta):
-            raise TypeError(
-                f"ODEBlock was given a {type(theta).__name__} as θ; it needs to know how the parameters move over "
-                "depth: wrap branches in Constant(branch) or PiecewiseConstant([branch, …])."
-            )
+        self._stepping, self._gradient, self._noise = FixedSteps(), Backprop(), None
         self.theta = theta
         self.projection = projection
         self.evaluations = 0
         self.last_solve: SolveReport | None = None
         self.label = "ODEBlock"
         self._programs = Programs()
+        self._closed = ClosedNodes()
         self.compiled = False
-        self._stepping, self._gradient = FixedSteps(), Backprop()
         self._replace(stepping or self._stepping, gradient or self._gradient)
         self.noise = noise
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; what the rest of the block could not work with is refused, whenever it is assigned."""
+        if name == "theta":
+            self._check_theta(value)
+        elif name == "projection":
+            self._check_projection(value)
+            if name in self._modules:
+                del self._modules[name]  # a function may take the place of a module
+        super().__setattr__(name, value)
+
+    def _check_theta(self, theta: object) -> None:
+        if not isinstance(theta, Theta):
+            raise TypeError(
+                f"ODEBlock was given a {type(theta).__name__} as θ; it needs to know how the parameters move over "
+                "depth: wrap branches in Constant(branch) or PiecewiseConstant([branch, …])."
+            )
+        if self._noise is not None:
+            self._noise.check(theta.number_of_pieces)
+
+    def _check_projection(self, projection: object) -> None:
+        if projection is not None and not callable(projection):
+            raise TypeError(
+                f"projection = {projection!r}; it is applied to x after every step: pass a function of a tensor, such "
+                "as torch.relu, or None."
+            )
+        self._stepping.check_projection(cast("Projection | None", projection))
+        self._gradient.check(self._stepping, cast("Projection | None", projection))
 
     @property
     def stepping(self) -> Stepping:
@@ -160,12 +184,17 @@ class ODEBlock(nn.Module):
         """x(T) from x = x(0), of the same shape.
 
         Raises:
+            TypeError: x is no tensor, or one of whole numbers.
             ValueError: the branch changes the shape, dtype or device of its state.
             NonFiniteState: on a CPU, the state became NaN or infinite.
         """
+        if not isinstance(x, Tensor) or not is_differentiable(x):
+            raise _unfit_state(x, self.label)
         compiled = self._compiled and not torch.compiler.is_compiling()
-        field = Field(self.label, programs=self._programs if compiled else None)
+        field = Field(self.label, programs=self._programs if compiled else None, closed=self._closed)
         y = self._integrate(field, x)
+        if y is x:  # where nothing moved
+            y = x.clone()
         self.evaluations, self.last_solve = field.evaluations, field.last_solve
         if not torch.compiler.is_compiling() and y.device.type == "cpu" and not _is_finite(y):
             self.locate_nonfinite(x)
@@ -194,97 +223,30 @@ class ODEBlock(nn.Module):
         return f"stepping={self.stepping}, gradient={self.gradient}, projection={self.projection}{noise}"
 
 
+def _unfit_state(x: object, label: str) -> TypeError:
+    if isinstance(x, torch.fx.Proxy):
+        return TypeError(
+            f"{label} was traced by torch.fx; a solve is no graph of modules that could be traced: let it be a leaf, "
+            "for example create_feature_extractor(…, tracer_kwargs={'leaf_modules': [odenet.ODEBlock]})."
+        )
+    if isinstance(x, Tensor):
+        return TypeError(
+            f"{label} was given a state of {x.dtype}; x moves continuously, in real or complex numbers: pass x.float()."
+        )
+    several = "join several tensors to one, as torch.cat(tensors, dim=1)" if isinstance(x, tuple | list | dict) else ""
+    return TypeError(
+        f"{label} was given a {type(x).__name__} as its state; a state is one tensor of shape (batch, …): "
+        f"{several or 'pass a torch.Tensor, such as torch.as_tensor(x)'}."
+    )
+
+
 def _is_finite(y: Tensor) -> bool:
     try:
         # One pass over y; the sum of finite numbers may overflow, so only a bad sum is looked at in full.
-        return math.isfinite(y.detach().sum()) or bool(torch.isfinite(y).all())
+        total = y.detach().sum()
+        return math.isfinite(total.abs() if y.is_complex() else total) or bool(torch.isfinite(y).all())
     except RuntimeError:  # under torch.func.vmap there is no one value to look at
         return True
-
-
-def configure(
-    model: nn.Module,
-    *,
-    stepping: Stepping | None = None,
-    gradient: GradientMethod | None = None,
-    compile: Compiled | None = None,  # noqa: A002 (torch's word for it)
-    **unknown: object,
-) -> Configuration:
-    """Set stepping, gradient method and compilation on every ODE block of `model`: a call, or a context manager.
-
-    >>> from odenet import BasicBranch, ODEBlock, PiecewiseConstant, RK4
-    >>> net = nn.Sequential(ODEBlock(PiecewiseConstant([BasicBranch(4)])))
-    >>> with configure(net, stepping=FixedSteps(RK4())):
-    ...     net[0].stepping
-    FixedSteps(RK4(), per_piece=1)
-    >>> net[0].stepping
-    FixedSteps(Euler(), per_piece=1)
-
-    Either every block changes or, where one refuses, none does.
-
-    Args:
-        model: a block or a network with blocks in it.
-        stepping: for all blocks; None leaves each its own.
-        gradient: likewise.
-        compile: whether integrations are compiled, `ODEBlock.compiled`, likewise.
-        **unknown: refused, with the nearest right name.
-
-    Returns:
-        An object that, as a context manager, gives every block its former settings back at the end.
-
-    Raises:
-        TypeError: an unknown option, or no module.
-        ValueError: a model without ODE blocks, nothing to set, or a setting that a block refuses.
-    """
-    for name in unknown:
-        near = difflib.get_close_matches(name, ["stepping", "gradient", "compile"], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ": blocks have stepping and gradient, and compile."
-        raise TypeError(f"configure has no option {name!r}{hint}")
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"configure was given a {type(model).__name__}; settings are those of blocks: pass a network.")
-    blocks = [module for module in model.modules() if isinstance(module, ODEBlock)]
-    if not blocks:
-        raise ValueError(f"configure was given a {type(model).__name__} without an ODEBlock: there is nothing to set.")
-    if stepping is None and gradient is None and compile is None:
-        raise ValueError("configure was given neither stepping nor gradient nor compile: pass at least one of them.")
-    return Configuration(blocks, stepping, gradient, compile)
-
-
-_Setting: TypeAlias = tuple[ODEBlock, Stepping, GradientMethod, Compiled]
-
-
-class Configuration:
-    """Settings just made on `blocks`, and those they had before."""
-
-    def __init__(
-        self,
-        blocks: list[ODEBlock],
-        stepping: Stepping | None,
-        gradient: GradientMethod | None,
-        compiled: Compiled | None,
-    ) -> None:
-        self.former: list[_Setting] = [(block, block.stepping, block.gradient, block.compiled) for block in blocks]
-        wanted: list[_Setting] = [
-            (block, stepping or former, gradient or kept, was if compiled is None else compiled)
-            for block, former, kept, was in self.former
-        ]
-        for block, new_stepping, new_gradient, _ in wanted:
-            block.check(new_stepping, new_gradient)
-        self._set(wanted)
-
-    @staticmethod
-    def _set(settings: list[_Setting]) -> None:
-        for block, stepping, gradient, compiled in settings:
-            block.compiled = compiled
-            block._replace(stepping, gradient)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._set(self.former)
 
 
 def label_blocks(model: nn.Module) -> None:

@@ -10,29 +10,22 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from odenet.blocks.accepted_steps import AcceptedStep, Noted, accepted_steps, noting
 from odenet.blocks.errors import BudgetWarning, unknown_name
 from odenet.blocks.field import Field
+from odenet.blocks.graph_ends import KnownEnds
 from odenet.blocks.replay import Replay
 from odenet.blocks.solvers import RungeKutta
+from odenet.blocks.substitution import Gate, replaced
 from odenet.blocks.theta import Piece, wants_gradient
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked of torchdiffeq: its method with tolerances and options, and a budget of evaluations."""
-
-    method: str
-    rtol: float = 0.0
-    atol: float = 0.0
-    options: Mapping[str, Any] = field(default_factory=dict)
-    max_evaluations: int | None = None
+from odenet.blocks.torchdiffeq_options import Request, options_on
 
 
 def check_method(method: str, options: Mapping[str, Any]) -> None:
@@ -79,9 +72,11 @@ def solve(field: Field, piece: Piece, x: Tensor, request: Request) -> tuple[Tens
         NonFiniteState: a state or slope became NaN or infinite.
         ValueError: a gradient is wanted through a method that torchdiffeq cannot differentiate.
     """
-    end, reached = _integrate(_watch(field, piece, x, request), piece, x, request)
+    watch = _watch(field, piece, x, request)
+    captured = field.find_captures() if not isinstance(watch, _StepWatch) and torch.is_grad_enabled() else []
+    end, reached = _integrate(watch, piece, x, request)
     complete = reached == piece.end
-    if complete and wants_gradient([piece], x) and not end.requires_grad:
+    if complete and (captured or wants_gradient([piece], x)) and not end.requires_grad:
         raise ValueError(
             f"a gradient was asked for through torchdiffeq's {request.method!r}, whose steps leave PyTorch; use "
             "gradient=ContinuousAdjoint(), another method, or torch.no_grad()."
@@ -113,6 +108,9 @@ def solve_adjoint(
         backward: `rtol`, `atol`, `method` of the solve backwards where they differ.
     """
     watch = _watch(field, piece, x, request)
+    if torch.is_grad_enabled():
+        watch.captured = field.find_captures()
+    watch.replay.buffers.note()
     with torch.no_grad(), watch.replay.first():
         end, reached = _integrate(watch, piece, x, request)
     if reached > piece.start:
@@ -124,7 +122,7 @@ def _integrate(watch: _Watch, piece: Piece, x: Tensor, request: Request) -> tupl
     """The state reached and its t: the piece's end, or where the budget, the step or the solver gave out."""
     from torchdiffeq import odeint
 
-    options = _ending_at(request, piece.end, x)
+    options = options_on(piece, piece.end, request, _options_of(request.method), x.device)
     try:
         solution: Any = odeint(watch, x, _times(piece, x), **_how(request), options=options)
         return _both(solution)[1], piece.end
@@ -141,7 +139,7 @@ def _attached(
     watch.forward, watch.piece = False, piece
     other = backward.get("adjoint_method", request.method)
     returning = request if other == request.method else Request(other)
-    options = _ending_at(returning, piece.start, x)
+    options = options_on(piece, piece.start, returning, _options_of(returning.method), x.device)
     options.pop("norm", None)  # one of states, not of the augmented ones
     solvers().setdefault("odenet:known", _Known)
     solution: Any = odeint_adjoint(
@@ -150,7 +148,7 @@ def _attached(
         _times(piece, x),
         **_how(replace(request, method="odenet:known")),
         options={"known": end},
-        adjoint_params=tuple({id(p): p for node in piece.nodes for p in node.parameters()}.values()),
+        adjoint_params=watch.adjoint_parameters(),
         adjoint_options=options | {"watch": watch},
         **{**backward, "adjoint_method": _backwards(other)},
     )
@@ -184,7 +182,7 @@ def _backwards(method: str) -> str:
             def integrate(self, t: Tensor) -> Tensor:
                 self.watch.backward_evaluations = 0
                 try:
-                    with self.watch.replay.again():
+                    with self.watch.replay.again(), self.watch.gate:
                         return _both(super().integrate(t))
                 except (_Stopped, AssertionError) as stop:
                     raise self.watch.stopped_backwards(stop) from stop
@@ -212,6 +210,10 @@ class _Watch:
         self.method = request.method.rpartition(":")[2]
         self.budget = request.max_evaluations
         self.replay = Replay(piece.nodes, x.device.type)
+        self.captured: list[Tensor] = []
+        self.ends: dict[Tensor, Tensor] = {}
+        self.gate = Gate()
+        self.known = KnownEnds([], field.label)
         self.forward = True
         self.backward_evaluations = 0
         self._reached: tuple[Any, Tensor] = (piece.start, x)
@@ -222,13 +224,24 @@ class _Watch:
         if self.budget is not None and spent >= self.budget:
             raise _Stopped(f"the budget of {self.budget} evaluations is spent")
         # A trial of the first step's size, or a t that was rounded, may lie outside, where θ is another.
-        t = t.clamp(self.piece.start, self.piece.end)
+        given, t = t, t.clamp(self.piece.start, self.piece.end)
         if self.forward:
             self._slope = self.field(t, x).to(x.dtype)
             return self._slope
         self.backward_evaluations += 1
-        with self.replay.evaluating():
-            return self.piece.field(t, x).to(x.dtype)
+        with self.replay.evaluating(), replaced(self.ends):
+            slope = self.piece.field(t, x).to(x.dtype)
+        if slope.requires_grad:
+            self.known.require([get_gradient_edge(slope)], [given, x])
+        return slope
+
+    def adjoint_parameters(self) -> tuple[Tensor, ...]:
+        """What the adjoint equation integrates gradients of: trainable parameters, and captured tensors."""
+        tensors = dict.fromkeys([*self.replay.trainable, *self.captured])
+        self.ends = {tensor: tensor if tensor.is_leaf else self.gate.stopping(tensor) for tensor in tensors}
+        unfrozen_since = (p for p in self.replay.parameters() if p not in tensors)
+        self.known = KnownEnds([*self.ends.values(), *unfrozen_since], self.field.label)
+        return tuple(self.ends.values())
 
     @property
     def time(self) -> float:
@@ -288,14 +301,6 @@ def _how(request: Request) -> dict[str, Any]:
 
 def _times(piece: Piece, x: Tensor) -> Tensor:
     return torch.tensor([piece.start, piece.end], dtype=torch.float64, device=x.device)
-
-
-def _ending_at(request: Request, end: float, x: Tensor) -> dict[str, Any]:
-    """The options, with a last step that ends at `end`: torchdiffeq would step over it, and evaluate F outside."""
-    options = dict(request.options)
-    if "step_t" in _options_of(request.method):
-        options.setdefault("step_t", torch.tensor([end], dtype=torch.float64, device=x.device))
-    return options
 
 
 def solvers() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from odenet.blocks.field import Field
 from odenet.blocks.gradients import GradientMethod
 from odenet.blocks.recomputation import Recomputation, Totals, ends_of, trainable_parameters
 from odenet.blocks.stepping import Projection, Step, Stepping
-from odenet.blocks.theta import Piece, wants_gradient
+from odenet.blocks.theta import Piece, is_differentiable, wants_gradient
 
 
 class MemoryWarning(OdenetWarning):
@@ -94,20 +94,21 @@ class _Segments(Recomputation):
         x: Tensor,
         projection: Projection | None,
     ) -> None:
-        super().__init__(pieces, x)
+        super().__init__(pieces, field, x)
         self.method, self.stepping = method, stepping
         self.arguments = pieces, field, x.detach(), projection
-        self.field = field
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """x(T), and the states before all segments but the first, which starts at x."""
+        evaluations = self.field.evaluations
         self.steps, states, end = self.stepping.plan(*self.arguments)
         del self.arguments  # else x would be kept, whatever autograd frees
         self.segments = self._cut(self.steps, x)
+        if self.field.evaluations != evaluations:
+            self._require_nothing_changed(drawing_matters=states is not None)
         if states is None or end is None:
             states, end = self._take(x)
         else:
-            self._require_nothing_drawn()
             states = [states[segment.start] for segment in self.segments]
         flat = [_flat(state) for state in states[1:]]
         self.shapes = [shape for _, shape in flat]
@@ -130,7 +131,7 @@ class _Segments(Recomputation):
         states, state = [], x
         for segment in self.segments:
             if states:
-                self.generators.note()
+                self.note()
             states.append(state)
             for step in (self.steps[index] for index in segment):
                 state = step.advance(self.field.at(step.piece), state)
@@ -139,31 +140,60 @@ class _Segments(Recomputation):
     def backward(self, kept: list[Tensor], gradient: Tensor, totals: Totals, *, for_x: bool) -> Tensor | None:
         """Segment by segment, from the last one to the first that has anything to learn."""
         gradients: list[Tensor | None] = [gradient]
-        first = 0 if for_x else self._first_trainable()
+        first = 0 if for_x or self.captured else self._first_trainable()
+        after: list[Tensor] = []
         for index in reversed(range(first, len(self.segments))):
             shape = self.shapes[index - 1] if index else _flat(kept[0])[1]
             inputs = [kept.pop().detach() for _ in range(shape.tensors)][::-1]
             for tensor in inputs:
-                tensor.requires_grad_(tensor.is_floating_point() and (for_x or index > first))
-            self.generators.turn_back(index)
+                tensor.requires_grad_(is_differentiable(tensor) and (for_x or index > first))
+            self.turn_back(index)
             with torch.enable_grad():
-                ends = ends_of(_flat(self.run(self.segments[index], shape.filled(inputs)))[0])
+                found = _flat(self.run(self.segments[index], shape.filled(inputs)))[0]
+            self._compare(found, after)
+            ends, after = ends_of(found), [tensor.detach() for tensor in inputs]
+            del found  # the backward pass through the steps is where most is alive
             nodes = tuple(dict.fromkeys(n for k in self.segments[index] for n in self.steps[k].piece.nodes))
             gradients = totals.add(ends, gradients, inputs, nodes, term_by_term=True)
         return gradients[0] if for_x else None
+
+    def _compare(self, found: list[Tensor], expected: list[Tensor]) -> None:
+        """Raise where the steps of a segment, taken again, end elsewhere than before; `expected` is empty at the last.
+
+        On an accelerator nothing is compared, for the host would wait at every segment.
+        """
+        for again, before in zip(found, expected, strict=False):
+            if before.device.type != "cpu" or not is_differentiable(before) or torch.equal(again, before):
+                continue
+            precision = torch.finfo(before.dtype)
+            difference = float((again.detach() - before).norm()) / max(float(before.norm()), precision.tiny)
+            if difference > precision.eps**0.75:
+                raise RuntimeError(
+                    f"the steps of {self.field.label} were taken again, and the state after them differs from that of "
+                    f"the forward pass by {difference:.0e} of its size; a branch computes something else than it did "
+                    "(it draws from a generator that is not torch's, or what it reads was changed since), and the "
+                    "gradient would be that of another flow: use Backprop(), or mend the branch."
+                )
 
     def _first_trainable(self) -> int:
         pieces = ([self.steps[k].piece for k in segment] for segment in self.segments)
         return next((index for index, those in enumerate(pieces) if trainable_parameters(those)), len(self.segments))
 
-    def _require_nothing_drawn(self) -> None:
-        self.generators.note()
-        if self.generators.moved:
+    def _require_nothing_changed(self, *, drawing_matters: bool) -> None:
+        """Raise where finding the steps changed what the same steps, taken again, would meet."""
+        self.note()
+        asked = f"Checkpointed was asked for with {self.stepping!r} in {self.field.label}, and a branch"
+        if self.replay.buffers.moved:
             raise ValueError(
-                f"Checkpointed was asked for with {self.stepping!r} in {self.field.label}, and a branch draws random "
-                "numbers (dropout); between accepted steps there were others, whose draws cannot be told apart: use "
-                "FixedSteps, Backprop(), or dropout outside the flow."
+                f"{asked} changes the buffer {self.replay.buffers.changed()}; between accepted steps there were "
+                "others, whose changes cannot be told apart: use FixedSteps, Backprop(), or evaluation mode."
             )
+        if self.generators.moved and drawing_matters:
+            raise ValueError(
+                f"{asked} draws random numbers (dropout); between accepted steps there were others, whose draws cannot "
+                "be told apart: use FixedSteps, Backprop(), or dropout outside the flow."
+            )
+        self.start_over()
 
     def _bytes_of(self, step: Step, x: Tensor) -> tuple[int, int]:
         """Of the state, and of what backpropagation keeps of one step."""
@@ -175,10 +205,11 @@ class _Segments(Recomputation):
             kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with self.replay.again(), self.generators.undisturbed(), torch.enable_grad():
+        field = Field(self.field.label).at(step.piece)
+        with self.replay.again(on_copies=True), self.generators.undisturbed(), torch.enable_grad():
             inputs = x.detach().requires_grad_()
             with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-                tensors, _ = _flat(step.advance(step.piece.field, inputs))
+                tensors, _ = _flat(step.advance(field, inputs))
         return sum(t.nbytes for t in tensors), sum(size for pointer, size in kept.items() if pointer not in own)
 
 

@@ -27,6 +27,10 @@ class Generators:
             states = self._moments[-1]
         self._moments.append(states)
 
+    def forget(self) -> None:
+        """Forget all moments."""
+        self._moments.clear()
+
     def turn_back(self, moment: int) -> None:
         """Let the generators draw again what they drew after a moment, if anything was drawn at all."""
         if not self.moved:

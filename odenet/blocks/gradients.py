@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from odenet.blocks.adaptive import Adaptive
+from odenet.blocks.buffers import Buffers
 from odenet.blocks.field import Field
+from odenet.blocks.generators import Generators
 from odenet.blocks.stepping import FixedSteps, Projection, Stepping
 from odenet.blocks.theta import Piece
 
@@ -76,10 +78,32 @@ class ContinuousAdjoint(GradientMethod):
         """x(T), of which only the states between pieces are kept.
 
         Raises:
-            ValueError: dropout is active in a branch, whose masks a second solve could not draw again.
+            ValueError: a complex state; or a branch that a second solve could not evaluate as the first one did, for
+                it draws random numbers (dropout) or changes its buffers.
         """
         del projection  # refused by `check`
-        y = stepping.integrate_with_adjoint(map(_without_dropout, pieces), field, x, self.backward)
+        if not torch.is_grad_enabled():
+            return stepping.integrate_with_adjoint(pieces, field, x, self.backward)
+        if x.is_complex():
+            raise ValueError(
+                f"ContinuousAdjoint was asked for with a state of {x.dtype} in {field.label}; torchdiffeq solves the "
+                "adjoint equation for real states: use Backprop() or Checkpointed(), or torch.view_as_real(x)."
+            )
+        pieces = [_without_dropout(piece) for piece in pieces]
+        generators = Generators(torch.device("cpu") if x.is_meta else x.device)
+        buffers = Buffers(dict.fromkeys(module for p in pieces for node in p.nodes for module in node.modules()))
+        generators.note()
+        buffers.note()
+        y = stepping.integrate_with_adjoint(pieces, field, x, self.backward)
+        generators.note()
+        buffers.note()
+        if generators.moved or buffers.moved:
+            does = "draws random numbers" if generators.moved else f"changes the buffer {buffers.changed()}"
+            raise ValueError(
+                f"ContinuousAdjoint was asked for in {field.label}, and a branch {does}; the solve backwards evaluates "
+                "the branch elsewhere, where it would be another one: use Backprop() or Checkpointed(), or evaluation "
+                "mode."
+            )
         return _FirstDerivative.apply(y)
 
     def check(self, stepping: Stepping, projection: Projection | None) -> None:
@@ -102,11 +126,11 @@ class ContinuousAdjoint(GradientMethod):
 
 
 class _FirstDerivative(torch.autograd.Function):
-    """y ↦ y, whose gradient has no derivative: torchdiffeq's would be silently incomplete."""
+    """y ↦ a copy of y, whose gradient has no derivative: torchdiffeq's would be silently incomplete."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor) -> Tensor:  # noqa: ARG004
-        return y.view_as(y)
+        return y.clone()  # a view could not be changed in place
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004

@@ -17,8 +17,9 @@ from odenet.blocks.embedded import PAIRS
 from odenet.blocks.embedded_steps import BUDGET_SPENT, FINISHED, RUNNING, Bounds, EmbeddedSteps, Samples, Taken
 from odenet.blocks.error_control import Tolerance
 from odenet.blocks.field import Field
+from odenet.blocks.generators import Generators
 from odenet.blocks.sample_grid import Grid, GridSteps, accepted_grid, steps_program
-from odenet.blocks.separable import refuses_times_of_samples, separable
+from odenet.blocks.separable import draws, refuses_times_of_samples, separable
 from odenet.blocks.solve_status import SolveReport
 from odenet.blocks.solvers import VectorField
 from odenet.blocks.theta import Piece, on_tape, wants_gradient
@@ -49,7 +50,10 @@ class PerSample:
     def solve(self, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
         """x(T); on autograd's tape, if a gradient is wanted, are the steps that were accepted."""
         if not wants_gradient(pieces, x):
-            return self._solve(pieces, field, x, noted=False, taped=False).x
+            captured = field.find_captures() if torch.is_grad_enabled() else []
+            found = self._solve(pieces, field, x, noted=False, taped=False)
+            if not captured:
+                return found.x
         found = self._solve(pieces, field, on_tape(x, pieces), noted=True, taped=True)
         if found.finite:
             return found.x
@@ -84,6 +88,8 @@ class PerSample:
         _require_a_batch(x, field.label)
         if not x.numel():
             return _Solved(x, [], finite=True)
+        generators = Generators(torch.device("cpu") if x.is_meta else x.device)
+        generators.note()
         with torch.set_grad_enabled(taped):
             batch, grids, end = _Batch(x if taped else x.detach()), list[tuple[Piece, Grid]](), 0.0
             for piece in (separable(piece, field.label) for piece in pieces):
@@ -100,6 +106,9 @@ class PerSample:
         if not taped and torch.is_autocast_enabled(x.device.type):
             # It holds weights that were cast without a graph, for whoever uses them next under the same autocast.
             torch.clear_autocast_cache()
+        generators.note()
+        if generators.moved:
+            raise draws(field.label)
         field.last_solve = report = batch.report()
         report.warn(self.method, field.label, end, _hint(self.tolerance, x))
         return _Solved(batch.x, grids, finite=bool(batch.finite.all()))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.theta import Constant, LinearTheta, Theta, named_tensors, require_same_tensors
+from odenet.blocks.theta import Constant, LinearTheta, Theta, is_differentiable, named_tensors, require_same_tensors
 
 Kind = TypeVar("Kind", bound=LinearTheta)
 
@@ -22,7 +22,7 @@ def project_theta(theta: Theta, kind: Callable[..., Kind], nodes: int) -> Kind:
 
     Where the other kind contains θ, it is θ, to rounding: as a polygon is a spline of degree 1, and a constant one is
     of any kind. Otherwise it is the nearest one in L², for example half as many pieces with the mean parameters of each
-    pair. Buffers of floating-point numbers are projected as parameters are; those of whole numbers, and modes, are
+    pair. Buffers of real or complex numbers are projected as parameters are; those of whole numbers, and modes, are
     taken over from nodes at the same depth. A projected variance is positive if the kind is `PiecewiseConstant`; of
     others, which can overshoot where θ jumps, look at the output before you trust it.
 
@@ -75,15 +75,16 @@ def project_theta(theta: Theta, kind: Callable[..., Kind], nodes: int) -> Kind:
 
 @torch.no_grad()
 def combine(node: nn.Module, nodes: Sequence[nn.Module] | nn.ModuleList, weights: Mapping[int, Any]) -> None:
-    """Set every floating-point tensor of `node` to Σ_j w_j·(that of `nodes[j]`), computed in double precision.
+    """Set every real or complex tensor of `node` to Σ_j w_j·(that of `nodes[j]`), computed in double precision.
 
     Exactly that of `nodes[j]` where w_j = 1 is the only weight that is not zero.
     """
     sources = {j: dict(named_tensors(nodes[j])) for j, weight in weights.items() if weight}
     for name, tensor in named_tensors(node):
-        if tensor.is_floating_point():
-            terms = (float(weights[j]) * source[name].double() for j, source in sources.items())
-            tensor.copy_(sum(terms, torch.zeros_like(tensor, dtype=torch.float64)))
+        if is_differentiable(tensor):
+            double = torch.promote_types(tensor.dtype, torch.float64)
+            terms = (float(weights[j]) * source[name].to(double) for j, source in sources.items())
+            tensor.copy_(sum(terms, torch.zeros_like(tensor, dtype=double)))
 
 
 def _positive(nodes: int) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from odenet.blocks.adaptive import Adaptive
+from odenet.blocks.buffers import Buffers
 from odenet.blocks.coupled_samples import moves_of_samples
 from odenet.blocks.errors import OdenetWarning
 from odenet.blocks.field import Field
@@ -82,7 +83,16 @@ class Reversible(GradientMethod):
 
     def _integrate_samples(self, stepping: Adaptive, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
         """x(T) by coupled steps on the grid that each sample accepts."""
+        buffers = Buffers(dict.fromkeys(module for p in pieces for node in p.nodes for module in node.modules()))
+        buffers.note()
         moves = moves_of_samples(stepping, pieces, field, x, self.coupling)
+        buffers.note()
+        if buffers.moved:
+            raise ValueError(
+                f"{self!r} was asked for with {stepping!r} in {field.label}, and a branch changes the buffer "
+                f"{buffers.changed()}; where the steps were found it has changed it already, and would again where "
+                "they are taken: use FixedSteps, Backprop(), or evaluation mode."
+            )
         if moves is None:
             return x
         moving = x if moves.movers is None else x[moves.movers]
@@ -132,9 +142,9 @@ class _Reversal(Recomputation):
     def __init__(
         self, solver: Solver, spans: list[tuple[Piece, Any, Any]], pieces: Sequence[Piece], field: Field, x: Tensor
     ) -> None:
-        super().__init__(pieces, x)
+        super().__init__(pieces, field, x)
         assert isinstance(solver, ReversibleSolver)
-        self.solver, self.spans, self.field, self.dtype = solver, spans, field, x.dtype
+        self.solver, self.spans, self.dtype = solver, spans, x.dtype
         self.steps = steps_on(spans, solver, None)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -148,7 +158,7 @@ class _Reversal(Recomputation):
         for piece, t0, t1 in self.spans:
             field = state.field(self.field.at(piece))
             for shear in self.solver.shears(t0, t1):
-                self.generators.note()
+                self.note()
                 state = shear.applied(field, state)
                 self.shears += 1
         self.several = self.field.evaluations - before > self.shears
@@ -162,11 +172,11 @@ class _Reversal(Recomputation):
         moment = self.shears
         for piece, t0, t1 in reversed(self.spans):
             for shear in reversed(self.solver.shears(t0, t1)):
-                self.generators.turn_back(moment)
+                self.turn_back(moment)
                 undoing.undo(shear, piece)
                 moment -= 1
         piece, t0, _ = self.spans[0]
-        self.generators.turn_back(0)
+        self.turn_back(0)
         with torch.enable_grad(), self.replay.evaluating():
             x = kept[0].detach().requires_grad_(for_x)
             started = self.solver.start(piece.field, t0, x)

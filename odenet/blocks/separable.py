@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from odenet.blocks.solvers import VectorField
+from odenet.blocks.stochastic_depth import Scaled
 from odenet.blocks.theta import Piece
 
 
@@ -40,10 +41,15 @@ def _require_separable(name: str, module: nn.Module, label: str) -> None:
             "evaluation mode, or per_sample=False."
         )
     if isinstance(module, _DropoutNd | nn.AlphaDropout) and module.training and module.p > 0:
-        raise ValueError(
-            f"per_sample=True was asked for in {label}, and {name!r} drops out at random, so that no two evaluations "
-            "agree and no error can be estimated: use dropout outside the flow, or FixedSteps."
-        )
+        raise draws(label, f"{name!r} drops out")
+
+
+def draws(label: str, what: str = "a branch draws") -> ValueError:
+    """What to raise where a branch is another one at every evaluation."""
+    return ValueError(
+        f"per_sample=True was asked for in {label}, and {what} at random, so that no two evaluations agree and no "
+        "error can be estimated: use dropout outside the flow, or FixedSteps."
+    )
 
 
 def refuses_times_of_samples(error: Exception, label: str) -> ValueError:
@@ -56,6 +62,9 @@ def refuses_times_of_samples(error: Exception, label: str) -> ValueError:
 
 
 def _sample_by_sample(field: VectorField) -> VectorField:
+    if isinstance(field, Scaled):  # by a factor for each sample
+        return field._replace(field=_sample_by_sample(field.field))
+
     def of_one(t: Any, x: Tensor) -> Tensor:
         return field(t, x.unsqueeze(0)).squeeze(0)
 

@@ -9,7 +9,7 @@ batch, nothing moves: the branch is not evaluated and no step is taken (Huang et
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,6 +18,17 @@ from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta import Piece, Time
 
 VectorField: TypeAlias = Callable[[Time, Tensor], Tensor]
+
+
+class Scaled(NamedTuple):
+    """(t, x) ↦ factor·field(t, x); the factor is one number, or one for each sample, of shape (batch, 1, …)."""
+
+    factor: float | Tensor
+    field: VectorField
+
+    def __call__(self, t: Time, x: Tensor) -> Tensor:
+        """The scaled slope."""
+        return self.factor * self.field(t, x)
 
 
 class StochasticDepth:
@@ -132,12 +143,8 @@ def _require_probabilities(name: str, given: object, values: Sequence[object]) -
 
 def _scaled(piece: Piece, factor: float | Tensor) -> Piece:
     if isinstance(factor, Tensor) or factor not in (0.0, 1.0):
-        return piece._replace(field=_times(factor, piece.field))
+        return piece._replace(field=Scaled(factor, piece.field))
     return piece if factor else piece._replace(field=_nothing, nodes=())
-
-
-def _times(factor: float | Tensor, field: VectorField) -> VectorField:
-    return lambda t, x: factor * field(t, x)
 
 
 def _nothing(t: Time, x: Tensor) -> Tensor:  # noqa: ARG001

@@ -21,6 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from odenet.blocks.buffers import is_standard_norm
+from odenet.blocks.properties import ModuleWithProperties
+from odenet.blocks.signature import refusal_of_times
+
 Time: TypeAlias = float | Tensor
 """Depth-time t: a Python float under fixed steps, a tensor under error control, which broadcasts against the state: a
 scalar, or (batch, 1, …, 1) where every sample has a t of its own."""
@@ -52,7 +56,7 @@ def on_tape(x: Tensor, pieces: Sequence[Piece]) -> Tensor:
     return x if x.requires_grad or not wants_gradient(pieces, x) else x.detach().requires_grad_()
 
 
-class Theta(nn.Module, ABC):
+class Theta(ModuleWithProperties, ABC):
     """θ: [0, T] → parameters of a branch, with nodes θ_0, …, θ_{n-1} held as modules (`nodes.0`, `nodes.1`, …).
 
     Args:
@@ -60,7 +64,7 @@ class Theta(nn.Module, ABC):
         horizon: T > 0 in units of depth-time; by default the number of pieces, so that one step a piece has h = 1.
 
     Raises:
-        TypeError: a node is not a module.
+        TypeError: a node is not a module, or its forward does not take (t, x).
         ValueError: too few nodes, or a horizon that is not a positive real number.
     """
 
@@ -75,6 +79,8 @@ class Theta(nn.Module, ABC):
                     f"node {index} of {type(self).__name__} is a {type(branch).__name__}; θ is held as modules: "
                     "pass torch.nn.Module objects with forward(t, x)."
                 )
+            if (refusal := refusal_of_times(branch)) is not None:
+                raise refusal
         if len(branches) < self.fewest_nodes:
             raise ValueError(
                 f"{type(self).__name__} was given {len(branches)} nodes; a flow on [0, T] needs at least "
@@ -129,9 +135,9 @@ class LinearTheta(Theta):
     """θ(t) = Σ_j φ_j(t)·θ_j: a kind is its basis φ, given piece by piece; parameters are those of the nodes combined.
 
     Where a piece has one node, φ = 1 there, and the node itself is evaluated: θ costs nothing. Elsewhere every tensor
-    of real numbers is combined, buffers (the running statistics of a normalization) as parameters are, and the branch
-    is evaluated with the result; buffers of integers are those of the piece's first node. In training mode BatchNorm is
-    refused there: a batch seen between two nodes belongs to the statistics of neither.
+    of real or complex numbers is combined, buffers (the running statistics of a normalization) as parameters are, and
+    the branch is evaluated with the result; buffers of integers are those of the piece's first node. In training mode
+    BatchNorm is refused there: a batch seen between two nodes belongs to the statistics of neither.
     """
 
     @abstractmethod
@@ -161,13 +167,41 @@ class _Combination:
         self.tensors = {
             name: [of_node[name] for of_node in tensors]
             for name, tensor in tensors[0].items()
-            if tensor.is_floating_point()
+            if is_differentiable(tensor)
         }
+        self.buffers = [name for name in _changeable_buffers(self.branch) if name in self.tensors]
 
     def __call__(self, t: Time, x: Tensor) -> Tensor:
         weights = self.weights(t)
         theta = {name: _weighted(weights, tensors) for name, tensors in self.tensors.items()}
-        return torch.func.functional_call(self.branch, theta, (t, x))
+        if not self.buffers or torch.compiler.is_compiling():
+            return torch.func.functional_call(self.branch, theta, (t, x))
+        before = {name: theta[name].clone() for name in self.buffers}
+        slope = torch.func.functional_call(self.branch, theta, (t, x))
+        for name, buffer in before.items():
+            if not _is_equal(theta[name], buffer):
+                raise ValueError(
+                    f"a {type(self.branch).__name__} changed its buffer {name!r} between two nodes, to which of them "
+                    "the change does not belong, and would be lost: use PiecewiseConstant, or evaluation mode."
+                )
+        return slope
+
+
+def _changeable_buffers(branch: nn.Module) -> list[str]:
+    """The names of the buffers that are not those of standard normalizations, which change in training mode alone."""
+    return [
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in branch.named_modules()
+        if not is_standard_norm(module)
+        for name, _ in module.named_buffers(recurse=False)
+    ]
+
+
+def _is_equal(a: Tensor, b: Tensor) -> bool:
+    try:
+        return torch.equal(a, b)
+    except RuntimeError:  # under torch.func.vmap, which refuses a change of a buffer by itself
+        return True
 
 
 def _weighted(weights: Sequence[Time], tensors: Sequence[Tensor]) -> Tensor:
@@ -262,6 +296,11 @@ class PiecewiseLinear(LinearTheta):
         """1 - s and s, with s = (t - start)/(end - start)."""
         s = (t - start) / (end - start)
         return (1 - s, s)
+
+
+def is_differentiable(tensor: Tensor) -> bool:
+    """Whether a tensor is of real or complex numbers, which have derivatives; those of whole numbers have none."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -12,7 +12,7 @@ for it but what the steps had evaluated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,7 +34,8 @@ def trajectory(block: ODEBlock, x: Tensor, times: Sequence[float] | Tensor) -> T
     >>> trajectory(block, torch.zeros(5, 2), [0.0, 0.5, 1.0]).shape
     torch.Size([3, 5, 2])
 
-    At t = T it is what the block returns, bit for bit, and its gradient is that of the steps accepted, likewise. A
+    At t = T it is what the block returns, bit for bit, and its gradient is that of the steps accepted, likewise. The
+    derivative in a time that asks for one is x′(t) = F(t, x(t)), at the end of a piece of θ that of the piece before. A
     sample that stopped early, which `block.last_solve` and a `BudgetWarning` say, is NaN from there on. Every step is
     kept, with or without a gradient: memory O(number of steps).
 
@@ -52,7 +53,8 @@ def trajectory(block: ODEBlock, x: Tensor, times: Sequence[float] | Tensor) -> T
             f"a trajectory was asked for of {block.label} with {stepping!r}; between the steps only those of each "
             "sample are interpolated: set stepping = Adaptive('dopri5', …, per_sample=True)."
         )
-    wanted = torch.as_tensor(times, dtype=torch.float64).flatten().tolist()
+    moments = _moments(times)
+    wanted = [float(t.detach() if isinstance(t, Tensor) else t) for t in moments]
     if not all(0 <= t <= block.theta.horizon for t in wanted):
         raise ValueError(
             f"times from {min(wanted)} to {max(wanted)} were asked for; the flow of {block.label} is that on "
@@ -65,9 +67,42 @@ def trajectory(block: ODEBlock, x: Tensor, times: Sequence[float] | Tensor) -> T
         inside = [k for k, t in enumerate(wanted) if piece.start < t <= piece.end]
         for k, value in zip(inside, knots.at([wanted[k] for k in inside]), strict=True):
             found[k] = value
+        for k in [*inside, *(k for k, t in enumerate(wanted) if t == piece.start == 0)]:
+            found[k] = _moving(found[k], moments[k], field)
         x = knots.x1[-1]
     block.evaluations, block.last_solve = field.evaluations, field.last_solve
     return torch.stack(found) if found else x.new_empty(0, *x.shape)
+
+
+def _moments(times: Sequence[float] | Tensor) -> list[float | Tensor]:
+    """The times one by one; tensors that ask for a gradient as they are."""
+    given = list(times.flatten()) if isinstance(times, Tensor) else list(times)
+    return [t.reshape(()) if isinstance(t, Tensor) and t.requires_grad else float(t) for t in given]
+
+
+def _moving(x: Tensor, t: float | Tensor, field: Field) -> Tensor:
+    """X = x(t) with F(t, x) as its derivative in t, where t asks for one; to the second derivative."""
+    if not isinstance(t, Tensor) or not torch.is_grad_enabled():
+        return x
+    shape = (len(x), *[1] * (x.dim() - 1))
+    slope = field(time_of(t.detach().double().expand(shape), x), x.detach()).detach()
+    once = _Moving.apply(x, t, slope)
+    return _Moving.apply(x, t, field(time_of(t.double().expand(shape), x), once))
+
+
+class _Moving(torch.autograd.Function):
+    """(x, t, x′) ↦ x, of which the derivative in t is x′."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        ctx.dtype = t.dtype
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (slope,) = ctx.saved_tensors
+        return gradients[0], (gradients[0] * slope).sum().to(ctx.dtype), None
 
 
 def _pieces(block: ODEBlock, x: Tensor) -> Iterable[Piece]:

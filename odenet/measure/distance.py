@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.block import configure
+from odenet.blocks.configuration import configure
 from odenet.blocks.stepping import Stepping
 from odenet.models.resnet import ResNet
 

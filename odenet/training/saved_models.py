@@ -19,7 +19,8 @@ import torch
 from torch import nn
 
 import odenet
-from odenet.blocks.block import ODEBlock, configure, label_blocks
+from odenet.blocks.block import ODEBlock, label_blocks
+from odenet.blocks.configuration import configure
 from odenet.blocks.gradients import GradientMethod
 from odenet.blocks.stepping import Projection, Stepping
 from odenet.blocks.stochastic_depth import StochasticDepth
