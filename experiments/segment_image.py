@@ -15,24 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import tyro
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor, nn
 
 from experiments.segmentation_nets import segmentation_net
 from experiments.tables import print_table
+from odenet.data.image_files import MODES, read_picture
 from odenet.data.scene_batches import MEAN, STD
 from odenet.training import segment
 from odenet.training.saved_models import load_model
 
 PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 """The colours of classes, one after the other and again from the second on; the ground is not painted."""
-
-
-MODES = {1: "L", 3: "RGB"}
-"""What an image file is read as, by the channels that a net takes."""
 
 
 @dataclass(frozen=True)
@@ -102,19 +98,14 @@ def read(photo: Path, channels: int) -> Tensor:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no image, or the net takes neither colour nor grey images.
+        ValueError: it is no image, or one that `read_picture` refuses, or the net takes neither colour nor grey images.
     """
     if channels not in MODES:
         raise ValueError(
             f"the net takes images of {channels} channels, and a photograph has 3, or 1 in grey: use "
             "odenet.training.segment on images of your own."
         )
-    try:
-        with Image.open(photo) as opened:
-            pixels = np.array(ImageOps.exif_transpose(opened).convert(MODES[channels]))
-    except UnidentifiedImageError as error:
-        raise ValueError(f"'{photo}' cannot be read as an image: give a PNG or JPEG file, or convert it.") from error
-    return torch.from_numpy(pixels).view(*pixels.shape[:2], channels).permute(2, 0, 1)
+    return read_picture(photo, channels)
 
 
 def colour(number: int) -> str:

@@ -100,3 +100,8 @@ def test_counts_that_cannot_be_are_refused(pairs, options, message):
     given = {"size": 4, "batch_size": 2, "train": True} | options
     with pytest.raises(ValueError, match=message):
         CropBatches(pairs, given.pop("size"), given.pop("batch_size"), **given)
+
+
+def test_a_seed_that_cannot_be_is_refused_at_once(pairs):
+    with pytest.raises(ValueError, match="seed=-1 cannot be"):
+        CropBatches(pairs, 4, 2, train=True, seed=-1)

@@ -101,10 +101,15 @@ def test_colours_come_again_without_that_of_the_ground():
     assert colour(8) == PALETTE[1]
 
 
+def test_a_photograph_of_16_bits_is_read_as_it_looks(tmp_path):
+    Image.fromarray(np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)).save(tmp_path / "photo.png")
+    assert len(read(tmp_path / "photo.png", 3).unique()) == 256
+
+
 @pytest.mark.parametrize("content", [b"", b"no picture"])
 def test_a_file_that_is_no_picture_is_refused_by_its_name(tmp_path, content):
     (tmp_path / "photo.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"photo.png' cannot be read as an image: give a PNG or JPEG"):
+    with pytest.raises(ValueError, match=r"photo.png' cannot be read as an image \(.*\): it is damaged"):
         read(tmp_path / "photo.png", 3)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
 from odenet.data.masked_images import IGNORED, MaskedImages
 from odenet.data.scene_batches import MEAN, STD, SceneTargets
@@ -30,9 +32,12 @@ class CropBatches:
         rank: of this process, 0 ≤ rank < world_size.
         world_size: number of processes.
 
+    Classes that no mask shows give an `OdenetWarning`: they are neither learned nor tested.
+
     Raises:
         TypeError: a count is not a whole number.
-        ValueError: a count lies outside its bounds, or a batch cannot be shared.
+        ValueError: a count lies outside its bounds, a batch cannot be shared, a mask cannot be read, or nothing in the
+            masks is to be judged.
     """
 
     def __init__(
@@ -58,6 +63,8 @@ class CropBatches:
                 f"batch_size={batch_size} cannot be shared by world_size={world_size} processes: their shares are "
                 "equal; give a multiple of world_size."
             )
+        seeded_generator(seed, "check")  # a bad seed is refused here, not in the first epoch
+        _check_classes(pairs, train=train)
         self.pairs, self.train, self.seed, self.device = pairs, train, seed, device
         self.split = SceneTargets(next(self.epoch(0))[1])  # `read` judges all others when it comes to them
 
@@ -99,3 +106,18 @@ class CropBatches:
         rows, columns = slice(top, top + self.size), slice(left, left + self.size)
         image, mask = image[:, rows, columns], mask[rows, columns]
         return (image.flip(2), mask.flip(1)) if mirror > 0.5 else (image, mask)
+
+
+def _check_classes(pairs: MaskedImages, *, train: bool) -> None:
+    pairs.require_shown()
+    if absent := pairs.absent:
+        what = "a network cannot learn" if train else "no metric judges"
+        ignored = f" (some pixels are {IGNORED}, which stands for no class)" if IGNORED in pairs.shown else ""
+        warnings.warn(
+            f"{len(absent)} of {len(pairs.classes)} classes, {', '.join(absent)}, are at no pixel of the {len(pairs)} "
+            f"masks{ignored}, so {what} them: add images that show them, name only the classes that occur, or say "
+            "which "
+            "value each class has in the masks by values=(…).",
+            OdenetWarning,
+            stacklevel=3,
+        )

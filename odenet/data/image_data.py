@@ -10,6 +10,7 @@ from torch import Tensor
 
 from odenet.data.augmentation import Augmentation
 from odenet.data.batches import Batches
+from odenet.data.class_names import class_names
 from odenet.data.counts import whole_number
 from odenet.data.split import Split, balanced_order
 
@@ -27,6 +28,7 @@ class ImageData:
             `dataclasses.replace(data, augmentation=…)`.
 
     Raises:
+        TypeError: The names of the classes are none.
         ValueError: The image shapes of the splits differ, or a label is not the number of a class.
     """
 
@@ -37,6 +39,7 @@ class ImageData:
     augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", class_names(self.classes))
         if self.train.image_shape != self.test.image_shape:
             raise ValueError(
                 f"training images of shape {self.train.image_shape} and test images of shape {self.test.image_shape} "

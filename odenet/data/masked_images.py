@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from odenet.blocks.errors import OdenetWarning
+from odenet.data.class_names import class_names
+from odenet.data.counts import whole_number
 from odenet.data.extras import data_package
+from odenet.data.image_files import is_turned, read_mask, read_picture
 
 IGNORED = 255
 """The value of masks that is neither learned nor judged, as in VOC: `Segmentation(…, ignore_index=IGNORED)`."""
@@ -29,63 +36,151 @@ class MaskedImages:
     """Pairs (image, mask) of files; an image is read when it is asked for.
 
     Attributes:
-        images: files of n ≥ 1 images.
+        images: files of n ≥ 1 images, read by `odenet.data.image_files.read_picture`.
         masks: files of their masks, in the same order: grey or palette PNGs whose pixels are class numbers, or 255
             where nothing is to be judged.
-        classes: names of the K classes.
+        classes: names of the K ≤ 255 classes.
+        values: the value that each class has in the masks, if that is not its number: (0, 255) for two classes in black
+            and white. If 255 is not among them, it still means that nothing is to be judged.
 
     Raises:
-        ValueError: there is no image, or not one mask for each.
+        TypeError: the names of the classes are none.
+        ValueError: there is no image, not one mask for each, or not one value for each class.
     """
 
     images: tuple[Path, ...]
     masks: tuple[Path, ...]
     classes: tuple[str, ...]
+    values: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name, checked in {
+            "images": tuple(map(Path, self.images)),
+            "masks": tuple(map(Path, self.masks)),
+            "classes": class_names(self.classes),
+            "values": None if self.values is None else tuple(self.values),
+        }.items():
+            object.__setattr__(self, name, checked)
         if not self.images or len(self.images) != len(self.masks):
             raise ValueError(
                 f"{len(self.images)} images and {len(self.masks)} masks cannot be pairs: name at least one image, and "
                 "one mask for each."
             )
+        if len(self.classes) > IGNORED:
+            raise ValueError(
+                f"{len(self.classes)} classes cannot be: number {IGNORED} stands for pixels that are not judged; name "
+                f"at most {IGNORED}."
+            )
+        if self.values is not None:
+            _check_values(self.values, self.classes)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
-        """Pair `index`: uint8 (3, H, W) and int64 (H, W).
+        """Pair `index`: uint8 (3, H, W) and int64 (H, W), class numbers, and 255 where nothing is to be judged.
+
+        A mask that is 255 everywhere gives an `OdenetWarning`.
 
         Raises:
             ValueError: a file is damaged, image and mask differ in size, or the mask is in colour or has a value that
                 is no class.
         """
-        pixels, _ = _pixels(self.images[index], "RGB")
-        classes, mode = _pixels(self.masks[index], None)
-        where = f"the mask '{self.masks[index]}'"
-        if classes.dim() != 2:
+        pixels, classes = read_picture(self.images[index]), self._classes_in(self.masks[index])
+        if pixels.shape[1:] != classes.shape:
             raise ValueError(
-                f"{where} of mode {mode} cannot be read: pixels of a mask are class numbers, not colours; save it as a "
-                "PNG of grey values or of a palette."
+                f"the mask '{self.masks[index]}' of {_times(classes)} pixels cannot go with the image "
+                f"'{self.images[index].name}' of {_times(pixels[0])}{self._turn(index)}: each pixel has one class; "
+                "bring both to one size."
             )
-        if pixels.shape[:2] != classes.shape:
+        if (classes == IGNORED).all():
+            warnings.warn(
+                f"the mask '{self.masks[index]}' is {IGNORED} everywhere, which means that nothing is to be judged, so "
+                "its image teaches and tests nothing: correct it, or leave the pair out.",
+                OdenetWarning,
+                stacklevel=2,
+            )
+        return pixels, classes
+
+    @cached_property
+    def shown(self) -> frozenset[int]:
+        """The numbers of the classes that the masks show, and 255 if some pixels are not to be judged.
+
+        The masks are read one after the other until every class has been seen: soon, unless one of them is rare.
+        """
+        seen: set[int] = set()
+        for mask in self.masks:
+            seen.update(self._classes_in(mask).unique().tolist())
+            if len(seen - {IGNORED}) == len(self.classes):
+                break
+        return frozenset(seen)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The names of the classes that no mask shows."""
+        return tuple(name for number, name in enumerate(self.classes) if number not in self.shown)
+
+    def require_shown(self) -> None:
+        """Refuse masks from which nothing can be learned, and those in black and white of which only the black counts.
+
+        Raises:
+            ValueError: every pixel of all masks is 255, or each is 0 or 255 and several classes were named.
+        """
+        if self.shown == {IGNORED}:
             raise ValueError(
-                f"{where} of {_times(classes)} pixels cannot go with the image '{self.images[index].name}' of "
-                f"{_times(pixels)}: each pixel has one class; bring both to one size."
+                f"the masks, the first being '{self.masks[0]}', are {IGNORED} everywhere, which means that nothing is "
+                f"to be judged: there is nothing to learn. If {IGNORED} stands for a class, say which value each class "
+                f"has, values={_black_and_white(self.classes)}; else correct the masks."
             )
-        classes = classes.long()
-        if len(bad := classes[(classes >= len(self.classes)) & (classes != IGNORED)]):
+        if self.values is None and self.shown == {0, IGNORED} and len(self.classes) > 1:
             raise ValueError(
-                f"{where} has the value {int(bad[0])}, which is none of {len(self.classes)} classes, numbered from 0, "
-                f"nor {IGNORED} for pixels to be ignored: correct the mask, or name all classes."
+                f"the masks, the first being '{self.masks[0]}', hold 0 and {IGNORED} alone, and {IGNORED} means that "
+                f"nothing is to be judged: of the classes {', '.join(self.classes)} all pixels would be "
+                f"{self.classes[0]}. If {IGNORED} stands for a class, as in masks saved in black and white, say which "
+                f"value each class has: values={_black_and_white(self.classes)}. If it does not, say so by values="
+                f"{tuple(range(len(self.classes)))}."
             )
-        return pixels.permute(2, 0, 1), classes
+
+    def _classes_in(self, mask: Path) -> Tensor:
+        """The class numbers in a mask, of whatever values stand for them."""
+        given, values = read_mask(mask), self.values or tuple(range(len(self.classes)))
+        numbers = torch.full((max(*values, IGNORED) + 1,), -1)
+        numbers[IGNORED] = IGNORED
+        numbers[list(values)] = torch.arange(len(values))
+        within = (given >= 0) & (given < len(numbers))
+        classes = numbers[given.where(within, 0)].where(within, -1)
+        if len(bad := given[classes < 0]):
+            which = "numbered from 0" if self.values is None else f"of values {', '.join(map(str, values))}"
+            raise ValueError(
+                f"the mask '{mask}' has the value {int(bad[0])}, which is none of {len(values)} classes, {which}, nor "
+                f"{IGNORED} for pixels to be ignored: correct the mask, name all classes, or say which value each "
+                "class has in the masks by values=(…)."
+            )
+        return classes
+
+    def _turn(self, index: int) -> str:
+        if not is_turned(self.images[index]):
+            return ""
+        return ", which its EXIF orientation turns upright, as the mask must be too"
 
 
-def masked_folder(folder: str | os.PathLike[str], classes: Sequence[str]) -> MaskedImages:
+def masked_folder(
+    folder: str | os.PathLike[str], classes: Sequence[str], values: Sequence[int] | None = None
+) -> MaskedImages:
     """The pairs folder/images/NAME.png (or .jpg) and folder/masks/NAME.png, by name.
+
+    Masks are read until every class has been seen; `CropBatches` warns of one that never is.
+
+    Args:
+        folder: of the two folders.
+        classes: names of the classes.
+        values: the value that each class has in the masks, if that is not its number: (0, 255) for two classes in black
+            and white.
 
     Raises:
         FileNotFoundError: there are no images, or one of them has no mask.
+        ValueError: two images have one name, a mask cannot be read, nothing in the masks is to be judged, or they hold
+            0 and 255 alone and it was not said which class 255 is.
     """
     folder = Path(folder)
     images = sorted(file for file in (folder / "images").glob("*") if file.suffix.lower() in _IMAGES)
@@ -97,7 +192,15 @@ def masked_folder(folder: str | os.PathLike[str], classes: Sequence[str]) -> Mas
             f"'{folder}' {what}: images belong into '{folder / 'images'}', PNG or JPEG, and for each a PNG of the same "
             f"name into '{folder / 'masks'}'."
         )
-    return MaskedImages(tuple(images), tuple(masks), tuple(classes))
+    if twice := [one for one, other in pairwise(images) if one.stem == other.stem]:
+        raise ValueError(
+            f"'{folder}' has two images with the mask '{twice[0].stem}.png': pairs are found by name; give each image "
+            "a name of its own."
+        )
+    _warn_of_masks_alone(folder / "masks", masks)
+    pairs = MaskedImages(tuple(images), tuple(masks), class_names(classes), None if values is None else tuple(values))
+    pairs.require_shown()
+    return pairs
 
 
 def voc2012(root: str | os.PathLike[str], part: str = "train", *, download: bool = True) -> MaskedImages:
@@ -121,23 +224,40 @@ def voc2012(root: str | os.PathLike[str], part: str = "train", *, download: bool
             "VOCtrainval_11-May-2012.tar there, or give the folder that has it: --data-root, or the environment "
             "variable ODENET_DATA."
         ) from error
-    return MaskedImages(tuple(map(Path, found.images)), tuple(map(Path, found.masks)), VOC_CLASSES)
+    pairs = MaskedImages(tuple(map(Path, found.images)), tuple(map(Path, found.masks)), VOC_CLASSES)
+    if lacking := [file for file in (*pairs.images, *pairs.masks) if not file.is_file()]:
+        raise FileNotFoundError(
+            f"VOC 2012 was asked for, but '{root}' lacks {len(lacking)} of {2 * len(pairs)} files that its list of "
+            f"{part} names, the first being '{lacking[0]}': it was unpacked in part. Unpack "
+            "VOCtrainval_11-May-2012.tar again."
+        )
+    return pairs
 
 
-def _pixels(file: Path, mode: str | None) -> tuple[Tensor, str]:
-    """The pixels of an image file, (H, W) or (H, W, channels), and its mode; converted to `mode` if given."""
-    numpy = data_package("numpy")
-    try:
-        with data_package("PIL.Image").open(file) as opened:
-            picture = opened if mode is None else opened.convert(mode)
-            return torch.from_numpy(numpy.array(picture)), opened.mode
-    except FileNotFoundError:
-        raise
-    except OSError as error:  # what Pillow raises for a file cut short or of another kind
+def _warn_of_masks_alone(folder: Path, masks: list[Path]) -> None:
+    if alone := sorted(set(folder.glob("*.png")) - set(masks)):
+        warnings.warn(
+            f"{len(alone)} masks in '{folder}', the first being '{alone[0].name}', have no image of their name that is "
+            "a "
+            "PNG or JPEG, and are left out: save their images as PNG or JPEG, or take the masks away.",
+            OdenetWarning,
+            stacklevel=3,
+        )
+
+
+def _check_values(values: tuple[int, ...], classes: tuple[str, ...]) -> None:
+    for value in values:
+        whole_number("values", value, 0, 2**16 - 1, because="pixels of a mask hold whole numbers of up to 16 bits")
+    if len(values) != len(classes) or len(set(values)) < len(values):
         raise ValueError(
-            f"'{file}' cannot be read as an image ({error}): it is damaged, or no PNG or JPEG; save it anew, or take it"
-            " and its partner out."
-        ) from error
+            f"values={values} cannot stand for the classes {', '.join(classes)}: each has a value of its own in the "
+            f"masks; give {len(classes)} different numbers, in the order of the classes."
+        )
+
+
+def _black_and_white(classes: tuple[str, ...]) -> str:
+    """An example of values."""
+    return "(0, 255)" if len(classes) == 2 else "(0, …, 255)"
 
 
 def _times(pixels: Tensor) -> str:

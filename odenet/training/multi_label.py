@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odenet.data.class_names import class_names
 from odenet.training.tasks import Task
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class MultiLabel(Task):
         classes: The K names.
 
     Raises:
-        ValueError: There is no class.
+        TypeError: The names of the classes are none.
+        ValueError: There is no class, or two have one name.
 
     >>> MultiLabel(("horse", "church")).check(torch.tensor([0, 1]))
     Traceback (most recent call last):
@@ -41,8 +43,7 @@ for each, torch.int64, (n, 2); one label an image is the task Classification.
     headline: ClassVar[str] = "subset_accuracy"
 
     def __post_init__(self) -> None:
-        if not self.classes:
-            raise ValueError("classes=() cannot be answered: there is no question; give the name of each class.")
+        object.__setattr__(self, "classes", class_names(self.classes))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean binary cross-entropy over images and classes, in nats.
