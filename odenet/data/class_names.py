@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 def class_names(classes: Iterable[str]) -> tuple[str, ...]:
@@ -25,7 +26,7 @@ class; give a tuple of names, such as ('horse',).
             f"classes={classes!r} cannot be the names of classes: text is a sequence of letters, each of which would "
             f"be a class; give a tuple of names, such as ({classes!r},)."
         )
-    names = tuple(classes) if isinstance(classes, Iterable) else (None,)
+    names: tuple[Any, ...] = tuple(classes) if isinstance(classes, Iterable) else (None,)
     if not all(isinstance(name, str) for name in names):
         raise TypeError(
             f"classes={classes!r} cannot be the names of classes: each class has a name, which is text; give a tuple "

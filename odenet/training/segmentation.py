@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
 from odenet.training.tasks import Task
 
@@ -28,7 +30,8 @@ class Segmentation(Task):
     A batch without any such pixel has the loss 0. Metrics, with n_ij the number of pixels of class i called j over the
     whole split and t_i = Σ_j n_ij (Long et al. 2015, section 5):
 
-    - mean_iou: mean of n_ii / (t_i + Σ_j n_ji - n_ii) over the classes that occur or are predicted;
+    - mean_iou: mean of n_ii / (t_i + Σ_j n_ji - n_ii) over the classes that occur or are predicted; classes that never
+      occur give an `OdenetWarning`;
     - pixel_accuracy: Σ n_ii / Σ t_i;
     - mean_accuracy: mean of n_ii / t_i; a class that is predicted and never occurs counts as 0;
     - frequency_weighted_iou: Σ t_i·IoU_i / Σ t_i;
@@ -117,12 +120,13 @@ the right num_classes, or ignore_index=255 if such pixels are not to be judged.
         from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassJaccardIndex
 
         from odenet.training.boundary_metric import BoundaryF1
+        from odenet.training.iou_metric import MeanIoU
 
         # validate_args would read values back from the device at every batch; check() has seen the targets.
         options = {"num_classes": self.num_classes, "ignore_index": self.ignore_index, "validate_args": False}
         return MetricCollection(
             {
-                "mean_iou": MulticlassJaccardIndex(average="macro", **options),
+                "mean_iou": MeanIoU(self.num_classes, self.ignore_index),
                 "pixel_accuracy": MulticlassAccuracy(average="micro", **options),
                 "mean_accuracy": MulticlassAccuracy(average="macro", **options),
                 "frequency_weighted_iou": MulticlassJaccardIndex(average="weighted", **options),
@@ -132,7 +136,7 @@ the right num_classes, or ignore_index=255 if such pixels are not to be judged.
         )
 
     def check(self, targets: Tensor) -> None:
-        """Refuse masks with values outside 0, …, K - 1 other than the one to ignore."""
+        """Refuse masks with other values than 0, …, K - 1 and the one to ignore; warn where all are to be ignored."""
         if targets.dtype not in (torch.int64, torch.uint8) or targets.ndim != 3:
             raise ValueError(
                 f"targets of {targets.dtype} and shape {tuple(targets.shape)} cannot be masks: "
@@ -145,6 +149,15 @@ the right num_classes, or ignore_index=255 if such pixels are not to be judged.
                 f"label {label} cannot be one of num_classes={self.num_classes}: classes are numbered from 0 to "
                 f"{self.num_classes - 1}; correct the masks, give the right num_classes, or ignore_index={label} if "
                 "such pixels are not to be judged."
+            )
+        if self.ignore_index is not None and not self._judged(targets).any():
+            warnings.warn(
+                f"all {targets.numel()} pixels of {len(targets)} masks are {self.ignore_index}, which is not judged: "
+                "there is nothing to learn and nothing to test in them. Give masks that show classes, or "
+                "ignore_index=None if "
+                f"{self.ignore_index} is one.",
+                OdenetWarning,
+                stacklevel=2,
             )
 
     def _judged(self, targets: Tensor) -> Tensor:
