@@ -34,9 +34,9 @@ from torch import Tensor, nn
 from experiments.command import run_experiment
 from experiments.statistics import over_seeds, spread
 from odenet.data import SceneBatches, Scenes, data_root, garment_scenes
+from odenet.measure.mode import in_mode
 from odenet.models import cifar_resnet
 from odenet.training import Classification, History, MultiLabel, Record, Run, Task, Training, fit, launch
-from odenet.training.evaluation import evaluating
 
 TRAINING = Training(
     epochs=10, batch_size=64, optimizer="adamw", lr=0.003, weight_decay=1e-3, decay="weights", threads=1
@@ -145,7 +145,7 @@ def answered(
     A net of one label answers for each class with its probability, the largest of which may be below 1/2; its outputs
     are turned into log-odds, as the other question has them.
     """
-    with evaluating(net), torch.inference_mode():
+    with in_mode(net, training=False), torch.inference_mode():
         outputs = torch.cat([net(images) for images, _ in tests["label"].epoch(0)]).float()
     odds = outputs.softmax(dim=1).logit() if trained_on == "label" else outputs
     label, labels = (tests[question].split.labels for question in ("label", "labels"))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet.measure.mode import in_mode
 from odenet.training import evaluate
-from odenet.training.evaluation import evaluating
 from tests.training_cases import TASK, evaluation_batches, noisy_net, split
 
 
@@ -32,9 +32,9 @@ def test_every_module_has_its_own_mode_back_also_after_an_error() -> None:
     modes = [module.training for module in net.modules()]
     evaluate(net, TASK, evaluation_batches())
     assert [module.training for module in net.modules()] == modes
-    with evaluating(net):
+    with in_mode(net, training=False):
         assert not any(module.training for module in net.modules())
-    with pytest.raises(ZeroDivisionError), evaluating(net):
+    with pytest.raises(ZeroDivisionError), in_mode(net, training=False):
         raise ZeroDivisionError
     assert [module.training for module in net.modules()] == modes
 

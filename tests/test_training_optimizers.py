@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from odenet.training import Training
-from odenet.training.optimizers import make_optimizer, set_learning_rate
+from odenet.training.optimizers import learning_rates, make_optimizer, set_learning_rates
 from odenet.training.settings import OptimizerName
 
 REFERENCES: dict[OptimizerName, Callable[[Iterable[Tensor]], optim.Optimizer]] = {
@@ -56,10 +57,16 @@ def test_all_parameters_decay_unless_only_weights_are_asked_for() -> None:
     assert biases_and_norms == (0.0, [shape for shape in shapes if len(shape) == 1])
 
 
-def test_the_learning_rate_is_set_in_every_group() -> None:
-    optimizer = make_optimizer(net(), Training(decay="weights"))
-    set_learning_rate(optimizer, 0.123)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.123, 0.123]
+@pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1, dtype=torch.float64)])
+def test_each_group_is_given_its_learning_rate_also_one_that_is_a_tensor(lr: float | Tensor) -> None:
+    model = net()
+    groups = [{"params": list(part.parameters()), "lr": copy.deepcopy(lr)} for part in (model[0], model[1])]
+    optimizer = optim.Adam(groups)
+    held = [group["lr"] for group in optimizer.param_groups]
+    set_learning_rates(optimizer, [0.25, 0.5])
+    assert learning_rates(optimizer) == [0.25, 0.5]
+    if isinstance(lr, Tensor):
+        assert all(group["lr"] is tensor for group, tensor in zip(optimizer.param_groups, held, strict=True))
 
 
 def test_frozen_parameters_are_left_out() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
 from odenet.blocks.configuration import configure
 from odenet.blocks.stepping import Stepping
+from odenet.measure.mode import in_mode
 from odenet.models.resnet import ResNet
 
 
@@ -26,7 +24,7 @@ def distance_to_flow(model: ResNet, images: Tensor, reference: Stepping) -> floa
         images: of shape (batch, channels, height, width).
         reference: the stepping of the finest solution, set on every block for the moment.
     """
-    with _evaluation(model):
+    with in_mode(model, training=False):
         as_is = model.features(images)
         with configure(model, stepping=reference):
             exact = model.features(images)
@@ -55,7 +53,7 @@ def output_distance(before: nn.Module, after: nn.Module, x: Tensor) -> float:
     Raises:
         ValueError: outputs of different shapes.
     """
-    with _evaluation(before, after):
+    with in_mode(before, after, training=False):
         old, new = before(x), after(x)
     if old.shape != new.shape:
         raise ValueError(
@@ -63,19 +61,6 @@ def output_distance(before: nn.Module, after: nn.Module, x: Tensor) -> float:
             "between them: pass two networks with the same outputs."
         )
     return _relative(new, old)
-
-
-@contextmanager
-def _evaluation(*models: nn.Module) -> Iterator[None]:
-    """Evaluation mode, after which every module has its own mode again."""
-    modes = {module: module.training for model in models for module in model.modules()}
-    for model in models:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _relative(found: Tensor, expected: Tensor) -> float:

@@ -12,7 +12,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from odenet.measure.mode import in_mode
+from odenet.blocks.replay import resting_statistics
+from odenet.measure.mode import as_in_training
 
 
 def activation_bytes(model: nn.Module, images: Tensor) -> int:
@@ -26,7 +27,8 @@ def activation_bytes(model: nn.Module, images: Tensor) -> int:
     or a checkpoint, needs `peak_bytes`.
 
     Args:
-        model: in training mode for the moment; statistics of BatchNorm move as in a training step.
+        model: in training mode for the moment, but for the parts that its user has put into evaluation mode. Statistics
+            of BatchNorm stay as they are; dropout draws from torch's generator.
         images: (batch, channels, height, width), on the device of the model.
     """
     own = {tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())}
@@ -36,7 +38,8 @@ def activation_bytes(model: nn.Module, images: Tensor) -> int:
         kept.add(tensor.untyped_storage())
         return tensor
 
-    with in_mode(model, training=True), torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
+    keeping = saved_tensors_hooks(pack, lambda tensor: tensor)
+    with as_in_training(model), resting_statistics(model), torch.enable_grad(), keeping:
         output = model(images)
     kept |= {tensor.untyped_storage() for tensor in _tensors(output)}
     return sum(storage.nbytes() for storage in kept - own)

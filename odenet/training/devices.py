@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -62,6 +64,16 @@ def launch(settings: Training, model: nn.Module | None = None) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Afterwards torch computes with as many CPU threads as now."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def skips_branches(model: nn.Module) -> bool:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import nn
 
+from odenet.measure.mode import in_mode
+from odenet.training.arguments import require_batches, require_model, require_task
 from odenet.training.batches import BatchSource
 from odenet.training.tasks import Task
 
@@ -21,14 +20,20 @@ def evaluate(model: nn.Module, task: Task, batches: BatchSource) -> dict[str, fl
         model: The network, on the device of the batches.
         task: Its loss and metrics.
         batches: The split.
+
+    Raises:
+        TypeError: An argument is of another kind, such as a DataLoader for batches.
     """
     from torchmetrics import SumMetric
 
+    require_model(model)
+    require_task(task)
+    require_batches("batches", batches)
     device = batches.split.labels.device
     metrics = task.metrics().to(device)
     # A NaN is to be reported, not left out; MeanMetric of torchmetrics 1.9 then forgets its weights, so two sums.
     losses, examples = (SumMetric(nan_strategy="disable").to(device) for _ in range(2))
-    with evaluating(model), torch.inference_mode():
+    with in_mode(model, training=False), torch.inference_mode():
         for inputs, targets in batches.epoch(0):
             outputs = model(inputs)
             losses.update(len(targets) * task.loss(outputs, targets))
@@ -36,15 +41,3 @@ def evaluate(model: nn.Module, task: Task, batches: BatchSource) -> dict[str, fl
             metrics.update(outputs, targets)
         values = {"loss": losses.compute() / examples.compute(), **metrics.compute()}
     return {name: float(value) for name, value in values.items()}
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within it, all of `model` is in eval mode; afterwards each module has its own mode back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -16,15 +16,32 @@ from torch import nn, optim
 from odenet.blocks.compiled import CompileWarning, first_line
 from odenet.blocks.errors import NonFiniteState
 from odenet.data.seeds import seeded_generator
+from odenet.measure.mode import as_in_training
+from odenet.training.arguments import (
+    require_batches,
+    require_folder,
+    require_kind,
+    require_model,
+    require_optimizer,
+    require_same_device,
+    require_task,
+)
 from odenet.training.batches import BatchSource
 from odenet.training.checkpoints import Checkpoint
-from odenet.training.devices import launch, skips_branches
+from odenet.training.devices import launch, skips_branches, threads_kept
 from odenet.training.evaluation import evaluate
 from odenet.training.history import History
-from odenet.training.optimizers import make_optimizer, require_optimizer_of, set_learning_rate
+from odenet.training.optimizers import (
+    describe_optimizer,
+    learning_rates,
+    make_optimizer,
+    rates_kept,
+    require_optimizer_of,
+    set_learning_rates,
+)
 from odenet.training.plain_data import Plain, to_plain
 from odenet.training.progress import show_progress
-from odenet.training.randomness import deterministic_algorithms, seed_everything
+from odenet.training.randomness import deterministic_algorithms, random_numbers_kept, seed_everything
 from odenet.training.schedules import Schedule
 from odenet.training.settings import Training
 from odenet.training.state import TrainingState
@@ -53,44 +70,66 @@ def fit(
     was killed and started again. A training that is complete is not run again: its weights and history are read.
 
     Args:
-        model: The network. Afterwards it is on the device of the training.
+        model: The network. Parts in evaluation mode are trained in it: their statistics and dropout are frozen. A model
+            that is in evaluation mode as a whole is put into training mode. Afterwards it is on the device of the
+            training, with `channels_last` in that layout of memory, and each module in the mode that it was in.
         task: Loss and metrics.
         train: Training batches, on the device `launch(settings).device`, with its rank and number of processes.
         test: Test batches, evaluated after every epoch; `None` for none.
         settings: How to train.
-        seed: Of dropout and other noise in the network; weights and batches have their own.
+        seed: Of dropout and other noise in the network; weights and batches have their own. Afterwards the global
+            generators, and the number of threads, are as before.
         folder: Of the checkpoint; one for each training.
         optimizer: Of the parameters of `model`, with the momentum of an earlier training, from which it goes on; holds
-            afterwards what this one leaves. Of `settings`, the learning rate alone concerns it. By default, a new one
-            as `settings` name it.
+            afterwards what this one leaves, at the learning rates that it had. The rate of each of its parameter groups
+            is the peak of that group's schedule, in the place of the `lr` of `settings`, whose `optimizer`, `momentum`,
+            `weight_decay` and `decay` do not concern it either; the `lr` of a row is that of the first group. By
+            default, a new one as `settings` name it.
         label: What progress calls the training.
         quiet: Whether to show no progress.
 
     Raises:
-        ValueError: Labels lie outside the task, the optimizer is that of another model, or settings cannot be met on
-            this machine.
+        TypeError: An argument is of another kind, such as a DataLoader for batches.
+        ValueError: Labels lie outside the task, the optimizer is that of another model, batches are on another device,
+            or settings cannot be met on this machine.
         CheckpointError: The checkpoint in `folder` cannot be read, or is that of another training.
         CannotWrite: The disk is full, or `folder` cannot be written.
         NonFiniteLoss: The training diverged. On a CPU the model's blocks may say `NonFiniteState` before.
     """
-    for batches in (train, test):
-        if batches is not None:
-            task.check(batches.split.labels)
-    if optimizer is None:
-        optimizer = make_optimizer(model, settings)
-    else:
-        require_optimizer_of(model, optimizer)
+    _check(model, task, train, test, settings, seed, folder, optimizer, label, quiet)
+    descends = make_optimizer(model, settings) if optimizer is None else optimizer
+    with threads_kept(), as_in_training(model), rates_kept(descends) as peaks:
+        fabric = launch(settings, model)
+        for name, batches in _present(train, test).items():
+            require_same_device(name, batches, fabric.device)
+        identity = _identity(model, task, train, settings, seed, fabric.world_size, optimizer)
+        checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
+        with random_numbers_kept(fabric.device):
+            _seed(model, seed, fabric)
+            return _fit(model, task, train, test, settings, descends, peaks, fabric, checkpoint, label, quiet=quiet)
 
-    fabric = launch(settings, model)
-    _seed(model, seed, fabric)
+
+def _fit(
+    model: nn.Module,
+    task: Task,
+    train: BatchSource,
+    test: BatchSource | None,
+    settings: Training,
+    optimizer: optim.Optimizer,
+    peaks: Sequence[float],
+    fabric: Fabric,
+    checkpoint: Checkpoint,
+    label: str,
+    *,
+    quiet: bool,
+) -> History:
+    """The training itself, in the modes that `model` has; `peaks` are the learning rates of the parameter groups."""
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     learning_rate = Schedule(settings, steps=settings.epochs * len(train))
     network, descent = fabric.setup(_compiled(model) if settings.compile else model, optimizer)
 
     state = TrainingState(model, optimizer, fabric)
-    identity = _identity(model, task, train, settings, seed, fabric.world_size)
-    checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
     if (saved := checkpoint.read()) is not None:
         state.restore(saved, str(checkpoint))
     look_every = _steps_between_looks(fabric)
@@ -99,10 +138,10 @@ def fit(
 
     with deterministic_algorithms(settings.deterministic), _noting_the_place(state), show as progress:
         while state.epoch < settings.epochs:
-            network.train()
             state.start_clock()
             for inputs, targets in train.epoch(state.epoch, state.step):
-                set_learning_rate(optimizer, learning_rate(state.steps(len(train))))
+                now = state.steps(len(train))
+                set_learning_rates(optimizer, [learning_rate(now, peak) for peak in peaks])
                 outputs = network(inputs)
                 loss = task.loss(outputs, targets)
                 optimizer.zero_grad()
@@ -125,6 +164,38 @@ def fit(
             _save(state, checkpoint)
             progress.epoch(state.steps(len(train)), _facts_of_row(state, task, settings))
     return History(task.headline, state.rows)
+
+
+def _check(
+    model: nn.Module,
+    task: Task,
+    train: BatchSource,
+    test: BatchSource | None,
+    settings: Training,
+    seed: int,
+    folder: str | PathLike[str],
+    optimizer: optim.Optimizer | None,
+    label: str,
+    quiet: bool,
+) -> None:
+    """Refuse arguments of another kind than is meant, before anything is done."""
+    require_model(model)
+    require_task(task)
+    require_kind("settings", settings, Training, "they say how to train; give Training(epochs=…, …)")
+    require_optimizer(optimizer)
+    require_folder(folder)
+    require_kind("label", label, str, "it is what progress calls the training; give text")
+    require_kind("quiet", quiet, bool, "it is a yes or no; give True or False")
+    seeded_generator(seed, "check")
+    for name, batches in _present(train, test).items():
+        require_batches(name, batches)
+        task.check(batches.split.labels)
+    if optimizer is not None:
+        require_optimizer_of(model, optimizer)
+
+
+def _present(train: BatchSource, test: BatchSource | None) -> dict[str, BatchSource]:
+    return {"train": train} | ({} if test is None else {"test": test})
 
 
 def _seed(model: nn.Module, seed: int, fabric: Fabric) -> None:
@@ -164,10 +235,18 @@ def _inductor_or_eager(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) 
         return graph.forward
 
 
-def _identity(model: nn.Module, task: Task, train: BatchSource, settings: Training, seed: int, processes: int) -> Plain:
+def _identity(
+    model: nn.Module,
+    task: Task,
+    train: BatchSource,
+    settings: Training,
+    seed: int,
+    processes: int,
+    optimizer: optim.Optimizer | None,
+) -> Plain:
     """What must be the same for a checkpoint to be continued. The network counts as it prints itself, line by line."""
     network = re.sub(r" at 0x[0-9a-f]+", "", repr(model)).splitlines()
-    return {
+    identity = {
         "settings": to_plain(settings),
         "seed": seed,
         "task": repr(task),
@@ -176,6 +255,17 @@ def _identity(model: nn.Module, task: Task, train: BatchSource, settings: Traini
         "processes": processes,
         "network": network,
     }
+    if frozen := _frozen(model):
+        identity["frozen"] = frozen
+    if optimizer is not None:
+        identity["optimizer"] = to_plain(describe_optimizer(optimizer))
+    return identity
+
+
+def _frozen(model: nn.Module) -> list[str]:
+    """The names of the parts that are in evaluation mode, and of the parameters without a gradient."""
+    still = [name or "the network" for name, module in model.named_modules() if not module.training]
+    return still + [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
 
 
 def _save(state: TrainingState, checkpoint: Checkpoint) -> None:
@@ -187,7 +277,7 @@ def _save(state: TrainingState, checkpoint: Checkpoint) -> None:
 def _row(state: TrainingState, task: Task, after: dict[str, float]) -> dict[str, float]:
     loss, score = state.tally.means(state.fabric)
     tested = {f"test_{name}": value for name, value in after.items()}
-    lr = state.optimizer.param_groups[0]["lr"]
+    lr = learning_rates(state.optimizer)[0]
     head = {"epoch": state.epoch + 1, "lr": lr, "train_loss": loss, f"train_{task.headline}": score}
     return head | tested | {"seconds": state.seconds}
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from odenet.blocks.errors import unknown_name
 from odenet.training.settings import Training
@@ -44,10 +45,44 @@ def require_optimizer_of(model: nn.Module, optimizer: optim.Optimizer) -> None:
         )
 
 
-def set_learning_rate(optimizer: optim.Optimizer, lr: float) -> None:
-    """Give every parameter group the learning rate `lr`."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
+def learning_rates(optimizer: optim.Optimizer) -> list[float]:
+    """The learning rate of each parameter group."""
+    return [float(group["lr"]) for group in optimizer.param_groups]
+
+
+def set_learning_rates(optimizer: optim.Optimizer, rates: Sequence[float]) -> None:
+    """Give each parameter group its learning rate; one that is a tensor stays that tensor."""
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+
+
+@contextmanager
+def rates_kept(optimizer: optim.Optimizer) -> Iterator[list[float]]:
+    """Afterwards each parameter group has the learning rate again that it has now, which is given."""
+    rates = learning_rates(optimizer)
+    try:
+        yield rates
+    finally:
+        set_learning_rates(optimizer, rates)
+
+
+def describe_optimizer(optimizer: optim.Optimizer) -> dict[str, Any]:
+    """Its kind, and of each parameter group the settings and the number of parameters, as plain data."""
+    groups = [
+        {name: _plain_setting(value) for name, value in group.items() if name != "params"}
+        | {"parameters": len(group["params"])}
+        for group in optimizer.param_groups
+    ]
+    return {"kind": type(optimizer).__name__, "groups": groups}
+
+
+def _plain_setting(value: object) -> object:
+    if isinstance(value, Tensor):
+        return value.tolist()
+    return value if isinstance(value, bool | int | float | str | tuple | None) else repr(value)
 
 
 def _sgd(groups: Groups, settings: Training) -> optim.Optimizer:

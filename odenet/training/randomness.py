@@ -54,6 +54,16 @@ def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
 
 
 @contextmanager
+def random_numbers_kept(device: torch.device) -> Iterator[None]:
+    """Afterwards all global generators go on where they are now, whatever was drawn or seeded within."""
+    states = random_states(device)
+    try:
+        yield
+    finally:
+        restore_random_states(states, device)
+
+
+@contextmanager
 def deterministic_algorithms(wanted: bool) -> Iterator[None]:
     """Within it, torch refuses algorithms whose results vary from call to call (a matter of accelerators alone)."""
     before = torch.are_deterministic_algorithms_enabled()

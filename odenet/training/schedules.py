@@ -44,12 +44,13 @@ class Schedule:
         if self.settings.schedule not in _SHAPES:
             raise unknown_name("schedule", self.settings.schedule, _SHAPES)
 
-    def __call__(self, step: int) -> float:
-        """η(step), 0 ≤ step < steps."""
+    def __call__(self, step: int, peak: float | None = None) -> float:
+        """η(step), 0 ≤ step < steps; with `peak` in the place of lr if it is given."""
         warm = round(self.settings.warmup * self.steps)
         rise = min(1.0, (step + 1) / max(warm, 1))
         after = max(0, step - warm) / max(1, self.steps - warm)
-        return self.settings.lr * rise * _SHAPES[self.settings.schedule](self.settings, step / self.steps, after)
+        peak = self.settings.lr if peak is None else peak
+        return peak * rise * _SHAPES[self.settings.schedule](self.settings, step / self.steps, after)
 
 
 def _constant(settings: Training, share: float, after: float) -> float:  # noqa: ARG001

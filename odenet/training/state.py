@@ -108,7 +108,7 @@ class TrainingState:
         return every
 
     def _non_finite(self, step: int) -> NonFiniteLoss:
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = float(self.optimizer.param_groups[0]["lr"])
         return NonFiniteLoss(
             f"the loss is not finite in epoch {self.epoch + 1}, step {step} (learning rate about {lr:.3g}): the "
             "training has diverged or met a bad input. Lower lr, warm up for longer, set gradient_clip, or use "

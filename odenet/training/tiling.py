@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from odenet.data.counts import whole_number
+from odenet.measure.mode import in_mode
 from odenet.measure.receptive_field import Reach, reach
-from odenet.training.evaluation import evaluating
 from odenet.training.progress import show_progress
 
 
@@ -71,7 +71,7 @@ def segment(
     device = next((parameter.device for parameter in model.parameters()), image.device)
     logits = torch.empty(0)
     with (
-        evaluating(model),
+        in_mode(model, training=False),
         torch.inference_mode(),
         show_progress("tiles", 0, len(places), quiet=quiet) as progress,
     ):

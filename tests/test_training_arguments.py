@@ -1,0 +1,133 @@
+"""What is no argument of a training is refused by its name, before anything is done, with what to give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from odenet.data import load
+from odenet.models import resnet20
+from odenet.training import Classification, Training, evaluate, fit
+from odenet.training.arguments import require_same_device
+from tests.training_cases import SETTINGS, TASK, evaluation_batches, plain_net, split, train_batches
+
+
+def loader() -> DataLoader[Any]:
+    return DataLoader(TensorDataset(torch.randn(8, 1, 4, 4), torch.zeros(8).long()), 4)
+
+
+BATCHES: dict[str, tuple[Callable[[], Any], str]] = {
+    "DataLoader": (loader, r"cannot give the batches.*a DataLoader, for one.*Give data.train_batches\(batch_size\)"),
+    "dataset": (lambda: loader().dataset, "cannot give the batches"),
+    "split": (split, r"Split\(46 images of 1×4×4 on cpu\) \(Split\) cannot give the batches"),
+    "data": (lambda: load("digits"), r"\(ImageData\) cannot give the batches"),
+    "list": (lambda: list(train_batches().epoch(0)), r"\(list\) cannot give the batches"),
+    "class": (lambda: type(train_batches()), r"the class Batches\) cannot give the batches"),
+    "tensor": (lambda: torch.zeros(3, 1, 4, 4), r"\(Tensor\) cannot give the batches"),
+    "a loader with a split": (
+        lambda: SimpleNamespace(split=split(), __len__=None),
+        r"\(SimpleNamespace\) cannot give the batches",
+    ),
+}
+
+WRONG: dict[str, tuple[str, Callable[[], Any], str]] = {
+    "a function for a model": ("model", lambda: resnet20, r"model=.*function\) cannot be: .*torch.nn.Module; call its"),
+    "a class for a model": ("model", lambda: nn.Flatten, r"model=.*the class Flatten\) cannot be"),
+    "no model": ("model", lambda: None, r"model=None \(NoneType\) cannot be"),
+    "a state dict": ("model", lambda: plain_net().state_dict(), r"\(OrderedDict\) cannot be: what is trained"),
+    "a class for a task": ("task", lambda: Classification, r"task=.*the class Classification\) cannot be.*make one"),
+    "a loss for a task": ("task", nn.CrossEntropyLoss, r"task=CrossEntropyLoss\(\) \(CrossEntropyLoss\) cannot be"),
+    "a number for a task": ("task", lambda: 10, r"task=10 \(int\) cannot be: it gives the loss and the metrics"),
+    "no batches": ("train", lambda: None, r"train=None \(NoneType\) cannot give the batches"),
+    "a dictionary of settings": (
+        "settings",
+        lambda: {"epochs": 1},
+        r"settings={'epochs': 1} \(dict\) cannot be",
+    ),
+    "a class of settings": ("settings", lambda: Training, r"settings=.*the class Training\) cannot be"),
+    "no settings": ("settings", lambda: None, r"settings=None \(NoneType\) cannot be"),
+    "no seed": ("seed", lambda: None, "seed=None cannot be"),
+    "a seed of text": ("seed", lambda: "0", "seed='0' cannot be"),
+    "a fractional seed": ("seed", lambda: 0.5, "seed=0.5 cannot be"),
+    "a truth for a seed": ("seed", lambda: True, "seed=True cannot be"),
+    "no folder": ("folder", lambda: None, r"folder=None \(NoneType\) cannot be: the checkpoint lies in it"),
+    "a number for a folder": ("folder", lambda: 3, r"folder=3 \(int\) cannot be"),
+    "the name of an optimizer": ("optimizer", lambda: "sgd", r"optimizer='sgd' \(str\) cannot be.*settings name; give"),
+    "a class of optimizers": ("optimizer", lambda: torch.optim.SGD, r"optimizer=.*the class SGD\) cannot be"),
+    "no label": ("label", lambda: None, r"label=None \(NoneType\) cannot be"),
+    "a text for quiet": ("quiet", lambda: "no", r"quiet='no' \(str\) cannot be: it is a yes or no"),
+}
+
+
+def arguments(folder: Path) -> dict[str, Any]:
+    return {
+        "model": plain_net(),
+        "task": TASK,
+        "train": train_batches(),
+        "test": evaluation_batches(),
+        "settings": SETTINGS,
+        "seed": 0,
+        "folder": folder,
+        "quiet": True,
+    }
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_an_argument_of_another_kind_is_refused_by_its_name(case: str, tmp_path: Path) -> None:
+    name, value, message = WRONG[case]
+    with pytest.raises(TypeError, match=message):
+        fit(**arguments(tmp_path) | {name: value()})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["train", "test", "batches"])
+@pytest.mark.parametrize("case", BATCHES)
+def test_what_gives_no_batches_that_can_be_asked_for_again_is_refused(part: str, case: str, tmp_path: Path) -> None:
+    value, message = BATCHES[case]
+    given = arguments(tmp_path) | {part: value()}
+    call = partial(evaluate, plain_net(), TASK, value()) if part == "batches" else partial(fit, **given)
+    with pytest.raises(TypeError, match=rf"^{part}=.*{message}"):
+        call()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["model", "task"])
+def test_an_evaluation_refuses_what_a_training_refuses(name: str) -> None:
+    given: dict[str, Any] = {"model": plain_net(), "task": TASK, "batches": evaluation_batches()}
+    with pytest.raises(TypeError, match=rf"{name}=3 \(int\) cannot be"):
+        evaluate(**given | {name: 3})
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"cannot hold the checkpoint: it is a file; give a folder"):
+        fit(**arguments(tmp_path) | {"folder": tmp_path / "file"})
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_an_epoch_without_a_batch_is_refused(tmp_path: Path) -> None:
+    class Empty:
+        split = split()
+
+        def __len__(self) -> int:
+            return 0
+
+        def epoch(self, epoch: int, start: int = 0) -> Any: ...
+
+    with pytest.raises(ValueError, match=r"train=.*Empty\) has no batch in an epoch"):
+        fit(**arguments(tmp_path) | {"train": Empty()})
+
+
+def test_batches_on_another_device_are_refused_with_both() -> None:
+    message = r"train, batches on 'cpu', cannot be fed to a network on 'cuda'.*or train with device='cpu'"
+    with pytest.raises(ValueError, match=message):
+        require_same_device("train", train_batches(), torch.device("cuda"))
+    require_same_device("train", train_batches(), torch.device("cpu"))
