@@ -131,7 +131,7 @@ def test_images_of_other_channels_are_refused(form):
 
 def test_shifted_images_of_other_channels_are_refused():
     with pytest.raises(
-        ValueError, match=r"shift_and_stitch was given a tensor of shape \(1, 1, 4, 4\); .*in_channels=1"
+        ValueError, match=r"PatchClassifier was given a tensor of shape \(1, 1, 4, 4\); .*in_channels=1"
     ):
         shift_and_stitch(classifier(FORMS[0]), torch.zeros(1, 1, 4, 4))
 

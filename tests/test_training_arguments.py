@@ -67,7 +67,7 @@ WRONG: dict[str, tuple[str, Callable[[], Any], str]] = {
 }
 
 
-def arguments(folder: Path) -> dict[str, Any]:
+def arguments(path: Path, **others: Any) -> dict[str, Any]:
     return {
         "model": plain_net(),
         "task": TASK,
@@ -75,16 +75,16 @@ def arguments(folder: Path) -> dict[str, Any]:
         "test": evaluation_batches(),
         "settings": SETTINGS,
         "seed": 0,
-        "folder": folder,
+        "folder": path,
         "quiet": True,
-    }
+    } | others
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_an_argument_of_another_kind_is_refused_by_its_name(case: str, tmp_path: Path) -> None:
     name, value, message = WRONG[case]
     with pytest.raises(TypeError, match=message):
-        fit(**arguments(tmp_path) | {name: value()})
+        fit(**arguments(tmp_path, **{name: value()}))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -92,7 +92,7 @@ def test_an_argument_of_another_kind_is_refused_by_its_name(case: str, tmp_path:
 @pytest.mark.parametrize("case", BATCHES)
 def test_what_gives_no_batches_that_can_be_asked_for_again_is_refused(part: str, case: str, tmp_path: Path) -> None:
     value, message = BATCHES[case]
-    given = arguments(tmp_path) | {part: value()}
+    given = arguments(tmp_path, **{part: value()})
     call = partial(evaluate, plain_net(), TASK, value()) if part == "batches" else partial(fit, **given)
     with pytest.raises(TypeError, match=rf"^{part}=.*{message}"):
         call()
@@ -101,15 +101,15 @@ def test_what_gives_no_batches_that_can_be_asked_for_again_is_refused(part: str,
 
 @pytest.mark.parametrize("name", ["model", "task"])
 def test_an_evaluation_refuses_what_a_training_refuses(name: str) -> None:
-    given: dict[str, Any] = {"model": plain_net(), "task": TASK, "batches": evaluation_batches()}
+    given: dict[str, Any] = {"model": plain_net(), "task": TASK, "batches": evaluation_batches(), name: 3}
     with pytest.raises(TypeError, match=rf"{name}=3 \(int\) cannot be"):
-        evaluate(**given | {name: 3})
+        evaluate(**given)
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     with pytest.raises(ValueError, match=r"cannot hold the checkpoint: it is a file; give a folder"):
-        fit(**arguments(tmp_path) | {"folder": tmp_path / "file"})
+        fit(**arguments(tmp_path, folder=tmp_path / "file"))
     assert (tmp_path / "file").read_bytes() == b"mine"
 
 
@@ -123,7 +123,7 @@ def test_an_epoch_without_a_batch_is_refused(tmp_path: Path) -> None:
         def epoch(self, epoch: int, start: int = 0) -> Any: ...
 
     with pytest.raises(ValueError, match=r"train=.*Empty\) has no batch in an epoch"):
-        fit(**arguments(tmp_path) | {"train": Empty()})
+        fit(**arguments(tmp_path, train=Empty()))
 
 
 def test_batches_on_another_device_are_refused_with_both() -> None:

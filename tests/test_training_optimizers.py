@@ -59,7 +59,7 @@ def test_all_parameters_decay_unless_only_weights_are_asked_for() -> None:
 
 @pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1, dtype=torch.float64)])
 def test_each_group_is_given_its_learning_rate_also_one_that_is_a_tensor(lr: float | Tensor) -> None:
-    model = net()
+    model: Any = net()
     groups = [{"params": list(part.parameters()), "lr": copy.deepcopy(lr)} for part in (model[0], model[1])]
     optimizer = optim.Adam(groups)
     held = [group["lr"] for group in optimizer.param_groups]

@@ -133,7 +133,7 @@ class DeconvNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, H, W) → (batch, num_classes, H, W), for any H and W."""
-        require_images(x, self.in_channels, 1, type(self).__name__)
+        require_images(x, self.in_channels, 1, self)
         poolings = []
         for stage in self.down:
             x = stage(x)

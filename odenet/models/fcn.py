@@ -131,7 +131,7 @@ class FCN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, height, width) → logits (batch, num_classes, height, width)."""
-        require_images(x, self.trunk.in_channels, 1, type(self).__name__)
+        require_images(x, self.trunk.in_channels, 1, self)
         height, width = x.shape[2:]
         maps = self.trunk(self._padded(x))[::-1]
         y = self.scores[0](maps[0])
@@ -256,7 +256,7 @@ class FullResolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, height, width) → logits (batch, num_classes, height, width)."""
-        require_images(x, self.in_channels, 1, type(self).__name__)
+        require_images(x, self.in_channels, 1, self)
         return self.score(self.finish(self.flow(self.stem(x))))
 
 

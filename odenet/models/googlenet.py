@@ -173,7 +173,7 @@ class GoogLeNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | GoogLeNetOutput:
         """Logits (batch, num_classes) for images (batch, in_channels, height, width); with auxiliaries in training."""
-        require_images(x, self.in_channels, self.smallest, type(self).__name__)
+        require_images(x, self.in_channels, self.smallest, self)
         x = self.stem(self.transform(x))
         beside: dict[str, Tensor] = {}
         for name, part in self.body.items():

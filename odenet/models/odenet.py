@@ -58,7 +58,7 @@ class FlowClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
-        require_images(x, self.in_channels, 6, type(self).__name__)
+        require_images(x, self.in_channels, 6, self)
         x = self.finish(self.flow(self.trunk(x)))
         return self.head(x.mean(dim=(2, 3)))
 

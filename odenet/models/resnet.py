@@ -119,7 +119,7 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """The last feature map, of shape (batch, features, height/stride, width/stride)."""
-        require_images(x, self.in_channels, self.smallest, type(self).__name__)
+        require_images(x, self.in_channels, self.smallest, self)
         return self.stages(self.stem(x))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import Norm
 from odenet.blocks.theta import Time
-from odenet.models.images import require_counts
+from odenet.models.images import require_counts, require_dtype
 from odenet.models.plain import plain_stage
 from odenet.models.resnet import Flow
 
@@ -193,4 +193,5 @@ class SigmoidMLP(nn.Module):
                 f"SigmoidMLP was given images of {x.shape[1]} features; its first layer has in_features="
                 f"{self.in_features}: resize the images, or build the network with in_features={x.shape[1]}."
             )
+        require_dtype(x, self)
         return self.head(self.stage(self.first(0.0, x)))

@@ -122,7 +122,7 @@ class SlidingWindow(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, height, width) → logits (batch, num_classes, height, width)."""
-        require_images(x, self.classifier.in_channels, 1, type(self).__name__)
+        require_images(x, self.classifier.in_channels, 1, self)
         side = self.classifier.patch
         windows = self.classifier.surrounded(x).unfold(2, side, 1).unfold(3, side, 1)  # views: no patch is copied yet
         batch, _, height, width = x.shape
@@ -156,7 +156,7 @@ class DenseClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, height, width) → logits (batch, num_classes, height, width)."""
-        require_images(x, self.classifier.in_channels, 1, type(self).__name__)
+        require_images(x, self.classifier.in_channels, 1, self)
         return self.layers(self.classifier.surrounded(x))
 
 
@@ -206,7 +206,7 @@ def shift_and_stitch(classifier: PatchClassifier, x: Tensor) -> Tensor:
     Raises:
         ValueError: images of another number of channels.
     """
-    require_images(x, classifier.in_channels, 1, "shift_and_stitch")
+    require_images(x, classifier.in_channels, 1, classifier)
     height, width = x.shape[2:]
     stride = classifier.stride
     # Zeros below and on the right, so that every shift has an answer, and all have as many.

@@ -69,7 +69,7 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the pixels of images of shape (batch, in_channels, H, W); with valid borders, of those inside."""
-        require_images(x, self.in_channels, 1, type(self).__name__)
+        require_images(x, self.in_channels, 1, self)
         if self.borders == "valid":
             self._require_valid(x.shape[2:])
         if self.borders != "mirrored":

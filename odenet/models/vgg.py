@@ -59,7 +59,7 @@ class VGG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
-        require_images(x, self.in_channels, self.smallest, type(self).__name__)
+        require_images(x, self.in_channels, self.smallest, self)
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
