@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -124,8 +125,16 @@ def test_an_image_of_another_shape_is_refused(shape):
         segment(nn.Conv2d(3, 2, 1), torch.zeros(shape))
 
 
+@pytest.mark.parametrize("image", [None, [[0.0]], np.zeros((3, 8, 8))], ids=["None", "list", "ndarray"])
+def test_what_is_no_image_or_no_network_is_refused(image):
+    with pytest.raises(TypeError, match=f"an image of {type(image).__name__} cannot be segmented"):
+        segment(nn.Conv2d(3, 2, 1), image)
+    with pytest.raises(TypeError, match=r"model=.*the class Conv2d\) cannot be"):
+        segment(nn.Conv2d, torch.zeros(3, 8, 8))  # pyright: ignore[reportArgumentType]
+
+
 def test_an_image_of_bytes_is_refused():
-    with pytest.raises(TypeError, match=r"an image of torch.uint8 cannot be segmented: .*give them as in its training"):
+    with pytest.raises(TypeError, match=r"an image of torch.uint8 cannot be segmented: .*give it as in its training"):
         segment(nn.Conv2d(3, 2, 1), torch.zeros(3, 8, 8, dtype=torch.uint8))
 
 

@@ -77,7 +77,7 @@ def read_picture(file: str | os.PathLike[str], channels: int = 3) -> Tensor:
             f"'{file}' is transparent everywhere, so nothing of it is to be seen: save it without its alpha channel if "
             "that means something else, or leave it out."
         )
-    return torch.from_numpy(pixels).view(*pixels.shape[:2], channels).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels).view(*pixels.shape[:2], channels).permute(2, 0, 1)
 
 
 def read_mask(file: str | os.PathLike[str]) -> Tensor:

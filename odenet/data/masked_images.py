@@ -93,7 +93,7 @@ class MaskedImages:
                 f"'{self.images[index].name}' of {_times(pixels[0])}{self._turn(index)}: each pixel has one class; "
                 "bring both to one size."
             )
-        if (classes == IGNORED).all():
+        if classes.min() == IGNORED:
             warnings.warn(
                 f"the mask '{self.masks[index]}' is {IGNORED} everywhere, which means that nothing is to be judged, so "
                 "its image teaches and tests nothing: correct it, or leave the pair out.",
@@ -110,7 +110,7 @@ class MaskedImages:
         """
         seen: set[int] = set()
         for mask in self.masks:
-            seen.update(self._classes_in(mask).unique().tolist())
+            seen.update(self._classes_in(mask).flatten().bincount().nonzero().flatten().tolist())
             if len(seen - {IGNORED}) == len(self.classes):
                 break
         return frozenset(seen)
@@ -147,12 +147,13 @@ class MaskedImages:
         numbers = torch.full((max(*values, IGNORED) + 1,), -1)
         numbers[IGNORED] = IGNORED
         numbers[list(values)] = torch.arange(len(values))
-        within = (given >= 0) & (given < len(numbers))
-        classes = numbers[given.where(within, 0)].where(within, -1)
-        if len(bad := given[classes < 0]):
+        least, most = (int(bound) for bound in given.aminmax())
+        bad = [value for value in (least, most) if not 0 <= value < len(numbers)]
+        classes = given if bad else numbers.index_select(0, given.flatten()).view_as(given)
+        if bad := bad or given[classes < 0].tolist():
             which = "numbered from 0" if self.values is None else f"of values {', '.join(map(str, values))}"
             raise ValueError(
-                f"the mask '{mask}' has the value {int(bad[0])}, which is none of {len(values)} classes, {which}, nor "
+                f"the mask '{mask}' has the value {bad[0]}, which is none of {len(values)} classes, {which}, nor "
                 f"{IGNORED} for pixels to be ignored: correct the mask, name all classes, or say which value each "
                 "class has in the masks by values=(…)."
             )

@@ -57,7 +57,7 @@ def latencies(
 
     Args:
         model: on the device and in the precision that are to be measured.
-        shape: of an image, (channels, height, width); its values are noise.
+        shape: of an image, (channels, height, width); its values are noise, which leaves torch's generator alone.
         batch_sizes: images in a batch.
         repetitions: passes that count.
         warm_up: passes before that do not.
@@ -65,7 +65,7 @@ def latencies(
     like = next(model.parameters())
     measured: dict[int, float] = {}
     for size in batch_sizes:
-        images = torch.randn(size, *shape, device=like.device, dtype=like.dtype)
+        images = torch.randn(size, *shape, generator=torch.Generator().manual_seed(size)).to(like)
         with in_mode(model, training=False), torch.no_grad():
             seconds = interleaved({"net": lambda images=images: model(images)}, repetitions, warm_up=warm_up)
         measured[size] = median(seconds["net"])

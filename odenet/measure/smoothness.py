@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from odenet.blocks.block import ODEBlock
+from odenet.blocks.replay import resting_statistics
 from odenet.blocks.theta import Theta
 
 
@@ -48,7 +49,10 @@ def state_roughness(block: ODEBlock, x: Tensor) -> list[float]:
 
 @torch.no_grad()
 def visited_states(block: ODEBlock, x: Tensor) -> list[Tensor]:
-    """The arguments of F in a forward pass from x, in order, and x(T): under Euler, the states at the steps."""
+    """The arguments of F in a forward pass from x, in order, and x(T): under Euler, the states at the steps.
+
+    In the mode that the block is in; statistics of BatchNorm stay as they are.
+    """
     states: list[Tensor] = []
 
     def note(_node: nn.Module, arguments: tuple[object, Tensor]) -> None:
@@ -57,7 +61,8 @@ def visited_states(block: ODEBlock, x: Tensor) -> list[Tensor]:
     # A node that is used twice has one hook.
     hooks = [node.register_forward_pre_hook(note) for node in dict.fromkeys(block.theta.nodes)]
     try:
-        end = block(x)
+        with resting_statistics(block):
+            end = block(x)
     finally:
         for hook in hooks:
             hook.remove()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from odenet.data.counts import whole_number
 from odenet.measure.mode import in_mode
 from odenet.measure.receptive_field import Reach, reach
+from odenet.training.arguments import require_model
 from odenet.training.progress import show_progress
 
 
@@ -55,7 +56,7 @@ def segment(
         (classes, H, W) or (batch, classes, H, W).
 
     Raises:
-        TypeError: a count that is none, or an image of whole numbers.
+        TypeError: a count that is none, what is no network, or an image that is no tensor of floats.
         ValueError: an image of another shape or with NaN or infinite pixels, a tile smaller than the stride or than its
             overlaps, a network that answers with another size or whose receptive field is unbounded.
 
@@ -63,6 +64,7 @@ def segment(
     >>> torch.allclose(segment(net, image, tile=32, quiet=True), net(image[None])[0], atol=1e-6)
     True
     """
+    require_model(model)
     _check_image(image)
     whole_number("tile", tile, 1, because="a tile has at least one pixel")
     batch = image if image.dim() == 4 else image[None]
@@ -134,10 +136,11 @@ def _context(model: nn.Module, in_channels: int, overlap: int | None, stride: in
 
 
 def _check_image(image: Tensor) -> None:
-    if not image.is_floating_point():
+    kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
+    if not isinstance(image, Tensor) or not image.is_floating_point():
         raise TypeError(
-            f"an image of {image.dtype} cannot be segmented: a network takes floats; give them as in its training, "
-            "e.g. (image / 255 - mean) / std."
+            f"an image of {kind} cannot be segmented: a network takes a "
+            "tensor of floats; give it as in its training, e.g. (image / 255 - mean) / std."
         )
     if image.dim() not in (3, 4) or 0 in image.shape:
         raise ValueError(
