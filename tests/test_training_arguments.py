@@ -106,6 +106,13 @@ def test_an_evaluation_refuses_what_a_training_refuses(name: str) -> None:
         evaluate(**given)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_a_model_of_another_precision_is_refused(dtype: torch.dtype, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"weights of {dtype} cannot be trained.*Call model.float\(\) first"):
+        fit(**arguments(tmp_path, model=plain_net().to(dtype)))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     with pytest.raises(ValueError, match=r"cannot hold the checkpoint: it is a file; give a folder"):

@@ -31,6 +31,16 @@ def require_model(model: object) -> None:
     )
 
 
+def require_float32(model: nn.Module) -> None:
+    """Raise a `ValueError` if the weights of `model` are floats of another precision than a training feeds it."""
+    dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    if dtypes and torch.float32 not in dtypes:
+        raise ValueError(
+            f"a model with weights of {', '.join(sorted(map(str, dtypes)))} cannot be trained: a training gives it "
+            "inputs of torch.float32, and computes in bfloat16 where precision='bf16-mixed'. Call model.float() first."
+        )
+
+
 def require_task(task: object) -> None:
     """Refuse what is no task, such as its class."""
     require_kind(

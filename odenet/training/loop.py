@@ -19,6 +19,7 @@ from odenet.data.seeds import seeded_generator
 from odenet.measure.mode import as_in_training
 from odenet.training.arguments import (
     require_batches,
+    require_float32,
     require_folder,
     require_kind,
     require_model,
@@ -180,6 +181,7 @@ def _check(
 ) -> None:
     """Refuse arguments of another kind than is meant, before anything is done."""
     require_model(model)
+    require_float32(model)
     require_task(task)
     require_kind("settings", settings, Training, "they say how to train; give Training(epochs=…, …)")
     require_optimizer(optimizer)
