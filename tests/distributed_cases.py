@@ -97,20 +97,24 @@ def arrivals(model: nn.Module) -> Counter[str]:
 
 
 def run(name: str, folder: Path) -> tuple[Net, list[dict[str, float]], Counter[str]]:
-    """The trained net, the rows of its history, and the arrivals of gradients in this process."""
+    """The trained net, the rows of its history, and the arrivals of gradients in this process.
+
+    The state of torch's generator at the last forward pass stays in a file; after a training it is that from before.
+    """
     model = CASES[name]()
     count = arrivals(model)
+    file = folder / f"{name}-{launch(TRAINING).global_rank}.pt"
+    model.register_forward_pre_hook(lambda *_: torch.save(torch.get_rng_state(), file))
     history = train(model, folder / name, TRAINING)
     return model, history.rows, count
 
 
 def main() -> None:
-    """Train every net, and leave its weights, history, counts and next random numbers in the folder."""
+    """Train every net, and leave its weights, history, counts and state of the generator in the folder."""
     folder, rank = Path(sys.argv[1]), launch(TRAINING).global_rank
     for name in sys.argv[2:] or CASES:
         model, rows, count = run(name, folder)
         (folder / f"{name}-{rank}.json").write_text(json.dumps({"rows": rows, "arrivals": count}))
-        torch.save(torch.rand(3), folder / f"{name}-{rank}.pt")
         if is_main_process():
             save_weights(model, folder / f"{name}.safetensors")
 
