@@ -49,6 +49,19 @@ def test_outputs_are_equal_in_evaluation_and_in_training(aux_logits, transform_i
     assert all(torch.equal(a, b) for a, b in zip(statistics(ours), statistics(theirs), strict=True))
 
 
+def test_what_is_frozen_there_is_frozen_here():
+    theirs = random_net().train()
+    theirs.inception3a.eval().requires_grad_(False)
+    theirs.dropout.eval()
+    ours = googlenet_from_torchvision(theirs)
+    still = [name for name, module in ours.named_modules() if not module.training and not list(module.children())]
+    frozen = {name.rpartition(".")[0] for name, p in ours.named_parameters() if not p.requires_grad}
+    assert len(frozen) == 2 * 6  # six convolutions and their norms
+    assert all("3a" in name for name in frozen)
+    assert {name for name in still if name != "dropout"} == frozen
+    assert "dropout" in still
+
+
 def test_gradients_are_equal_too():
     theirs = random_net()
     ours, x = googlenet_from_torchvision(theirs), torch.randn(2, 3, 32, 32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from odenet.training import Training
-from odenet.training.optimizers import learning_rates, make_optimizer, set_learning_rates
+from odenet.training.optimizers import describe_optimizer, learning_rates, make_optimizer, set_learning_rates
 from odenet.training.settings import OptimizerName
 
 REFERENCES: dict[OptimizerName, Callable[[Iterable[Tensor]], optim.Optimizer]] = {
@@ -67,6 +68,17 @@ def test_each_group_is_given_its_learning_rate_also_one_that_is_a_tensor(lr: flo
     assert learning_rates(optimizer) == [0.25, 0.5]
     if isinstance(lr, Tensor):
         assert all(group["lr"] is tensor for group, tensor in zip(optimizer.param_groups, held, strict=True))
+
+
+def test_an_optimizer_is_described_by_its_settings_as_plain_data() -> None:
+    model: Any = net()
+    fast = {"params": model[0].parameters(), "lr": torch.tensor(0.5), "betas": (torch.tensor(0.5), 0.75)}
+    described = describe_optimizer(optim.Adam([fast, {"params": model[1].parameters()}], lr=0.25))
+    assert json.loads(json.dumps(described)) == described
+    first, second = described["groups"]
+    assert described["kind"] == "Adam"
+    assert (first["lr"], first["betas"], first["parameters"]) == (0.5, [0.5, 0.75], 2)
+    assert (second["lr"], second["betas"]) == (0.25, [0.9, 0.999])
 
 
 def test_frozen_parameters_are_left_out() -> None:

@@ -89,7 +89,16 @@ def googlenet_from_torchvision(model: TorchvisionGoogLeNet) -> GoogLeNet:
     state = model.state_dict()
     net = googlenet_bn(len(state["fc.weight"]), state["conv1.conv.weight"].shape[1], **options).to(state["fc.weight"])
     load_torchvision(net, state)
-    return net.train(model.training)
+    net.train(model.training)
+    net.dropout.training = model.dropout.training
+    for name, parameter in model.named_parameters():  # what is frozen there is frozen here
+        net.get_parameter(_renamed(name)).requires_grad_(parameter.requires_grad)
+        net.get_submodule(_layer_of(_renamed(name))).training = model.get_submodule(_layer_of(name)).training
+    return net
+
+
+def _layer_of(parameter: str) -> str:
+    return parameter.rpartition(".")[0]
 
 
 def _renamed(name: str) -> str:

@@ -82,7 +82,9 @@ def describe_optimizer(optimizer: optim.Optimizer) -> dict[str, Any]:
 def _plain_setting(value: object) -> object:
     if isinstance(value, Tensor):
         return value.tolist()
-    return value if isinstance(value, bool | int | float | str | tuple | None) else repr(value)
+    if isinstance(value, tuple):
+        return [_plain_setting(entry) for entry in value]
+    return value if isinstance(value, bool | int | float | str | None) else type(value).__name__
 
 
 def _sgd(groups: Groups, settings: Training) -> optim.Optimizer:
