@@ -1,5 +1,4 @@
-"""What a training finds as its user has set it: modes of parts, rates of groups, generators and threads, it leaves "
-"so."""
+"""What its user has set, a training leaves so: modes of parts, rates of groups, generators and threads."""
 
 from __future__ import annotations
 
