@@ -15,19 +15,25 @@ from odenet import (
     Autonomous,
     Backprop,
     BasicBranch,
+    Checkpointed,
     Constant,
     ContinuousAdjoint,
     Euler,
     FixedSteps,
     Heun,
     Midpoint,
+    MLPBranch,
+    NonFiniteState,
     ODEBlock,
     PiecewiseConstant,
     PiecewiseLinear,
+    Reversible,
+    StochasticDepth,
     configure,
     group_norm,
 )
 from odenet.blocks.block import label_blocks
+from odenet.blocks.gradients import GradientMethod
 from odenet.blocks.stepping import Stepping
 from odenet.blocks.theta import Time
 from tests.laws import Graphs, logistic_nodes, states
@@ -360,3 +366,147 @@ def test_blocks_are_named_after_their_place() -> None:
     assert [m.label for m in model.modules() if isinstance(m, ODEBlock)] == ["block '0'", "block '1.1'"]
     label_blocks(model[0])
     assert model[0].label == "ODEBlock"
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ((torch.ones(2, 2), torch.ones(2, 2)), r"a tuple .*: join several tensors to one, as torch\.cat"),
+        ([torch.ones(2, 2)], r"a list .*: join several tensors"),
+        ({"x": torch.ones(2, 2)}, r"a dict .*: join several tensors"),
+        (torch.ones(2, 2).numpy(), r"a ndarray .*: pass a torch\.Tensor, such as torch\.as_tensor\(x\)"),
+        (None, r"a NoneType .*: pass a torch\.Tensor"),
+        (torch.ones(2, 2, dtype=torch.int64), r"a state of torch\.int64; .*: pass x\.float\(\)"),
+        (torch.ones(2, 2, dtype=torch.bool), r"a state of torch\.bool"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+@pytest.mark.parametrize("stepping", [FixedSteps(), Adaptive(), Adaptive(per_sample=True)], ids=repr)
+def test_a_state_that_is_no_tensor_of_numbers_is_refused(state: Any, said: str, stepping: Stepping) -> None:
+    with pytest.raises(TypeError, match=f"ODEBlock was given {said}"):
+        ODEBlock(Constant(MLPBranch(2)), stepping)(state)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("noise", nn.Dropout(0.5), TypeError),
+        ("noise", nn.Parameter(torch.ones(1)), TypeError),
+        ("stepping", nn.Identity(), TypeError),
+        ("gradient", nn.Identity(), TypeError),
+        ("compiled", nn.Identity(), TypeError),
+        ("theta", nn.Identity(), TypeError),
+        ("theta", None, TypeError),
+        ("projection", 3, TypeError),
+    ],
+    ids=str,
+)
+def test_every_setting_is_checked_whatever_is_assigned(name: str, value: object, error: type[Exception]) -> None:
+    block = ODEBlock(Constant(MLPBranch(2)))
+    before, shown = getattr(block, name), str(block)
+    with pytest.raises(error, match=name if name != "theta" else "as θ"):
+        setattr(block, name, value)
+    assert getattr(block, name) is before
+    assert str(block) == shown
+
+
+def test_every_property_with_a_setter_is_out_of_reach_of_modules_and_parameters() -> None:
+    block = ODEBlock(Constant(MLPBranch(2)))
+    for owner in (block, block.theta):
+        for kind in type(owner).__mro__:
+            for name, attribute in vars(kind).items():
+                if isinstance(attribute, property) and attribute.fset is not None:
+                    for value in (nn.Identity(), nn.Parameter(torch.ones(2))):
+                        with pytest.raises((TypeError, ValueError), match=name):
+                            setattr(owner, name, value)
+
+
+def test_a_projection_that_the_rest_of_the_block_cannot_have_is_refused_when_it_is_assigned() -> None:
+    block = ODEBlock(Constant(MLPBranch(2)), FixedSteps(), Reversible())
+    with pytest.raises(ValueError, match="what a projection discards cannot be found again"):
+        block.projection = torch.relu
+    assert block.projection is None
+
+
+def test_a_theta_that_the_noise_does_not_fit_is_refused_when_it_is_assigned() -> None:
+    block = ODEBlock(PiecewiseConstant([MLPBranch(2)] * 2), noise=StochasticDepth([1.0, 0.5]))
+    with pytest.raises(ValueError, match="2 survival probabilities were given for 3 pieces"):
+        block.theta = PiecewiseConstant([MLPBranch(2)] * 3)
+
+
+def test_a_module_and_a_function_may_take_turns_as_a_projection() -> None:
+    block = ODEBlock(Constant(MLPBranch(2)), projection=nn.ReLU())
+    block.projection = torch.relu
+    assert "relu" not in str(list(block.children()))
+    block.projection = nn.ReLU()
+    assert (block(torch.randn(3, 2)) >= 0).all()
+
+
+class Overwriting(nn.Module):
+    """x′ = W·relu(x), with a ReLU that works in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, t: object, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(torch.relu_(x))
+
+
+@pytest.mark.parametrize("gradient", [Backprop(), Checkpointed(), Reversible(), ContinuousAdjoint()], ids=repr)
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_branch_that_overwrites_its_state_is_refused(gradient: GradientMethod, wanted: bool) -> None:
+    block = ODEBlock(Constant(Overwriting()), gradient=gradient)
+    with pytest.raises(ValueError, match=r"changed its state x in place.*: let the first layer work on a copy"):
+        block(torch.randn(3, 2, requires_grad=wanted))
+
+
+def test_where_versions_are_not_kept_the_branch_is_given_a_copy() -> None:
+    branch, x = Overwriting(), torch.randn(3, 2)
+    expected = x + branch.layer(torch.relu(x))
+    block = ODEBlock(Constant(branch))
+    with torch.inference_mode():
+        inferred = x.clone()
+        torch.testing.assert_close(block(inferred), expected)
+        assert torch.equal(inferred, x)
+    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+    own = x.clone()
+    torch.testing.assert_close(compiled(own), expected)
+    assert torch.equal(own, x)
+
+
+@pytest.mark.parametrize("gradient", [Backprop(), Checkpointed(), Reversible(), ContinuousAdjoint()], ids=repr)
+@pytest.mark.parametrize(
+    "stepping", [FixedSteps(RK4()), Adaptive(), Adaptive("rk4"), Adaptive(per_sample=True)], ids=repr
+)
+def test_what_a_block_returns_may_be_changed_in_place(stepping: Stepping, gradient: GradientMethod) -> None:
+    torch.manual_seed(0)
+    branch, x = MLPBranch(2).double(), torch.randn(3, 2, dtype=torch.float64)
+    try:
+        block = ODEBlock(Constant(branch), stepping, gradient)
+    except ValueError:
+        block = ODEBlock(Constant(branch), FixedSteps(RK4()), gradient)
+    found = []
+    for relu in (nn.ReLU(inplace=True), nn.ReLU()):
+        y = relu(block(x).mul(2) if not relu.inplace else block(x).mul_(2))
+        found.append(torch.autograd.grad(y.square().sum(), list(block.parameters())))
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+def test_a_block_in_which_nothing_moves_returns_a_tensor_of_its_own() -> None:
+    x = torch.ones(0, 2)
+    assert ODEBlock(Constant(MLPBranch(2)), Adaptive(per_sample=True))(x) is not x
+
+
+def test_a_block_is_one_module_to_torch_fx() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), ODEBlock(Constant(MLPBranch(2)), Adaptive()))
+    traced = torch.fx.symbolic_trace(net)
+    assert [str(node.target) for node in traced.graph.nodes if node.op == "call_module"] == ["0", "1"]
+    x = torch.randn(3, 2)
+    assert torch.equal(traced(x), net(x))
+
+
+def test_a_complex_nan_is_not_finite() -> None:
+    x = torch.full((2, 2), complex("nan"), dtype=torch.complex64)
+    with pytest.raises(NonFiniteState, match="NaN"):
+        ODEBlock(Constant(Autonomous(nn.Identity())))(x)

@@ -157,3 +157,35 @@ def test_a_random_model_is_refused_and_its_mean_taken() -> None:
         trajectory(block, states(), [1.0])
     block.eval()
     assert torch.equal(trajectory(block, states(), [3.0])[0], block(states()))
+
+
+def test_its_derivative_in_a_time_is_the_field_to_the_second_derivative() -> None:
+    block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), Adaptive("dopri5", 1e-10, 1e-10, per_sample=True))
+    t = torch.tensor([0.0, 0.3, 1.4, 2.0], dtype=torch.float64, requires_grad=True)
+    found = trajectory(block, states(), t)
+    (slope,) = torch.autograd.grad(found.sum(), t, create_graph=True)
+    pieces = list(block.theta.pieces())
+    for k, piece in enumerate((pieces[0], pieces[0], pieces[1], pieces[1])):
+        time, x = t[k].detach().clone().requires_grad_(), found[k].detach()
+        expected = piece.field(time, x).sum()
+        torch.testing.assert_close(slope[k], expected)
+        jacobian: Any = torch.autograd.functional.jvp(lambda x, p=piece: p.field(0.0, x), x, piece.field(0.0, x))[1]
+        torch.testing.assert_close(torch.autograd.grad(slope[k], t, retain_graph=True)[0][k], jacobian.sum())
+
+
+def test_single_times_may_ask_for_a_gradient_and_the_others_for_none() -> None:
+    block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), Adaptive("dopri5", 1e-8, 1e-8, per_sample=True))
+    t = torch.tensor(0.5, requires_grad=True)
+    found = trajectory(block, states(), [0.25, t])
+    assert torch.autograd.grad(found[1].sum(), t, retain_graph=True)[0].dtype == torch.float32
+    assert torch.equal(found.detach(), trajectory(block, states(), [0.25, 0.5]))
+    with torch.no_grad():
+        assert not trajectory(block, states(), [t]).requires_grad
+
+
+def test_state_and_parameters_keep_their_gradients_beside_that_of_a_time() -> None:
+    block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), Adaptive("dopri5", 1e-8, 1e-8, per_sample=True))
+    leaves = [x := states().requires_grad_(), *block.parameters()]
+    moving = torch.tensor([0.7, 1.5], dtype=torch.float64, requires_grad=True)
+    found = [torch.autograd.grad(trajectory(block, x, t).sum(), leaves) for t in (moving, moving.detach())]
+    torch.testing.assert_close(*found)

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from odenet.blocks.captures import ClosedNodes
 from odenet.blocks.compiled import Programs
@@ -188,6 +189,9 @@ class ODEBlock(ModuleWithProperties):
             ValueError: the branch changes the shape, dtype or device of its state.
             NonFiniteState: on a CPU, the state became NaN or infinite.
         """
+        if isinstance(x, Proxy):  # torch.fx traces the network: to it a solve is one module
+            tracer: Any = x.tracer
+            return tracer.create_proxy("call_module", tracer.path_of_module(self), (x,), {})
         if not isinstance(x, Tensor) or not is_differentiable(x):
             raise _unfit_state(x, self.label)
         compiled = self._compiled and not torch.compiler.is_compiling()
@@ -224,11 +228,6 @@ class ODEBlock(ModuleWithProperties):
 
 
 def _unfit_state(x: object, label: str) -> TypeError:
-    if isinstance(x, torch.fx.Proxy):
-        return TypeError(
-            f"{label} was traced by torch.fx; a solve is no graph of modules that could be traced: let it be a leaf, "
-            "for example create_feature_extractor(…, tracer_kwargs={'leaf_modules': [odenet.ODEBlock]})."
-        )
     if isinstance(x, Tensor):
         return TypeError(
             f"{label} was given a state of {x.dtype}; x moves continuously, in real or complex numbers: pass x.float()."

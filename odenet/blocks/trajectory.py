@@ -26,7 +26,7 @@ from odenet.blocks.sample_grid import Grid
 from odenet.blocks.theta import Piece
 
 
-def trajectory(block: ODEBlock, x: Tensor, times: Sequence[float] | Tensor) -> Tensor:
+def trajectory(block: ODEBlock, x: Tensor, times: Sequence[float | Tensor] | Tensor) -> Tensor:
     """x(t) for every t of `times`, of shape (times, batch, …), from x = x(0) of shape (batch, …).
 
     >>> from odenet import Constant, MLPBranch
@@ -74,7 +74,7 @@ def trajectory(block: ODEBlock, x: Tensor, times: Sequence[float] | Tensor) -> T
     return torch.stack(found) if found else x.new_empty(0, *x.shape)
 
 
-def _moments(times: Sequence[float] | Tensor) -> list[float | Tensor]:
+def _moments(times: Sequence[float | Tensor] | Tensor) -> list[float | Tensor]:
     """The times one by one; tensors that ask for a gradient as they are."""
     given = list(times.flatten()) if isinstance(times, Tensor) else list(times)
     return [t.reshape(()) if isinstance(t, Tensor) and t.requires_grad else float(t) for t in given]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 
 def require_images(x: Tensor, channels: int, smallest: int, net: nn.Module) -> None:
@@ -13,6 +14,8 @@ def require_images(x: Tensor, channels: int, smallest: int, net: nn.Module) -> N
         TypeError: `x` is no tensor, or not of the dtype of the net.
         ValueError: `x` is not (batch, channels, height, width) with sides of at least `smallest` pixels.
     """
+    if isinstance(x, Proxy):  # torch.fx traces the network, and there is nothing yet to look at
+        return
     network = type(net).__name__
     if not hasattr(x, "dim"):
         raise TypeError(
