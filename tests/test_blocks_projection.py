@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
-from torch import nn
+from torch import Tensor, nn
 
 from odenet import (
     RK4,
@@ -27,6 +27,8 @@ from odenet import (
     Spline,
     Theta,
     project_theta,
+    refine_steps,
+    refine_theta,
 )
 from odenet.blocks.projection import combine
 from tests.laws import logistic_nodes, name_of, states
@@ -236,3 +238,47 @@ def test_what_is_no_combination_of_nodes_is_refused_on_either_side() -> None:
         project_theta(Backwards(logistic_nodes(2)), PiecewiseConstant, 1)
     with pytest.raises(TypeError, match=r"kind = <class .*Backwards'> makes a Backwards; "):
         project_theta(made(PiecewiseConstant, 2), Backwards, 1)  # pyright: ignore[reportArgumentType]
+
+
+class Turning(nn.Module):
+    """x′ = a·x with a complex number a."""
+
+    def __init__(self, a: complex) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor(a, dtype=torch.complex128))
+
+    def forward(self, t: object, x: Tensor) -> Tensor:
+        return self.a * x
+
+
+@pytest.mark.parametrize("kind", [PiecewiseLinear, partial(Spline, degree=2), partial(Galerkin, basis="chebyshev")])
+def test_complex_parameters_are_combined_as_real_ones_are(kind: Any) -> None:
+    nodes = [1j, 3.0, 0.5 - 1j]
+    found = ODEBlock(kind([Turning(a) for a in nodes], horizon=1.0), FixedSteps("rk4", 64))(
+        torch.ones(1, 1, dtype=torch.complex128)
+    )
+    parts = [
+        ODEBlock(kind([Real(part) for part in each], horizon=1.0), FixedSteps("rk4", 64))
+        for each in ([complex(a).real for a in nodes], [complex(a).imag for a in nodes])
+    ]
+    growth, angle = (block(torch.zeros(1, 1, dtype=torch.float64)) for block in parts)
+    torch.testing.assert_close(found, torch.polar(growth.exp(), angle), rtol=1e-7, atol=1e-7)
+
+
+class Real(nn.Module):
+    """x′ = a, so that x(1) is the integral of a."""
+
+    def __init__(self, a: float) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.tensor(a, dtype=torch.float64))
+
+    def forward(self, t: object, x: Tensor) -> Tensor:
+        return self.a.expand_as(x)
+
+
+def test_complex_parameters_are_projected_and_refined() -> None:
+    theta = PiecewiseLinear([Turning(1j), Turning(3.0)])
+    refined = refine_theta(refine_steps(ODEBlock(theta)))
+    assert refined.theta.nodes[1].a.item() == (1j + 3) / 2  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
+    spline = project_theta(theta, partial(Spline, degree=1), 2)
+    assert torch.equal(spline.nodes[0].a, theta.nodes[0].a)  # pyright: ignore[reportArgumentType]
