@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +20,9 @@ from odenet.training.checkpoints import Checkpoint
 from odenet.training.devices import launch, skips_branches
 from odenet.training.evaluation import evaluate
 from odenet.training.history import History
+from odenet.training.identity import identity_of
 from odenet.training.optimizers import make_optimizer, require_optimizer_of, set_learning_rate
-from odenet.training.plain_data import Plain, to_plain
+from odenet.training.plain_data import Plain
 from odenet.training.progress import show_progress
 from odenet.training.randomness import deterministic_algorithms, seed_everything
 from odenet.training.schedules import Schedule
@@ -44,13 +44,16 @@ def fit(
     seed: int,
     folder: str | PathLike[str],
     optimizer: optim.Optimizer | None = None,
+    context: Plain = None,
     label: str = "",
     quiet: bool = False,
 ) -> History:
     """Train `model` in place, from where the checkpoint in `folder` left off if there is one.
 
     On a CPU the outcome, weights and history, is a function of the arguments, bit for bit, however often the process
-    was killed and started again. A training that is complete is not run again: its weights and history are read.
+    was killed and started again. A training that is complete is not run again: its weights and history are read. It
+    goes on with the same data, batches, initial weights and settings alone; with others, the checkpoint is refused. So
+    build the network anew, under its seed, to go on with a training that was interrupted.
 
     Args:
         model: The network. Afterwards it is on the device of the training.
@@ -63,12 +66,14 @@ def fit(
         optimizer: Of the parameters of `model`, with the momentum of an earlier training, from which it goes on; holds
             afterwards what this one leaves. Of `settings`, the learning rate alone concerns it. By default, a new one
             as `settings` name it.
+        context: Plain data on which the outcome depends too, such as the settings of an experiment.
         label: What progress calls the training.
         quiet: Whether to show no progress.
 
     Raises:
         ValueError: Labels lie outside the task, the optimizer is that of another model, or settings cannot be met on
             this machine.
+        TypeError: The batches or the network hold what cannot be compared with those of another time.
         CheckpointError: The checkpoint in `folder` cannot be read, or is that of another training.
         CannotWrite: The disk is full, or `folder` cannot be written.
         NonFiniteLoss: The training diverged. On a CPU the model's blocks may say `NonFiniteState` before.
@@ -76,12 +81,14 @@ def fit(
     for batches in (train, test):
         if batches is not None:
             task.check(batches.split.labels)
-    if optimizer is None:
-        optimizer = make_optimizer(model, settings)
-    else:
+    if optimizer is not None:
         require_optimizer_of(model, optimizer)
 
     fabric = launch(settings, model)
+    counted: dict[str, Any] = {"seed": seed, "processes": fabric.world_size, "optimizer": optimizer, "context": context}
+    # That of the main process: the others differ in their share of the batches.
+    identity = fabric.broadcast(identity_of(model, task, train, test, settings, **counted))
+    optimizer = make_optimizer(model, settings) if optimizer is None else optimizer
     _seed(model, seed, fabric)
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -89,7 +96,6 @@ def fit(
     network, descent = fabric.setup(_compiled(model) if settings.compile else model, optimizer)
 
     state = TrainingState(model, optimizer, fabric)
-    identity = _identity(model, task, train, settings, seed, fabric.world_size)
     checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
     if (saved := checkpoint.read()) is not None:
         state.restore(saved, str(checkpoint))
@@ -124,7 +130,7 @@ def fit(
             state.close_epoch(_row(state, task, after))
             _save(state, checkpoint)
             progress.epoch(state.steps(len(train)), _facts_of_row(state, task, settings))
-    return History(task.headline, state.rows)
+    return History(task.headline, state.rows, identity["made_from"])
 
 
 def _seed(model: nn.Module, seed: int, fabric: Fabric) -> None:
@@ -162,20 +168,6 @@ def _inductor_or_eager(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) 
             stacklevel=2,
         )
         return graph.forward
-
-
-def _identity(model: nn.Module, task: Task, train: BatchSource, settings: Training, seed: int, processes: int) -> Plain:
-    """What must be the same for a checkpoint to be continued. The network counts as it prints itself, line by line."""
-    network = re.sub(r" at 0x[0-9a-f]+", "", repr(model)).splitlines()
-    return {
-        "settings": to_plain(settings),
-        "seed": seed,
-        "task": repr(task),
-        "examples": len(train.split.labels),
-        "steps_per_epoch": len(train),
-        "processes": processes,
-        "network": network,
-    }
 
 
 def _save(state: TrainingState, checkpoint: Checkpoint) -> None:
