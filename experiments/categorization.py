@@ -35,7 +35,7 @@ from experiments.command import run_experiment
 from experiments.statistics import over_seeds, spread
 from odenet.data import SceneBatches, Scenes, data_root, garment_scenes
 from odenet.models import cifar_resnet
-from odenet.training import Classification, History, MultiLabel, Record, Run, Task, Training, fit, launch
+from odenet.training import Classification, History, MultiLabel, Record, Run, Task, Training, launch
 from odenet.training.evaluation import evaluating
 
 TRAINING = Training(
@@ -110,8 +110,7 @@ def categorization(settings: Categorization, root: Path | None, run: Run) -> Non
                 net.to(fabric.device)
                 key = f"seed{seed}/{kind}/{question}"
                 fresh = batches(replace(train, seed=seed), target=question)
-                options: Any = {"seed": seed, "folder": run.folder(key), "label": f"{key:25}"}
-                history = fit(net, task, fresh, tests[question], training, **options)
+                history = run.fit(key, net, task, fresh, tests[question], training, seed=seed, label=f"{key:25}")
                 run.once(key, partial(answered, net, question, tasks, tests, history))
     run.finish(table=table(run.record))
 

@@ -59,7 +59,9 @@ def main(experiment: str, presets: Mapping[str, T], work: Callable[[T, ImageData
     """
 
     def on_images(settings: T, root: Path | None, run: Run) -> None:
-        work(settings, load(settings.data, root, train_images=settings.train_images), run)
+        data = load(settings.data, root, train_images=settings.train_images)
+        run.made_from("data", data)
+        work(settings, data, run)
 
     return run_experiment(experiment, presets, on_images)
 
@@ -84,8 +86,11 @@ def run_experiment(experiment: str, presets: Mapping[str, S], work: Callable[[S,
     path = record or Path("runs") / experiment / f"{'-'.join([preset, *_data_of(settings)])}.json"
     try:
         run = Run.open(experiment, settings, path, preset=preset)
-        if not run.finished:
-            work(settings, root, run)
+        try:
+            if not run.finished:
+                work(settings, root, run)
+        finally:
+            run.close()
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         sys.exit(f"{experiment}: {error}")
     if is_main_process():

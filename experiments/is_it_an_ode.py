@@ -47,7 +47,7 @@ from odenet.training import Run, Training, WeightsError, load_model
 class IsItAnODE(Settings):
     """Settings of the experiment."""
 
-    checkpoint: str | None = None
+    checkpoint: Path | None = None
     """File of a saved model or of torchvision's state dict; none: train a net."""
     blocks: int = 4
     """Residual blocks in a stage of the net to train, transitions included."""
@@ -90,7 +90,7 @@ def is_it_an_ode(settings: IsItAnODE, data: ImageData, run: Run) -> None:
 
 def _network(settings: IsItAnODE, data: ImageData, seed: int, run: Run) -> nn.Module:
     if settings.checkpoint is not None:
-        return read(Path(settings.checkpoint))
+        return read(settings.checkpoint)
     torch.manual_seed(seed)
     net = cifar_resnet(
         settings.blocks,

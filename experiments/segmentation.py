@@ -36,7 +36,7 @@ from experiments.segmentation_nets import FLOWS, NETS, segmentation_net
 from experiments.statistics import over_seeds, spread
 from odenet.data import SceneBatches, Scenes, data_root, garment_scenes
 from odenet.measure import count_multiply_adds, count_parameters, interleaved
-from odenet.training import Record, Run, Segmentation, Training, evaluate, fit, launch
+from odenet.training import Record, Run, Segmentation, Training, evaluate, launch
 from odenet.training.saved_models import save_model
 
 TRAINING = Training(
@@ -150,7 +150,7 @@ def trained(key: str, name: str, settings: SceneSegmentation, task: Task, seed: 
     make = partial(segmentation_net, name, task.loss.num_classes, width=settings.width)
     torch.manual_seed(seed)
     net = make().to(launch(settings.training).device)
-    history = fit(net, task.loss, task.train, None, settings.training, seed=seed, folder=run.folder(key), label=key)
+    history = run.fit(key, net, task.loss, task.train, None, settings.training, seed=seed, label=key)
     seconds = {"seconds_per_epoch": history.seconds_per_epoch}
     run.once(key, lambda: facts(net.eval(), settings, task) | seconds)
     save_model(net.eval(), run.folder(key) / "net.safetensors", make, names={"segmentation_net": segmentation_net})

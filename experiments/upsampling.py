@@ -35,7 +35,7 @@ from odenet.data import SceneBatches, Scenes
 from odenet.layers import BedOfNails, Bilinear, MakeUpsampling, MaxUnpooling, Nearest, TransposeConvolution
 from odenet.measure import checkerboard_energy, count_parameters, interleaved
 from odenet.models import deconvnet, unet
-from odenet.training import Record, Run, Segmentation, Training, evaluate, fit, launch
+from odenet.training import Record, Run, Segmentation, Training, evaluate, launch
 
 UPSAMPLINGS: Mapping[str, MakeUpsampling] = {
     "nearest": Nearest,
@@ -109,7 +109,7 @@ def upsamplings(settings: Upsamplings, _root: Path | None, run: Run) -> None:
     run.once("examples", examples)
     for seed, net, name in product(settings.seeds, settings.nets, settings.upsamplings):
         key = f"seed{seed}/{net}/{name}"
-        run.once(key, lambda: trained(net, name, settings, seed, run.folder(key), key))  # noqa: B023 (called at once)
+        run.once(key, lambda: trained(net, name, settings, seed, run, key))  # noqa: B023 (called at once)
     for net in settings.nets:
         run.once(f"times/{net}", lambda: {"seconds": timed(net, settings)})  # noqa: B023
     run.finish(table=table(run.record))
@@ -131,7 +131,7 @@ def drawn_from(settings: Upsamplings, seed: int) -> Scenes:
     return Scenes((settings.size, settings.size), seed, objects=(1, settings.objects), clutter=(0, settings.clutter))
 
 
-def trained(net: str, name: str, settings: Upsamplings, seed: int, folder: Path, label: str) -> dict[str, Any]:
+def trained(net: str, name: str, settings: Upsamplings, seed: int, run: Run, key: str) -> dict[str, Any]:
     """Train a net; what it answers on the test scenes, and the checkerboard in that before and after."""
     fabric = launch(settings.training)
     batches = partial(SceneBatches, target="semantic", rank=fabric.global_rank, world_size=fabric.world_size)
@@ -142,7 +142,7 @@ def trained(net: str, name: str, settings: Upsamplings, seed: int, folder: Path,
     torch.manual_seed(seed)
     model = network(net, name, settings, task.num_classes).to(fabric.device)
     before = checkerboard(model, test)
-    fit(model, task, train, None, settings.training, seed=seed, folder=folder, label=f"{label:30}")
+    run.fit(key, model, task, train, None, settings.training, seed=seed, label=f"{key:30}")
     facts = {"parameters": count_parameters(model), "initial_checkerboard": before}
     return facts | {"checkerboard": checkerboard(model, test)} | evaluate(model, task, test)
 

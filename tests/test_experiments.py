@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 
 from odenet.training import Record
 from paper_figs.command import draw_records, scripts
+from tests.training_cases import unfinish
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted(
@@ -73,15 +74,29 @@ def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_
     again = Record.load(path)
     assert again.finished
     assert untimed(again.results) == untimed(record.results)
+    assert again.made_from == record.made_from
+
+    if path.with_name(f"{path.name}.d").exists():
+        path.unlink()
+        outcome = run(f"experiments.{name}", "smoke", folder=tmp_path)
+        assert outcome.returncode == 0, outcome.stderr
+        read = Record.load(path)
+        assert untimed(read.results) == untimed(record.results)
+        assert read.made_from == record.made_from
+        assert [seconds for seconds in timings(read) if seconds not in timings(again)] == [], "trained once more"
+
+
+def timings(record: Record) -> list[float]:
+    """Seconds of training, which checkpoints keep."""
+    results = [result for result in record.results.values() if "history" in result]
+    return [row["seconds"] for result in results for row in result["history"]]
 
 
 def interrupt(path: Path) -> None:
     """Make the record what it was before its last result, without the checkpoints beside it."""
-    whole = json.loads(path.read_text())
-    kept = dict(list(whole["results"].items())[:-1])
-    if (checkpoints := path.with_suffix(".d")).exists():
+    unfinish(path, results=dict(list(Record.load(path).results.items())[:-1]))
+    if (checkpoints := path.with_name(f"{path.name}.d")).exists():
         checkpoints.rename(path.with_suffix(".old"))
-    path.write_text(json.dumps(whole | {"finished": False, "summary": {}, "results": kept}))
 
 
 def untimed(value: object) -> object:
@@ -122,7 +137,7 @@ def test_a_figure_is_drawn_by_its_command_and_refuses_a_record_that_is_not_finis
     assert run(f"paper_figs.{ONE}", "--record", str(path), folder=folder).returncode == 0
     assert path.with_name(f"{ONE}-smoke-digits.png").exists(), "by default beside the record"
     unfinished = tmp_path / "record.json"
-    unfinished.write_text(json.dumps(json.loads(path.read_text()) | {"finished": False}))
+    replace(Record.load(path), finished=False).save(unfinished)
     outcome = run(f"paper_figs.{ONE}", "--record", str(unfinished), folder=tmp_path)
     assert outcome.returncode != 0
     assert "not finished" in outcome.stderr

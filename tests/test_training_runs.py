@@ -149,8 +149,8 @@ def test_each_key_has_a_folder_of_its_own_beside_the_record(path: Path) -> None:
     keys = ["seed0/euler, h=1", "seed0_euler, h=1", "..", ".", "a%2Fb", "a/b", "θ"]
     folders = [run.folder(key) for key in keys]
     assert len(set(folders)) == len(keys)
-    assert {folder.resolve().parent for folder in folders} == {path.with_name("cpu.d").resolve()}
-    assert not path.with_name("cpu.d").exists()
+    assert {folder.resolve().parent for folder in folders} == {path.with_name("cpu.json.d").resolve()}
+    assert not path.with_name("cpu.json.d").exists()
 
 
 def test_only_the_main_process_writes_and_speaks(
