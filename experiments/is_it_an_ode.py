@@ -116,7 +116,7 @@ def read(path: Path) -> nn.Module:
         reason = error
     try:
         return from_torchvision(_state(path))
-    except (ValueError, TypeError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+    except (ValueError, TypeError, RuntimeError, EOFError, SafetensorError) as error:
         raise ValueError(
             f"{path} is no network that can be asked. As one of save_model: {reason} As weights of torchvision: {error}"
         ) from error
@@ -125,7 +125,10 @@ def read(path: Path) -> nn.Module:
 def _state(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:  # torch advises here to run the code that is in the file
+        raise ValueError("it holds more than tensors, or is no file of torch.save.") from error
 
 
 def verdict(results: Mapping[str, Mapping[str, Any]], seed: str) -> dict[str, Any]:

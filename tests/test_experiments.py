@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
-from odenet.training import Record
+from odenet.models import cifar_resnet
+from odenet.training import Record, save_model
 from paper_figs.command import draw_records, scripts
 from tests.training_cases import unfinish
 
@@ -76,20 +80,14 @@ def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_
     assert untimed(again.results) == untimed(record.results)
     assert again.made_from == record.made_from
 
-    if path.with_name(f"{path.name}.d").exists():
+    if checkpoints := {file: file.read_bytes() for file in tmp_path.rglob("checkpoint.pt")}:
         path.unlink()
         outcome = run(f"experiments.{name}", "smoke", folder=tmp_path)
         assert outcome.returncode == 0, outcome.stderr
         read = Record.load(path)
         assert untimed(read.results) == untimed(record.results)
         assert read.made_from == record.made_from
-        assert [seconds for seconds in timings(read) if seconds not in timings(again)] == [], "trained once more"
-
-
-def timings(record: Record) -> list[float]:
-    """Seconds of training, which checkpoints keep."""
-    results = [result for result in record.results.values() if "history" in result]
-    return [row["seconds"] for result in results for row in result["history"]]
+        assert {file: file.read_bytes() for file in checkpoints} == checkpoints, "read back, not trained once more"
 
 
 def interrupt(path: Path) -> None:
@@ -168,3 +166,71 @@ def test_a_data_set_that_is_absent_is_a_message_and_no_traceback(tmp_path):
     assert outcome.returncode != 0
     assert "did you mean 'mnist'" in outcome.stderr
     assert "Traceback" not in outcome.stderr
+
+
+# Whose result it is
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "difference"),
+    [
+        (ONE, ["--no-augment"], "context.augment: asked for False, found True; made_from.training batches"),
+        ("segmentation", ["--objects", "5", "6"], "context.objects[0]: asked for 5, found 1"),
+    ],
+)
+def test_nets_of_a_deleted_record_are_not_taken_for_those_of_other_settings(name, change, difference, tmp_path):
+    assert run(f"experiments.{name}", "smoke", folder=tmp_path).returncode == 0
+    path = record_of(name, tmp_path)
+    outcome = run(f"experiments.{name}", "smoke", *change, folder=tmp_path)
+    assert "is that of another run" in outcome.stderr
+    assert f"delete it and {path.name}.d beside it" in outcome.stderr
+
+    path.unlink()
+    outcome = run(f"experiments.{name}", "smoke", *change, folder=tmp_path)
+    assert outcome.returncode != 0
+    assert difference in outcome.stderr
+    assert f"All checkpoints of this record are in {Path('runs') / name / path.name}.d" in outcome.stderr
+    assert not Record.load(path).results
+
+    path.unlink()
+    shutil.rmtree(path.with_name(f"{path.name}.d"))
+    assert run(f"experiments.{name}", "smoke", *change, folder=tmp_path).returncode == 0
+    assert Record.load(path).finished
+
+
+def test_of_two_runs_started_at_once_on_a_record_the_second_is_told_who_was_first(tmp_path):
+    command = [sys.executable, "-m", f"experiments.{ONE}", "smoke", "--record", "record.json"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen([*command, *change], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        for change in ([], ["--no-augment"])
+    ]
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    codes = [process.returncode for process in processes]
+    record = Record.load(tmp_path / "record.json")
+    assert record.finished
+    assert sorted(codes) == [0, 1], said
+    assert record.settings["augment"] == (codes[0] == 0), "the record is that of the run which ended well"
+    other = said[codes.index(1)]
+    # The second may come when the first has ended: then it finds the record of another run.
+    assert f"is in work: process {processes[codes.index(0)].pid} on" in other or "is that of another run" in other
+
+
+def test_a_net_trained_again_at_the_same_path_does_not_get_the_answers_of_the_former(tmp_path):
+    def ask() -> subprocess.CompletedProcess[str]:
+        arguments = ["smoke", "--checkpoint", "net.safetensors", "--record", "answers.json"]
+        return run("experiments.is_it_an_ode", *arguments, folder=tmp_path)
+
+    save_net(tmp_path, seed=0)
+    assert ask().returncode == 0
+    assert "is not run again" in ask().stdout
+    save_net(tmp_path, seed=1)
+    outcome = ask()
+    assert outcome.returncode != 0
+    assert "the file of the setting checkpoint has other content" in outcome.stderr
+
+
+def save_net(folder: Path, seed: int) -> None:
+    make = partial(cifar_resnet, 2, 10, 1, widths=(4,), activation="pre")
+    torch.manual_seed(seed)
+    save_model(make().eval(), folder / "net.safetensors", make)

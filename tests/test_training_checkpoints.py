@@ -71,7 +71,7 @@ def test_a_checkpoint_without_one_of_its_parts_is_refused(lost: str, checkpoint:
     archive = io.BytesIO()
     torch.save({name: entry for name, entry in content.items() if name != lost}, archive)
     checkpoint.path.write_bytes(archive.getvalue() if lost == "checksum" else _sealed(archive.getvalue()))
-    with pytest.raises(CheckpointError, match="cannot be read .its checksum is not that of its content"):
+    with pytest.raises(CheckpointError, match=r"cannot be read \(its checksum is not that of its content"):
         checkpoint.read()
 
 

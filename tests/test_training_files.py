@@ -98,9 +98,10 @@ def test_temporary_files_have_random_names_and_none_is_written_twice(
     monkeypatch.setattr(files.secrets, "token_hex", lambda _: "0" * 16)
     theirs = tmp_path / f".file.{'0' * 16}.part"
     theirs.write_bytes(b"of another writer")
-    with theirs.open("r+b") as file, pytest.raises(CannotWrite, match="File exists"):
+    with theirs.open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # as its writer does
-        write_atomically(tmp_path / "file", b"new", "file")
+        with pytest.raises(CannotWrite, match="File exists"):
+            write_atomically(tmp_path / "file", b"new", "file")
     assert theirs.read_bytes() == b"of another writer"
 
 
@@ -113,7 +114,9 @@ def test_the_next_write_into_the_folder_removes_what_a_killed_process_left(tmp_p
 
 def test_what_another_process_writes_and_what_is_no_temporary_file_stays(tmp_path: Path) -> None:
     written = tmp_path / f".file.{'b' * 16}.part"
-    others = [tmp_path / name for name in (".part", "file.part", ".file.part", f"file.{'a' * 16}.part", ".file.12.part")]
+    others = [
+        tmp_path / name for name in (".part", "file.part", ".file.part", f"file.{'a' * 16}.part", ".file.12.part")
+    ]
     for path in (written, *others):
         path.write_bytes(b"")
     with written.open("r+b") as file:

@@ -51,7 +51,7 @@ class Scaled(nn.Module):
 
 
 def frozen(net: nn.Module) -> nn.Module:
-    next(net.parameters()).requires_grad_(requires_grad=False)
+    next(net.parameters()).requires_grad = False
     return net
 
 
@@ -75,7 +75,10 @@ WAYS: dict[str, tuple[dict[str, Any], str]] = {
     "another augmentation": ({"train": batches(augmentation=RandomFlip())}, "training batches"),
     "other statistics": ({"train": batches(mean=(0.4,))}, "training batches"),
     "shuffled labels": ({"train": batches(relabelled(lambda y: y.flip(0)))}, "training labels"),
-    "one other label": ({"train": batches(relabelled(lambda y: torch.cat([(y[:1] + 1) % 3, y[1:]])))}, "training labels"),
+    "one other label": (
+        {"train": batches(relabelled(lambda y: torch.cat([(y[:1] + 1) % 3, y[1:]])))},
+        "training labels",
+    ),
     "one other bit of a pixel": ({"train": batches(repainted())}, "training batches"),
     "test images": ({"test": batches(shuffle=False)}, "test batches"),
     "other weights": ({"model": plain_net(seed=1)}, "initial weights"),

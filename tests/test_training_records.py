@@ -73,7 +73,9 @@ def test_another_format_is_refused_with_both_numbers(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     record().save(path)
     change(path, format=FORMAT + 1)
-    with pytest.raises(RecordError, match=f"has format {FORMAT + 1}, and this version of odenet reads formats up to {FORMAT}"):
+    with pytest.raises(
+        RecordError, match=f"has format {FORMAT + 1}, and this version of odenet reads formats up to {FORMAT}"
+    ):
         Record.load(path)
 
 

@@ -25,10 +25,10 @@ from odenet.blocks.stepping import Projection, Stepping
 from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.blocks.theta import Constant, Theta
 from odenet.models.resnet import Transition
-from odenet.training import tensor_files
 from odenet.training.files import write_atomically
 from odenet.training.notation import read, write
 from odenet.training.plain_data import differences
+from odenet.training.tensor_files import DamagedFile, read_tensors, tensors_to_bytes
 from odenet.training.weights import WeightsError, load_state, require_finite
 
 FORMAT = 2
@@ -84,7 +84,7 @@ def save_model(
     description = _description(model, construction, names)
     with torch.device("meta"):
         _require_same(_built(description, names), model)
-    content = tensor_files.to_bytes(model.state_dict(), {_KEY: json.dumps(description, ensure_ascii=False)})
+    content = tensors_to_bytes(model.state_dict(), {_KEY: json.dumps(description, ensure_ascii=False)})
     write_atomically(Path(path), content, what="saved model")
 
 
@@ -213,8 +213,8 @@ def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.exists():
         raise FileNotFoundError(f"there is no saved model {path}; give the path of one that save_model wrote.")
     try:
-        tensors, about, checked = tensor_files.read(path)
-    except tensor_files.DamagedFile as error:
+        tensors, about, checked = read_tensors(path)
+    except DamagedFile as error:
         raise _unreadable(path, str(error)) from error
     if _KEY not in about:
         raise _unreadable(path, "it says nothing of a network; load_weights reads weights into one that is there")

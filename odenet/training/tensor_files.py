@@ -34,7 +34,7 @@ class TensorFile(NamedTuple):
     """Whether there was a checksum, which then is right; files of other programs have none."""
 
 
-def to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
+def tensors_to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
     """The file: the same bytes for the same content.
 
     Args:
@@ -54,8 +54,8 @@ def to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
     return content.replace(_UNKNOWN.encode(), hashlib.sha256(content).hexdigest().encode(), 1)
 
 
-def from_bytes(content: bytes) -> TensorFile:
-    """What a file holds: one of `to_bytes`, to the last bit, or one of another program without a checksum.
+def tensors_from_bytes(content: bytes) -> TensorFile:
+    """What a file holds: one of `tensors_to_bytes`, to the last bit, or one of another program without a checksum.
 
     Raises:
         DamagedFile: It is none, or has changed.
@@ -76,14 +76,14 @@ def from_bytes(content: bytes) -> TensorFile:
     return TensorFile(tensors, about, checksum is not None)
 
 
-def read(path: Path) -> TensorFile:
+def read_tensors(path: Path) -> TensorFile:
     """What the file at `path` holds.
 
     Raises:
         FileNotFoundError: There is none.
-        DamagedFile: See `from_bytes`.
+        DamagedFile: See `tensors_from_bytes`.
     """
-    return from_bytes(path.read_bytes())
+    return tensors_from_bytes(path.read_bytes())
 
 
 def _is_whole(content: bytes, checksum: str) -> bool:

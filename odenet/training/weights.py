@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from odenet.training import tensor_files
 from odenet.training.files import write_atomically
+from odenet.training.tensor_files import DamagedFile, read_tensors, tensors_to_bytes
 
 _SHOWN = 4
 
@@ -25,7 +25,7 @@ def save_weights(model: nn.Module, path: Path | str) -> None:
     Raises:
         CannotWrite: The disk is full, or the folder cannot be made or written; a file that was there is intact.
     """
-    write_atomically(Path(path), tensor_files.to_bytes(model.state_dict(), {}), what="weights file")
+    write_atomically(Path(path), tensors_to_bytes(model.state_dict(), {}), what="weights file")
 
 
 def load_weights(model: nn.Module, path: Path | str) -> None:
@@ -39,8 +39,8 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
     """
     path = Path(path)
     try:
-        tensors = tensor_files.read(path).tensors
-    except tensor_files.DamagedFile as error:
+        tensors = read_tensors(path).tensors
+    except DamagedFile as error:
         raise WeightsError(
             f"the weights file {path} cannot be read ({error}): it is truncated or damaged, or was not written by "
             "save_weights; give another file, or train again."
