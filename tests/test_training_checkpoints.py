@@ -37,6 +37,24 @@ def test_a_checkpoint_hands_back_what_was_written(checkpoint: Checkpoint) -> Non
     assert torch.equal(state["x"], torch.arange(3))
 
 
+def test_of_two_trainings_at_once_in_a_folder_the_one_that_comes_too_late_says_so(tmp_path: Path) -> None:
+    first, second = (Checkpoint(tmp_path / "checkpoint.pt", {"seed": seed}, seconds=0) for seed in (1, 2))
+    assert (first.read(), second.read()) == (None, None)
+    first.write({"x": 1})
+    first.write({"x": 2})
+    with pytest.raises(
+        CheckpointError, match=r"was written by another training under way in the same folder.*--record"
+    ):
+        second.write({"x": 3})
+    assert first.read() == {"x": 2}
+
+
+def test_a_checkpoint_that_was_deleted_under_way_is_written_again(checkpoint: Checkpoint) -> None:
+    checkpoint.path.unlink()
+    checkpoint.write({"x": 1})
+    assert checkpoint.read() == {"x": 1}
+
+
 def test_without_a_file_there_is_no_state(tmp_path: Path) -> None:
     assert Checkpoint(tmp_path / "checkpoint.pt", IDENTITY, seconds=0).read() is None
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -121,10 +125,29 @@ def test_the_same_training_takes_it(folder: Path) -> None:
 PAIRS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
     "factors": (lambda: Scaled(1.0), lambda: Scaled(2.0)),
     "lambdas": (lambda: Scaled(activation=lambda x: x), lambda: Scaled(activation=lambda x: x + 1)),
+    "settings": (lambda: configured(Config(2)), lambda: configured(Config(3))),
+    "arrays": (lambda: configured(np.float64(2)), lambda: configured(np.float64(3))),
+    "namespaces": (lambda: configured(SimpleNamespace(x=2)), lambda: configured(SimpleNamespace(x=3))),
     "horizons": (flow, lambda: flow(horizon=1.0)),
     "steps": (flow, lambda: flow(per_piece=2)),
     "shared weights": (lambda: twice(shared=True), lambda: twice(shared=False)),
 }
+
+
+@dataclass
+class Config:
+    x: int
+
+
+def configured(config: Any) -> nn.Module:
+    net = Scaled()
+    vars(net)["config"] = config
+    return net
+
+
+def test_what_is_bound_to_the_process_and_what_is_of_a_batch_counts_by_no_content() -> None:
+    for value in (threading.Lock().acquire, partial(min, threading.Lock()), torch.zeros(3)):
+        assert differences(identity(configured(value)), identity(configured(value))) == []
 
 
 def twice(*, shared: bool) -> nn.Module:

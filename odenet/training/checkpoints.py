@@ -39,6 +39,7 @@ class Checkpoint:
     def __init__(self, path: Path, identity: Plain, seconds: float) -> None:
         self.path, self.identity, self.seconds = path, identity, seconds
         self._written = time.monotonic()
+        self._seen: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         return f"the checkpoint {self.path}"
@@ -52,12 +53,18 @@ class Checkpoint:
         """Replace the file, in one step: a kill leaves the old one or the new one.
 
         Raises:
+            CheckpointError: Somebody else has written it since it was last read or written here.
             CannotWrite: The disk is full, or the folder cannot be made or written.
         """
+        if (there := self._stamp()) is not None and there != self._seen:
+            raise CheckpointError(
+                f"{self} was written by another training under way in the same folder: each would overwrite what the "
+                "other goes on from. Wait until that one ends, or choose another folder (--record for an experiment)."
+            )
         buffer = io.BytesIO()
         torch.save({"kind": _KIND, "format": FORMAT, "identity": self.identity, "state": state}, buffer)
         write_atomically(self.path, _sealed(buffer.getvalue()), what="checkpoint")
-        self._written = time.monotonic()
+        self._written, self._seen = time.monotonic(), self._stamp()
 
     def read(self) -> dict[str, Any] | None:
         """The state saved last, on the CPU; `None` if there is no file.
@@ -65,6 +72,7 @@ class Checkpoint:
         Raises:
             CheckpointError: The file is truncated, foreign or of a newer format, or is that of another training.
         """
+        self._seen = self._stamp()
         if not self.path.exists():
             return None
         content = self._content()
@@ -75,6 +83,14 @@ class Checkpoint:
                 "seed), choose another folder (--record for an experiment), or delete it to begin anew."
             )
         return content["state"]
+
+    def _stamp(self) -> tuple[int, ...] | None:
+        """What tells the file from any that was there before or after; `None` if there is none."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _content(self) -> dict[str, Any]:
         try:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import is_dataclass
+from enum import Enum
+from pathlib import PurePath
+from types import SimpleNamespace
 from typing import Any
 
-from torch import nn, optim
+import numpy as np
+import torch
+from torch import Tensor, nn, optim
 
 from odenet.training.batches import BatchSource
 from odenet.training.fingerprints import fingerprint
@@ -16,8 +22,9 @@ from odenet.training.tasks import Task
 _CHANGING = ("training", "evaluations", "label", "last_solve")
 """Attributes of modules that are no settings of theirs."""
 
-_SETTINGS = (type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset)
-"""Types of attributes of modules that are; functions are too. What else a module keeps may be of the last batch."""
+_NUMBERS_AND_TEXT = (type(None), bool, int, float, complex, str, bytes, np.generic, Enum, PurePath, torch.dtype)
+_SETTINGS = (*_NUMBERS_AND_TEXT, list, tuple, dict, set, frozenset, SimpleNamespace)
+"""Attributes of modules that are settings, as are functions and dataclasses; others, as tensors, may be of a batch."""
 
 
 def identity_of(
@@ -78,16 +85,28 @@ def weights_of(model: nn.Module) -> list[tuple[str, Any, bool]]:
     return parameters + [(name, entry, False) for name, entry in model.named_buffers()]
 
 
-def _modules(model: nn.Module) -> list[tuple[str, type, dict[str, Any]]]:
+def _modules(model: nn.Module) -> list[tuple[str, type, dict[str, str]]]:
     return [(path, type(module), _settings(module)) for path, module in model.named_modules(remove_duplicate=False)]
 
 
-def _settings(module: nn.Module) -> dict[str, Any]:
+def _settings(module: nn.Module) -> dict[str, str]:
     return {
-        name: value
+        name: _of_setting(value)
         for name, value in vars(module).items()
-        if not name.startswith("_") and name not in _CHANGING and (type(value) in _SETTINGS or callable(value))
+        if not name.startswith("_") and name not in _CHANGING and _is_setting(value)
     }
+
+
+def _is_setting(value: object) -> bool:
+    return isinstance(value, _SETTINGS) or is_dataclass(value) or (callable(value) and not isinstance(value, Tensor))
+
+
+def _of_setting(value: object) -> str:
+    """A fingerprint; of what is bound to this process, such as a compiled function, the class."""
+    try:
+        return fingerprint(value)
+    except (TypeError, RecursionError):
+        return type(value).__qualname__
 
 
 def _printed(value: object) -> str:

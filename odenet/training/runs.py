@@ -137,7 +137,7 @@ class Run:
             RecordError: The record says that it was made from other content of that name.
         """
         if is_main_process():
-            self._note(name, fingerprint(content))
+            self._note({name: fingerprint(content)})
 
     def fit(
         self,
@@ -174,8 +174,8 @@ class Run:
         except CheckpointError as error:
             raise CheckpointError(f"{error} All checkpoints of this record are in {folder.parent}.") from error
         if is_main_process():  # statistics of BatchNorm are each process's own
-            for name, value in (history.made_from | {"trained weights": fingerprint(weights_of(model))}).items():
-                self._note(f"{key}: {name}", value)
+            parts = history.made_from | {"trained weights": fingerprint(weights_of(model))}
+            self._note({f"{key}: {name}": value for name, value in parts.items()})
         return history
 
     def folder(self, key: str) -> Path:
@@ -198,16 +198,17 @@ class Run:
         if self._hold is not None:
             self._hold.release()
 
-    def _note(self, name: str, value: str | None) -> None:
+    def _note(self, fingerprints: Mapping[str, str | None]) -> None:
         known = self.record.made_from
-        if known.get(name, value) != value:
-            raise RecordError(
-                f"the record {self.path} was made from other content: {name} is {value} now, and was {known[name]}. "
-                "Its results would be of two kinds: give back what it was begun with, choose another path with "
-                f"--record, or delete it and {self.path.name}.d beside it."
-            )
-        if name not in known and not self.finished:
-            known[name] = value
+        for name, value in fingerprints.items():
+            if known.get(name, value) != value:
+                raise RecordError(
+                    f"the record {self.path} was made from other content: {name} is {value} now, and was "
+                    f"{known[name]}. Its results would be of two kinds: give back what it was begun with, choose "
+                    f"another path with --record, or delete it and {self.path.name}.d beside it."
+                )
+        if fingerprints.keys() - known.keys() and not self.finished:
+            known.update(fingerprints)
             self._save()
 
     def _save(self) -> None:
