@@ -31,11 +31,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.command import run_experiment
+from experiments.command import Seeds, run_experiment
 from experiments.statistics import over_seeds, spread
 from odenet.data import SceneBatches, Scenes, data_root, garment_scenes
 from odenet.models import cifar_resnet
 from odenet.training import Classification, History, MultiLabel, Record, Run, Task, Training, launch
+from odenet.training.checked import Checked
 from odenet.training.evaluation import evaluating
 
 TRAINING = Training(
@@ -44,14 +45,14 @@ TRAINING = Training(
 
 
 @dataclass(frozen=True)
-class Categorization:
+class Categorization(Checked):
     """Settings of the experiment."""
 
     data: Literal["scenes", "garments"] = "scenes"
     """scenes: silhouettes of four classes; garments: the images of Fashion-MNIST, ten classes."""
     size: tuple[int, int] = (64, 64)
     """Height and width of a scene."""
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: Seeds = (0, 1)
     """One repetition each: initial weights and training scenes; the test scenes stay the same."""
     train_scenes: int = 6400
     """Scenes in an epoch; every epoch has new ones."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,37 @@ def test_a_run_that_was_closed_writes_no_more_and_can_be_opened_again(path: Path
     with pytest.raises(RecordError, match="no longer this run's: it was closed"):
         run.once("a", lambda: {"x": 1})
     assert open_run(path).once("a", lambda: {"x": 1}) == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "results", "stays"),
+    [
+        (ValueError, 0, False),
+        (TypeError, 0, False),
+        (ValueError, 1, True),
+        (KeyboardInterrupt, 0, True),
+        (None, 0, True),
+    ],
+)
+def test_a_run_that_is_refused_before_it_has_a_result_leaves_no_record_in_the_way_of_a_better_one(
+    error: type[BaseException] | None, results: int, stays: bool, path: Path
+) -> None:
+    def work() -> None:
+        with open_run(path) as run:
+            if results:
+                run.once("a", lambda: {"x": 1})
+            if error is not None:
+                raise error
+
+    with pytest.raises(error) if error is not None else nullcontext():
+        work()
+    assert path.exists() == stays
+    if not stays:
+        assert not open_run(path, replace(Settings(), tolerance=1)).finished
+    elif error is ValueError:
+        with pytest.raises(ValueError, match="a later session"), open_run(path):
+            raise ValueError("a later session")
+        assert path.exists()
 
 
 def test_a_record_in_work_elsewhere_is_refused_and_a_finished_one_is_handed_out(

@@ -8,7 +8,8 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import quote
 
 from torch import nn
@@ -44,8 +45,8 @@ class Run:
     run.finish(**summary(run.record.results))
     ```
 
-    From `open` to `finish` or `close` the record is held against other processes. Under torchrun every process runs the
-    same script, and only the main one writes.
+    From `open` to `finish` or `close`, or in a `with` statement, the record is held against other processes. Under
+    torchrun every process runs the same script, and only the main one writes.
 
     Attributes:
         record: As it is so far.
@@ -55,6 +56,17 @@ class Run:
     def __init__(self, record: Record, path: Path, hold: Hold | None = None) -> None:
         self.record, self.path, self._hold = record, path, hold
         self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it; and leave no record of a run that was refused before it had a result, as for a setting."""
+        if isinstance(error, ValueError | TypeError) and self._is_untouched:
+            self.path.unlink(missing_ok=True)
+        self.close()
 
     @classmethod
     def open(cls, experiment: str, settings: object, path: str | PathLike[str], *, preset: str = "") -> Run:
@@ -197,6 +209,12 @@ class Run:
         """Let other processes work at the record; this run writes no more."""
         if self._hold is not None:
             self._hold.release()
+
+    @property
+    def _is_untouched(self) -> bool:
+        """Whether the record is this run's own, and says no more than that it was begun."""
+        begun = len(self.record.sessions) == 1 and not self.record.results and not self.finished
+        return begun and self._hold is not None and self._hold.is_valid
 
     def _note(self, fingerprints: Mapping[str, str | None]) -> None:
         known = self.record.made_from
