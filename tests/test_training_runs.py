@@ -193,6 +193,18 @@ def test_a_run_that_was_opened_again_writes_no_more(path: Path) -> None:
     second.finish()
 
 
+def test_a_record_that_somebody_else_writes_in_spite_of_the_lock_is_not_overwritten(path: Path) -> None:
+    run = open_run(path)
+    theirs = replace(run.record, results={"b": {"x": 2}})
+    theirs.save(path)
+    with pytest.raises(RecordError, match=r"cpu\.json was written by another run under way, in spite of the lock"):
+        run.once("a", lambda: {"x": 1})
+    assert Record.load(path).results == {"b": {"x": 2}}
+    path.unlink()
+    run.once("c", lambda: {"x": 1})
+    assert set(Record.load(path).results) == {"a", "c"}
+
+
 def test_a_run_that_was_closed_writes_no_more_and_can_be_opened_again(path: Path) -> None:
     run = open_run(path)
     run.close()

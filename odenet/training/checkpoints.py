@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from odenet.training.files import write_atomically
+from odenet.training.files import stamp, write_atomically
 from odenet.training.plain_data import Plain, differences
 
 FORMAT = 2
@@ -56,7 +56,7 @@ class Checkpoint:
             CheckpointError: Somebody else has written it since it was last read or written here.
             CannotWrite: The disk is full, or the folder cannot be made or written.
         """
-        if (there := self._stamp()) is not None and there != self._seen:
+        if (there := stamp(self.path)) is not None and there != self._seen:
             raise CheckpointError(
                 f"{self} was written by another training under way in the same folder: each would overwrite what the "
                 "other goes on from. Wait until that one ends, or choose another folder (--record for an experiment)."
@@ -64,7 +64,7 @@ class Checkpoint:
         buffer = io.BytesIO()
         torch.save({"kind": _KIND, "format": FORMAT, "identity": self.identity, "state": state}, buffer)
         write_atomically(self.path, _sealed(buffer.getvalue()), what="checkpoint")
-        self._written, self._seen = time.monotonic(), self._stamp()
+        self._written, self._seen = time.monotonic(), stamp(self.path)
 
     def read(self) -> dict[str, Any] | None:
         """The state saved last, on the CPU; `None` if there is no file.
@@ -72,7 +72,7 @@ class Checkpoint:
         Raises:
             CheckpointError: The file is truncated, foreign or of a newer format, or is that of another training.
         """
-        self._seen = self._stamp()
+        self._seen = stamp(self.path)
         if not self.path.exists():
             return None
         content = self._content()
@@ -83,14 +83,6 @@ class Checkpoint:
                 "seed), choose another folder (--record for an experiment), or delete it to begin anew."
             )
         return content["state"]
-
-    def _stamp(self) -> tuple[int, ...] | None:
-        """What tells the file from any that was there before or after; `None` if there is none."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _content(self) -> dict[str, Any]:
         try:

@@ -64,6 +64,15 @@ def write_atomically(path: Path, content: bytes, what: str) -> None:
         ) from error
 
 
+def stamp(path: Path) -> tuple[int, ...] | None:
+    """What tells the file at `path` from any that was written there before or will be; `None` if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _replace(target: Path, content: bytes) -> None:
     # Random, for processes of two containers have the same number; shortened, for names have at most 255 bytes.
     part = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.part")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -18,18 +17,17 @@ from odenet.training.batches import BatchSource
 from odenet.training.checkpoints import CheckpointError
 from odenet.training.devices import is_main_process
 from odenet.training.environment import code, commit, machine, versions
+from odenet.training.files import stamp
 from odenet.training.fingerprints import fingerprint
 from odenet.training.history import History
 from odenet.training.holds import HeldByAnother, Hold
 from odenet.training.identity import weights_of
 from odenet.training.loop import fit
+from odenet.training.named_files import FILE, files_of
 from odenet.training.plain_data import differences, from_plain, to_plain
 from odenet.training.records import Record, RecordError
 from odenet.training.settings import Training
 from odenet.training.tasks import Task
-
-_FILE = "file of the setting "
-"""What the names of fingerprints of files begin with, in a record."""
 
 
 class Run:
@@ -55,7 +53,7 @@ class Run:
 
     def __init__(self, record: Record, path: Path, hold: Hold | None = None) -> None:
         self.record, self.path, self._hold = record, path, hold
-        self._started = time.monotonic()
+        self._started, self._seen = time.monotonic(), stamp(path)
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +91,8 @@ class Run:
             run._say_finished()
             return run
         hold = _held(path) if is_main_process() else None
-        run = cls(_record_there(path, new) or new, path, hold)  # once more, now that nobody else writes it
+        run = cls(new, path, hold)
+        run.record = _record_there(path, new) or new  # once more, now that nobody else writes it
         if not run.finished:
             run.record.sessions.append(_session())
             run._save()
@@ -238,7 +237,13 @@ class Run:
                 f"the record {self.path} is no longer this run's: it was closed, or opened again since by this process "
                 "or its parent. Write through the run that was opened last."
             )
+        if stamp(self.path) not in (None, self._seen):
+            raise RecordError(
+                f"the record {self.path} was written by another run under way, in spite of the lock beside it: each "
+                "would overwrite the other's results. Wait until that one ends, or choose another path with --record."
+            )
         self.record.save(self.path)
+        self._seen = stamp(self.path)
 
     def _say_finished(self) -> None:
         if is_main_process():
@@ -252,7 +257,7 @@ class Run:
 def _new_record(experiment: str, preset: str, settings: object) -> Record:
     """An empty record of these settings, and of the files that they name."""
     # There and back, so that a setting is compared as it is read: a NaN or a tuple is what a record makes of it.
-    return Record(experiment, preset, from_plain(to_plain(settings, "settings")), made_from=_files(settings))
+    return Record(experiment, preset, from_plain(to_plain(settings, "settings")), made_from=files_of(settings))
 
 
 def _record_there(path: Path, asked: Record) -> Record | None:
@@ -284,13 +289,8 @@ def _identity(record: Record) -> dict[str, Any]:
 
 
 def _context(record: Record) -> dict[str, Any]:
-    files = {name: value for name, value in record.made_from.items() if name.startswith(_FILE)}
+    files = {name: value for name, value in record.made_from.items() if name.startswith(FILE)}
     return _identity(record) | {"files": files}
-
-
-def _files(settings: object) -> dict[str, str]:
-    """Fingerprints of the files that settings name."""
-    return {_FILE + name: fingerprint(path) for name, path in _paths(settings, "") if path.exists()}
 
 
 def _other_files(asked: Record, found: Record) -> list[str]:
@@ -298,20 +298,6 @@ def _other_files(asked: Record, found: Record) -> list[str]:
     return [
         f"the {name} has other content" for name, value in asked.made_from.items() if found.made_from.get(name) != value
     ]
-
-
-def _paths(value: object, name: str) -> Iterator[tuple[str, Path]]:
-    """The paths in settings, by dotted name."""
-    if isinstance(value, Path):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, entry in value.items():
-            yield from _paths(entry, f"{name}.{key}".lstrip("."))
-    elif isinstance(value, list | tuple):
-        for i, entry in enumerate(value):
-            yield from _paths(entry, f"{name}[{i}]")
-    elif is_dataclass(value) and not isinstance(value, type):
-        yield from _paths({field.name: getattr(value, field.name) for field in fields(value)}, name)
 
 
 def _session() -> dict[str, Any]:
