@@ -362,6 +362,67 @@ def test_a_saved_model_of_format_1_which_had_no_checksum_is_read(path: Path) -> 
     assert torch.equal(load_model(path)(images()), small()(images()))
 
 
+def changed(path: Path, **entries: Any) -> None:
+    """The saved model with another description, well-formed."""
+    rewritten(path)
+    about = json.loads(read_header(path)["odenet"])
+    tensors = read_tensors(path).tensors
+    path.write_bytes(save(tensors, metadata={"odenet": json.dumps(about | entries)}))
+
+
+def read_header(path: Path) -> dict[str, str]:
+    return read_tensors(path).about
+
+
+BLOCK = "stages.0.flow"
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        ({"construction": 5}, "TypeError: "),
+        ({"construction": "5"}, "'int' object is not callable"),
+        ({"construction": "resnet20("}, "is none of a setting"),
+        ({"construction": "(" * 3000 + ")" * 3000}, ""),
+        ({"construction": "partial(cifar_resnet, 2, width=3)"}, "unexpected keyword argument 'width'"),
+        ({"construction": "__import__('os').system"}, "is none of a setting|unknown name"),
+        ({"construction": "Linear"}, "TypeError"),
+        ({"blocks": []}, "AttributeError"),
+        ({"blocks": {BLOCK: {}}}, "KeyError: 'nodes'"),
+        ({"noises": {"nowhere": "None"}}, "nowhere"),
+        ({"noises": 3}, "AttributeError"),
+    ],
+)
+def test_a_description_that_makes_no_network_is_refused_with_the_reason(
+    entries: dict[str, Any], reason: str, path: Path
+) -> None:
+    changed(path, **entries)
+    with pytest.raises(WeightsError, match=rf"cannot be read \(the network cannot be built: .*({reason})"):
+        load_model(path)
+
+
+def test_a_network_larger_than_the_file_is_refused_before_memory_is_asked_for(path: Path) -> None:
+    changed(path, construction="partial(cifar_resnet, 2, widths=(4, 8), num_classes=10000000000000)")
+    with pytest.raises(WeightsError, match=r"does not fit ResNet: it differs in 'head\.weight'"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("nodes", [100_000_000, 3, 1, 0, -1, "2", None])
+def test_another_number_of_nodes_than_there_are_weights_of_is_refused(nodes: Any, path: Path) -> None:
+    rewritten(path)
+    blocks = json.loads(read_header(path)["odenet"])["blocks"]
+    changed(path, blocks=blocks | {BLOCK: blocks[BLOCK] | {"nodes": nodes}})
+    with pytest.raises(WeightsError, match=f"flow has {nodes} nodes and weights of 2"):
+        load_model(path)
+
+
+def test_a_folder_is_no_saved_model_and_holds_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"cannot be read \(it is a folder\)"):
+        load_model(tmp_path)
+    with pytest.raises(WeightsError, match=r"cannot be read \(it is a folder\)"):
+        load_weights(small(), tmp_path)
+
+
 def test_a_saved_model_that_has_lost_its_checksum_is_refused(path: Path) -> None:
     rewritten(path, {"format": 2, "construction": "", "training": True, "blocks": {}, "noises": {}})
     with pytest.raises(WeightsError, match=r"cannot be read \(it has lost its checksum"):

@@ -29,7 +29,7 @@ from odenet.training.files import write_atomically
 from odenet.training.notation import read, write
 from odenet.training.plain_data import differences
 from odenet.training.tensor_files import DamagedFile, read_tensors, tensors_to_bytes
-from odenet.training.weights import WeightsError, load_state, require_finite
+from odenet.training.weights import WeightsError, load_state, require_finite, require_state
 
 FORMAT = 2
 """Raised whenever a file has something that the older code cannot read. Since 2 there is a checksum."""
@@ -39,6 +39,9 @@ _KEY = "odenet"
 
 _ENTRIES = frozenset({"format", "construction", "training", "blocks", "noises"})
 """Of a description."""
+
+_MOST_NODES = 10_000
+"""Of a block whose branches have no weights, by which they could be counted."""
 
 _CHANGING = ("training", "evaluations", "label")
 """Attributes of modules that are no options of their construction."""
@@ -99,17 +102,35 @@ def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
 
     Raises:
         FileNotFoundError: there is no such file.
-        WeightsError: the file is truncated, damaged, foreign or of a newer format, or its weights are NaN, complex, or
-            integers where numbers of floating point belong.
-        ValueError: it names classes that are unknown here.
+        WeightsError: the file is truncated, damaged, foreign or of a newer format, it names classes that are unknown
+            here, or its weights are not those of the network that it describes: NaN, complex, or integers where numbers
+            of floating point belong.
     """
     description, tensors = _content(Path(path))
-    require_finite(tensors, f"the saved model {path}")
+    source = f"the saved model {path}"
+    require_finite(tensors, source)
     with torch.random.fork_rng(devices=[]):
-        model = _built(description, names)
-    load_state(model, tensors, f"the saved model {path}")
+        try:
+            _require_nodes(description, tensors)
+            with torch.device("meta"):  # without memory: before it is asked for, the file has to have that many numbers
+                require_state(_built(description, names), tensors, source)
+            model = _built(description, names)
+        except WeightsError:
+            raise
+        except Exception as error:  # whatever constructors raise for arguments out of a file
+            raise _unreadable(Path(path), f"the network cannot be built: {type(error).__name__}: {error}") from error
+    load_state(model, tensors, source)
     model.load_state_dict(tensors, assign=True)  # once more, for their precision
     return model.train(description["training"])
+
+
+def _require_nodes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a number of nodes other than that of those with weights: copies of a node take time."""
+    for block, settings in description["blocks"].items():
+        before = f"{block}.theta.nodes.".removeprefix(".")
+        there = {name.removeprefix(before).partition(".")[0] for name in tensors if name.startswith(before)}
+        if settings["nodes"] != len(there) and (there or settings["nodes"] > _MOST_NODES):
+            raise ValueError(f"{block or 'the block'} has {settings['nodes']} nodes and weights of {len(there)}")
 
 
 def _description(model: nn.Module, construction: Callable[..., nn.Module], names: Names | None) -> dict[str, Any]:

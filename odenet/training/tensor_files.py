@@ -83,7 +83,10 @@ def read_tensors(path: Path) -> TensorFile:
         FileNotFoundError: There is none.
         DamagedFile: See `tensors_from_bytes`.
     """
-    return tensors_from_bytes(path.read_bytes())
+    try:
+        return tensors_from_bytes(path.read_bytes())
+    except IsADirectoryError as error:
+        raise DamagedFile("it is a folder") from error
 
 
 def _is_whole(content: bytes, checksum: str) -> bool:

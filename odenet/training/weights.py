@@ -66,7 +66,17 @@ def require_finite(tensors: Mapping[str, Tensor], source: str) -> None:
 
 
 def load_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Copy `tensors` into the parameters and buffers of `model`, after all names and shapes have been compared.
+    """Copy `tensors` into the parameters and buffers of `model`, after all have been compared.
+
+    Raises:
+        WeightsError: See `require_state`.
+    """
+    require_state(model, tensors, source)
+    model.load_state_dict(tensors)
+
+
+def require_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Compare names, shapes and kinds of `tensors` with those of the state dict of `model`, which may be on meta.
 
     Floating-point numbers of any precision go where such belong, and whole numbers where these do.
 
@@ -80,7 +90,6 @@ def load_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> 
             f"{source} does not fit {type(model).__name__}: {'; '.join(faults)}. "
             "Build the network that it was written for, or choose another file."
         )
-    model.load_state_dict(tensors)
 
 
 def _missing(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
