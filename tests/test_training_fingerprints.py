@@ -81,7 +81,7 @@ def test_different_values_have_different_fingerprints() -> None:
     assert all(len(digits) == 32 for digits in found)
 
 
-@pytest.mark.parametrize("value", VALUES, ids=str)
+@pytest.mark.parametrize("value", VALUES)
 def test_the_fingerprint_of_a_value_is_the_same_twice_and_for_a_copy(value: Any) -> None:
     generator = isinstance(value, torch.Generator)
     again = torch.Generator().manual_seed(value.initial_seed()) if generator else copy.deepcopy(value)
@@ -163,7 +163,7 @@ def numbers() -> Iterator[int]:
     yield 1
 
 
-@pytest.mark.parametrize("value", [threading.Lock(), numbers(), io.TextIOWrapper(io.BytesIO())], ids=repr)
+@pytest.mark.parametrize("value", [threading.Lock(), numbers(), io.TextIOWrapper(io.BytesIO())])
 def test_what_is_bound_to_the_process_is_refused_with_what_to_do(value: Any) -> None:
     with pytest.raises(TypeError, match=f"of a {type(value).__name__} was asked for, .* a method __fingerprint__"):
         fingerprint(Plain(inner=[value]))
