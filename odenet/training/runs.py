@@ -51,8 +51,9 @@ class Run:
         path: Of its file.
     """
 
-    def __init__(self, record: Record, path: Path, hold: Hold | None = None) -> None:
-        self.record, self.path, self._hold = record, path, hold
+    def __init__(self, record: Record, path: Path) -> None:
+        self.record, self.path = record, path
+        self._hold: Hold | None = None
         self._started, self._seen = time.monotonic(), stamp(path)
 
     def __enter__(self) -> Self:
@@ -91,7 +92,8 @@ class Run:
             run._say_finished()
             return run
         hold = _held(path) if is_main_process() else None
-        run = cls(new, path, hold)
+        run = cls(new, path)
+        run._hold = hold
         run.record = _record_there(path, new) or new  # once more, now that nobody else writes it
         if not run.finished:
             run.record.sessions.append(_session())
@@ -148,7 +150,7 @@ class Run:
             RecordError: The record says that it was made from other content of that name.
         """
         if is_main_process():
-            self._note({name: fingerprint(content)})
+            self.note({name: fingerprint(content)})
 
     def fit(
         self,
@@ -186,7 +188,7 @@ class Run:
             raise CheckpointError(f"{error} All checkpoints of this record are in {folder.parent}.") from error
         if is_main_process():  # statistics of BatchNorm are each process's own
             parts = history.made_from | {"trained weights": fingerprint(weights_of(model))}
-            self._note({f"{key}: {name}": value for name, value in parts.items()})
+            self.note({f"{key}: {name}": value for name, value in parts.items()})
         return history
 
     def folder(self, key: str) -> Path:
@@ -215,7 +217,12 @@ class Run:
         begun = len(self.record.sessions) == 1 and not self.record.results and not self.finished
         return begun and self._hold is not None and self._hold.is_valid
 
-    def _note(self, fingerprints: Mapping[str, str | None]) -> None:
+    def note(self, fingerprints: Mapping[str, str | None]) -> None:
+        """Put fingerprints of what results are made from into the record, by name.
+
+        Raises:
+            RecordError: The record has others of these names.
+        """
         known = self.record.made_from
         for name, value in fingerprints.items():
             if known.get(name, value) != value:
