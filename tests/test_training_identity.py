@@ -174,6 +174,7 @@ def test_a_network_that_has_been_used_but_not_trained_is_the_same() -> None:
     net = flow()
     before = identity(net)
     net.eval()(torch.zeros(1, 1, 4, 4))
+    net.train()
     assert differences(before, identity(net)) == []
 
 
