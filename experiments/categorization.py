@@ -31,12 +31,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.command import run_experiment
+from experiments.command import Seeds, run_experiment
 from experiments.statistics import over_seeds, spread
 from odenet.data import SceneBatches, Scenes, data_root, garment_scenes
 from odenet.measure.mode import in_mode
 from odenet.models import cifar_resnet
-from odenet.training import Classification, History, MultiLabel, Record, Run, Task, Training, fit, launch
+from odenet.training import Classification, History, MultiLabel, Record, Run, Task, Training, launch
+from odenet.training.checked import Checked
 
 TRAINING = Training(
     epochs=10, batch_size=64, optimizer="adamw", lr=0.003, weight_decay=1e-3, decay="weights", threads=1
@@ -44,14 +45,14 @@ TRAINING = Training(
 
 
 @dataclass(frozen=True)
-class Categorization:
+class Categorization(Checked):
     """Settings of the experiment."""
 
     data: Literal["scenes", "garments"] = "scenes"
     """scenes: silhouettes of four classes; garments: the images of Fashion-MNIST, ten classes."""
     size: tuple[int, int] = (64, 64)
     """Height and width of a scene."""
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: Seeds = (0, 1)
     """One repetition each: initial weights and training scenes; the test scenes stay the same."""
     train_scenes: int = 6400
     """Scenes in an epoch; every epoch has new ones."""
@@ -110,8 +111,7 @@ def categorization(settings: Categorization, root: Path | None, run: Run) -> Non
                 net.to(fabric.device)
                 key = f"seed{seed}/{kind}/{question}"
                 fresh = batches(replace(train, seed=seed), target=question)
-                options: Any = {"seed": seed, "folder": run.folder(key), "label": f"{key:25}"}
-                history = fit(net, task, fresh, tests[question], training, **options)
+                history = run.fit(key, net, task, fresh, tests[question], training, seed=seed, label=f"{key:25}")
                 run.once(key, partial(answered, net, question, tasks, tests, history))
     run.finish(table=table(run.record))
 

@@ -13,6 +13,10 @@ import tyro
 from experiments.tables import print_table
 from odenet.data import ImageData, load
 from odenet.training import Record, Run, Training, is_main_process
+from odenet.training.checked import Checked, Different, Within
+
+Seeds = Annotated[tuple[int, ...], Within(0, 2**32 - 1), Different()]
+"""One repetition each."""
 
 
 @runtime_checkable
@@ -26,23 +30,19 @@ class HasData(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Checked):
     """What every experiment on labelled images has to know."""
 
     data: str = "fashion-mnist"
     """Data set: digits, mnist, fashion-mnist, cifar10, cifar100, scenes, garments."""
     train_images: int | None = None
     """Use only so many training images, the classes equally often."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     """One repetition each: initial weights, order of images, augmentation."""
     augment: bool = True
     """Shift (and flip) training images as is usual for the data set."""
     training: Training = field(default_factory=Training)
     """How each network is trained."""
-
-    def __post_init__(self) -> None:
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds = {self.seeds}; each is one repetition: pass different whole numbers from 0 on.")
 
 
 S = TypeVar("S")
@@ -59,7 +59,9 @@ def main(experiment: str, presets: Mapping[str, T], work: Callable[[T, ImageData
     """
 
     def on_images(settings: T, root: Path | None, run: Run) -> None:
-        work(settings, load(settings.data, root, train_images=settings.train_images), run)
+        data = load(settings.data, root, train_images=settings.train_images)
+        run.made_from("data", data)
+        work(settings, data, run)
 
     return run_experiment(experiment, presets, on_images)
 
@@ -80,12 +82,12 @@ def run_experiment(experiment: str, presets: Mapping[str, S], work: Callable[[S,
     preset, *rest = sys.argv[1:] or ["--help"]
     if preset not in presets:
         _explain(experiment, presets, preset)
-    settings, record, root = _parse(experiment, preset, presets[preset], rest)
-    path = record or Path("runs") / experiment / f"{'-'.join([preset, *_data_of(settings)])}.json"
     try:
-        run = Run.open(experiment, settings, path, preset=preset)
-        if not run.finished:
-            work(settings, root, run)
+        settings, record, root = _parse(experiment, preset, presets[preset], rest)
+        path = record or Path("runs") / experiment / f"{'-'.join([preset, *_data_of(settings)])}.json"
+        with Run.open(experiment, settings, path, preset=preset) as run:
+            if not run.finished:
+                work(settings, root, run)
     except (ValueError, TypeError, OSError, FloatingPointError) as error:
         sys.exit(f"{experiment}: {error}")
     if is_main_process():

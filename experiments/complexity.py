@@ -23,12 +23,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import nan
 from statistics import fmean
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
 from experiments import published
-from experiments.command import Settings, main
+from experiments.command import Seeds, Settings, main
 from experiments.costs import counts, per_image, timings
 from experiments.statistics import over_seeds, spread
 from experiments.training import train
@@ -37,13 +37,14 @@ from odenet.data import Compose, ImageData, RandomErasing
 from odenet.measure import gpu_power, latencies
 from odenet.measure.energy import NOT_REPORTED
 from odenet.training import Classification, Run, Training, launch
+from odenet.training.checked import Within
 
 
 @dataclass(frozen=True)
 class Complexity(Settings):
     """Settings of the experiment."""
 
-    seeds: tuple[int, ...] = (0,)
+    seeds: Seeds = (0,)
     """One repetition of the trainings each."""
     counted: tuple[str, ...] = (*IMAGENET, *OTHERS, *CIFAR, *CHEN)
     """Nets of which parameters, multiply-adds and memory are counted."""
@@ -59,9 +60,9 @@ class Complexity(Settings):
     """The small net that trains for longer, on all training images."""
     best_epochs: int = 12
     """For how long."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Within(0, 1)] = 0.0
     """In training the best net."""
-    erasing: float = 0.0
+    erasing: Annotated[float, Within(0, 1)] = 0.0
     """The share of the best net's training images of which a rectangle is erased (Zhong et al. 2017: 0.5)."""
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ from odenet.measure import interleaved
 from odenet.models import googlenet
 from odenet.models.googlenet import WIDTHS
 from odenet.training import Run, Training, launch
+from odenet.training.checked import Checked, OneOf
 
 LECTURE = InceptionWidths(128, 64, 192, 64, 96, 64)
 """The lecture's module, on 256 channels at 28×28."""
@@ -44,10 +45,10 @@ SIDES = {"3": 28, "4": 14, "5": 7}
 
 
 @dataclass(frozen=True)
-class InceptionCosts:
+class InceptionCosts(Checked):
     """Settings of the experiment."""
 
-    modules: tuple[str, ...] = ("lecture", *WIDTHS)
+    modules: Annotated[tuple[str, ...], OneOf(("lecture", *WIDTHS))] = ("lecture", *WIDTHS)
     """Modules that are built both ways."""
     batch: int = 8
     """Images in a batch that a module is timed on."""

@@ -47,7 +47,7 @@ from odenet.training import Run, Training, WeightsError, load_model
 class IsItAnODE(Settings):
     """Settings of the experiment."""
 
-    checkpoint: str | None = None
+    checkpoint: Path | None = None
     """File of a saved model or of torchvision's state dict; none: train a net."""
     blocks: int = 4
     """Residual blocks in a stage of the net to train, transitions included."""
@@ -90,7 +90,7 @@ def is_it_an_ode(settings: IsItAnODE, data: ImageData, run: Run) -> None:
 
 def _network(settings: IsItAnODE, data: ImageData, seed: int, run: Run) -> nn.Module:
     if settings.checkpoint is not None:
-        return read(Path(settings.checkpoint))
+        return read(settings.checkpoint)
     torch.manual_seed(seed)
     net = cifar_resnet(
         settings.blocks,
@@ -116,7 +116,7 @@ def read(path: Path) -> nn.Module:
         reason = error
     try:
         return from_torchvision(_state(path))
-    except (ValueError, TypeError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
+    except (ValueError, TypeError, RuntimeError, EOFError, SafetensorError) as error:
         raise ValueError(
             f"{path} is no network that can be asked. As one of save_model: {reason} As weights of torchvision: {error}"
         ) from error
@@ -125,7 +125,10 @@ def read(path: Path) -> nn.Module:
 def _state(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:  # torch advises here to run the code that is in the file
+        raise ValueError("it holds more than tensors, or is no file of torch.save.") from error
 
 
 def verdict(results: Mapping[str, Mapping[str, Any]], seed: str) -> dict[str, Any]:

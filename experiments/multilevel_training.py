@@ -56,7 +56,7 @@ class MultilevelTraining(Levels):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.cycles) < 2 or min(self.cycles) < 1 or self.work.denominator > 1:
+        if len(self.cycles) < 2 or self.work.denominator > 1:
             raise ValueError(
                 f"cycles = {self.cycles}; the net of the last level is trained for as much work too, here {self.work} "
                 "epochs of it, and for whole epochs: give two levels or more, an epoch or more each, such as 6, 5, 5."

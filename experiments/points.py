@@ -21,8 +21,7 @@ import torch
 import tyro
 
 from odenet.blocks.errors import unknown_name
-from odenet.training import Record, RecordError
-from odenet.training.plain_data import differences, from_plain, to_plain
+from odenet.training import RecordError, Run
 
 
 @dataclass(frozen=True)
@@ -55,17 +54,15 @@ class Point:
         """Whether the record is there, and nothing is left to compute.
 
         Raises:
-            RecordError: The record there is one of other settings, or none.
+            RecordError: The record there is one of other settings or files, or none.
         """
         if not self.path.exists():
             return False
-        record = Record.load(self.path)
-        if lines := differences(from_plain(to_plain(self.settings)), record.settings):
-            raise RecordError(
-                f"the record {self.path} is that of another sweep ({'; '.join(lines)}): it would be taken for a point "
-                "of this one; choose another --folder, or delete the file if it is no longer wanted."
-            )
-        return record.finished
+        try:
+            found = Run.recorded(self.experiment, self.settings, self.path, preset=self.preset)
+        except RecordError as error:
+            raise RecordError(f"{error} (The records of a sweep are in its --folder.)") from error
+        return found is not None and found.finished
 
     @property
     def arguments(self) -> list[str]:

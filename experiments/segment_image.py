@@ -1,6 +1,6 @@
 """What does a trained net see in your own photograph? Its answer for every pixel, laid over the photograph as PNG.
 
-    python -m experiments.segment_image photo.jpg runs/segmentation/cpu-scenes.d/seed0%2Funet/net.safetensors
+    python -m experiments.segment_image photo.jpg runs/segmentation/cpu-scenes.json.d/seed0%2Funet/net.safetensors
 
 The net comes from a file that `odenet.training.saved_models.save_model` wrote, as `experiments/segmentation.py` does
 beside its record. Photographs of any size: those larger than a tile are segmented tile by tile, with the answers that
@@ -10,6 +10,7 @@ only; on real photographs they show what they have learned, which is not the wor
 
 from __future__ import annotations
 
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from experiments.tables import print_table
 from odenet.data.image_files import MODES, read_picture
 from odenet.data.scene_batches import MEAN, STD
 from odenet.training import segment
+from odenet.training.files import write_atomically
 from odenet.training.saved_models import load_model
 
 PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -76,9 +78,9 @@ def segment_image(options: Options) -> Path:
     photo = read(options.photo, channels_of(net))
     logits = segment(net, (photo / 255 - options.mean) / options.std, tile=options.tile, overlap=options.overlap)
     classes = logits.argmax(dim=0)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    painted = overlay(photo, classes, options.opacity)
-    Image.fromarray(painted.permute(1, 2, 0).numpy()).save(out, format="png")
+    png, painted = io.BytesIO(), overlay(photo, classes, options.opacity)
+    Image.fromarray(painted.permute(1, 2, 0).numpy()).save(png, format="png")
+    write_atomically(out, png.getvalue(), what="overlay")
     shares = classes.flatten().bincount(minlength=len(logits)) / classes.numel()
     rows = [
         {"class": k, "colour": colour(k), "pixels %": f"{100 * share:.1f}"} for k, share in enumerate(shares.tolist())

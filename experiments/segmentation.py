@@ -24,20 +24,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import nn
 
-from experiments.command import run_experiment
+from experiments.command import Seeds, run_experiment
 from experiments.other_steppings import under_other_steppings
 from experiments.pictures import to_text
 from experiments.segmentation_nets import FLOWS, NETS, segmentation_net
 from experiments.statistics import over_seeds, spread
 from odenet.data import SceneBatches, Scenes, data_root, garment_scenes
 from odenet.measure import count_multiply_adds, count_parameters, interleaved
-from odenet.training import Record, Run, Segmentation, Training, evaluate, fit, launch
-from odenet.training.saved_models import save_model
+from odenet.training import Record, Run, Segmentation, Training, evaluate, launch, save_model
+from odenet.training.checked import Checked, OneOf, Within
 
 TRAINING = Training(
     epochs=1, batch_size=4, optimizer="adam", lr=0.005, weight_decay=0.0, precision="bf16-mixed", channels_last=True
@@ -46,14 +46,14 @@ TRAINING = Training(
 
 
 @dataclass(frozen=True)
-class SceneSegmentation:
+class SceneSegmentation(Checked):
     """Settings of the experiment."""
 
     data: Literal["scenes", "garments"] = "scenes"
     """scenes: silhouettes of four classes; garments: the images of Fashion-MNIST, ten classes."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: Seeds = (0,)
     """One repetition each: initial weights and training scenes."""
-    nets: tuple[str, ...] = NETS
+    nets: Annotated[tuple[str, ...], OneOf(NETS)] = NETS
     """Which to compare."""
     width: int = 8
     """All channels are multiples of it."""
@@ -71,7 +71,7 @@ class SceneSegmentation:
     """Test scenes whose answers are kept for the figure."""
     repetitions: int = 11
     """Of the forward pass that is timed."""
-    dice: float = 0.5
+    dice: Annotated[float, Within(0, 1)] = 0.5
     """Share of the Dice loss, which counts small classes as much as the ground; the rest is cross-entropy."""
     training: Training = TRAINING
     """How each net is trained."""
@@ -150,7 +150,7 @@ def trained(key: str, name: str, settings: SceneSegmentation, task: Task, seed: 
     make = partial(segmentation_net, name, task.loss.num_classes, width=settings.width)
     torch.manual_seed(seed)
     net = make().to(launch(settings.training).device)
-    history = fit(net, task.loss, task.train, None, settings.training, seed=seed, folder=run.folder(key), label=key)
+    history = run.fit(key, net, task.loss, task.train, None, settings.training, seed=seed, label=key)
     seconds = {"seconds_per_epoch": history.seconds_per_epoch}
     run.once(key, lambda: facts(net.eval(), settings, task) | seconds)
     save_model(net.eval(), run.folder(key) / "net.safetensors", make, names={"segmentation_net": segmentation_net})

@@ -46,10 +46,11 @@ from odenet.models import (
 )
 from odenet.models.fcn_trunks import last_layer
 from odenet.training import Record, Run, Training, launch
+from odenet.training.checked import Checked
 
 
 @dataclass(frozen=True)
-class Sliding:
+class Sliding(Checked):
     """Settings of the experiment."""
 
     sizes: tuple[int, ...] = (16, 32, 64, 128, 256, 512)

@@ -79,7 +79,7 @@ class ToContinuous(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.channels < 2 or self.channels % 2:
+        if self.channels % 2:
             raise ValueError(
                 f"channels = {self.channels}; they are normalized two by two: pass an even number of 2 or more."
             )

@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 from experiments.command import Settings
 from odenet.data import ImageData
-from odenet.training import Classification, History, Run, Task, evaluate, fit, launch
+from odenet.training import Classification, History, Run, Task, evaluate, launch
 
 
 def train(
@@ -45,8 +45,8 @@ def train(
         world_size=processes,
     )
     test = data.test_batches(1000, device=device, rank=rank, world_size=processes)
-    task, folder, label = task or Classification(data.num_classes), run.folder(key), f"{key:22}"
-    return fit(net, task, batches, test, settings.training, seed=seed, folder=folder, optimizer=optimizer, label=label)
+    task, options = task or Classification(data.num_classes), {"optimizer": optimizer, "label": f"{key:22}"}
+    return run.fit(key, net, task, batches, test, settings.training, seed=seed, **options)
 
 
 def training_error(net: nn.Module, data: ImageData) -> float:

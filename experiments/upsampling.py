@@ -22,20 +22,20 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
-from experiments.command import run_experiment
+from experiments.command import Seeds, run_experiment
 from experiments.statistics import over_seeds, spread
 from experiments.upsampling_examples import examples
-from odenet.blocks.errors import unknown_name
 from odenet.data import SceneBatches, Scenes
 from odenet.layers import BedOfNails, Bilinear, MakeUpsampling, MaxUnpooling, Nearest, TransposeConvolution
 from odenet.measure import checkerboard_energy, count_parameters, interleaved
 from odenet.models import deconvnet, unet
-from odenet.training import Record, Run, Segmentation, Training, evaluate, fit, launch
+from odenet.training import Record, Run, Segmentation, Training, evaluate, launch
+from odenet.training.checked import Checked, OneOf, Within
 
 UPSAMPLINGS: Mapping[str, MakeUpsampling] = {
     "nearest": Nearest,
@@ -50,14 +50,14 @@ NETS = ("deconvnet", "unet")
 
 
 @dataclass(frozen=True)
-class Upsamplings:
+class Upsamplings(Checked):
     """Settings of the experiment."""
 
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     """One repetition each: initial weights, training scenes."""
-    nets: tuple[str, ...] = NETS
+    nets: Annotated[tuple[str, ...], OneOf(NETS)] = NETS
     """Without and with skips."""
-    upsamplings: tuple[str, ...] = tuple(UPSAMPLINGS)
+    upsamplings: Annotated[tuple[str, ...], OneOf(UPSAMPLINGS)] = tuple(UPSAMPLINGS)
     """Which to compare."""
     widths: tuple[int, ...] = (16, 32)
     """Filters in each stage of the way down, two convolutions each; every stage halves the map."""
@@ -73,16 +73,10 @@ class Upsamplings:
     """For the comparison, the same for all."""
     repetitions: int = 11
     """Of the forward pass that is timed."""
-    dice: float = 0.5
+    dice: Annotated[float, Within(0, 1)] = 0.5
     """Share of the Dice loss, which does not drown in the ground as the cross-entropy at first does."""
     training: Training = field(default_factory=Training)
     """How each net is trained."""
-
-    def __post_init__(self) -> None:
-        for kind, given, known in (("net", self.nets, NETS), ("upsampling", self.upsamplings, UPSAMPLINGS)):
-            for name in given:
-                if name not in known:
-                    raise unknown_name(kind, name, known)
 
 
 TRAINING = Training(epochs=6, batch_size=16, optimizer="adam", lr=1e-2, weight_decay=0.0, threads=1)
@@ -109,7 +103,7 @@ def upsamplings(settings: Upsamplings, _root: Path | None, run: Run) -> None:
     run.once("examples", examples)
     for seed, net, name in product(settings.seeds, settings.nets, settings.upsamplings):
         key = f"seed{seed}/{net}/{name}"
-        run.once(key, lambda: trained(net, name, settings, seed, run.folder(key), key))  # noqa: B023 (called at once)
+        run.once(key, lambda: trained(net, name, settings, seed, run, key))  # noqa: B023 (called at once)
     for net in settings.nets:
         run.once(f"times/{net}", lambda: {"seconds": timed(net, settings)})  # noqa: B023
     run.finish(table=table(run.record))
@@ -131,7 +125,7 @@ def drawn_from(settings: Upsamplings, seed: int) -> Scenes:
     return Scenes((settings.size, settings.size), seed, objects=(1, settings.objects), clutter=(0, settings.clutter))
 
 
-def trained(net: str, name: str, settings: Upsamplings, seed: int, folder: Path, label: str) -> dict[str, Any]:
+def trained(net: str, name: str, settings: Upsamplings, seed: int, run: Run, key: str) -> dict[str, Any]:
     """Train a net; what it answers on the test scenes, and the checkerboard in that before and after."""
     fabric = launch(settings.training)
     batches = partial(SceneBatches, target="semantic", rank=fabric.global_rank, world_size=fabric.world_size)
@@ -142,7 +136,7 @@ def trained(net: str, name: str, settings: Upsamplings, seed: int, folder: Path,
     torch.manual_seed(seed)
     model = network(net, name, settings, task.num_classes).to(fabric.device)
     before = checkerboard(model, test)
-    fit(model, task, train, None, settings.training, seed=seed, folder=folder, label=f"{label:30}")
+    run.fit(key, model, task, train, None, settings.training, seed=seed, label=f"{key:30}")
     facts = {"parameters": count_parameters(model), "initial_checkerboard": before}
     return facts | {"checkerboard": checkerboard(model, test)} | evaluate(model, task, test)
 

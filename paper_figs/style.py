@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from odenet.training.files import write_atomically
 
 COLOURS: Mapping[str, str] = {
     "scratch": "#0072B2",
@@ -91,6 +94,8 @@ for name, value in SETTINGS.items():
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write the figure as PDF and PNG beside each other, without dates: the same figure gives the same bytes.
 
+    Each file is whole whenever the process is killed.
+
     Args:
         figure: what is drawn.
         path: without ending.
@@ -98,8 +103,10 @@ def save(figure: Figure, path: Path) -> list[Path]:
     Returns:
         The two files.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pdf, png = path.with_name(f"{path.name}.pdf"), path.with_name(f"{path.name}.png")
-    figure.savefig(pdf, metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    figure.savefig(png, metadata={"Software": None})
-    return [pdf, png]
+    nameless = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
+    files = [path.with_name(f"{path.name}.{form}") for form in nameless]
+    for file, (form, metadata) in zip(files, nameless.items(), strict=True):
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=form, metadata=metadata)
+        write_atomically(file, drawn.getvalue(), what="figure")
+    return files

@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +29,6 @@ from odenet import (
     PiecewiseLinear,
     Reversible,
     StochasticDepth,
-    configure,
     group_norm,
 )
 from odenet.blocks.block import label_blocks
@@ -260,108 +259,9 @@ def test_a_stage_compiles_to_machine_code() -> None:
     assert block.evaluations == 4
 
 
-# configure
-
-
-def network() -> nn.Sequential:
-    return nn.Sequential(
-        ODEBlock(PiecewiseConstant([BasicBranch(2)]), FixedSteps(Heun())),
-        nn.Sequential(nn.ReLU(), ODEBlock(Constant(BasicBranch(2)), FixedSteps(RK4()))),
-    )
-
-
-def settings(model: nn.Module) -> list[tuple[Stepping, str]]:
-    return [(m.stepping, repr(m.gradient)) for m in model.modules() if isinstance(m, ODEBlock)]
-
-
-def test_configure_sets_every_block_of_a_network() -> None:
-    model = network()
-    configure(model, stepping=FixedSteps(Euler(), 2), gradient=ContinuousAdjoint())
-    assert settings(model) == [(FixedSteps(Euler(), 2), "ContinuousAdjoint()")] * 2
-
-
-def test_configure_leaves_what_is_not_named() -> None:
-    model = network()
-    configure(model, gradient=ContinuousAdjoint())
-    assert [stepping for stepping, _ in settings(model)] == [FixedSteps(Heun()), FixedSteps(RK4())]
-
-
-def test_a_single_block_can_be_configured() -> None:
-    block = ODEBlock(Constant(BasicBranch(2)))
-    configure(block, stepping=FixedSteps(RK4()))
-    assert block.stepping == FixedSteps(RK4())
-
-
-def test_at_the_end_of_its_context_configure_gives_each_block_its_own_settings_back() -> None:
-    model = network()
-    before = settings(model)
-    with configure(model, stepping=Adaptive(), gradient=ContinuousAdjoint()):
-        assert settings(model) == [(Adaptive(), "ContinuousAdjoint()")] * 2
-        with configure(model, stepping=FixedSteps(Midpoint())):
-            assert settings(model) == [(FixedSteps(Midpoint()), "ContinuousAdjoint()")] * 2
-        assert settings(model) == [(Adaptive(), "ContinuousAdjoint()")] * 2
-    assert settings(model) == before
-
-
-def test_it_does_so_after_an_exception_too() -> None:
-    model = network()
-    before = settings(model)
-    with pytest.raises(KeyError), configure(model, stepping=Adaptive()):
-        raise KeyError
-    assert settings(model) == before
-
-
-def test_where_one_block_refuses_none_changes() -> None:
-    projected = ODEBlock(PiecewiseConstant([BasicBranch(2, activation="post")]), projection=torch.relu)
-    model = nn.Sequential(network(), projected)
-    before = settings(model)
-    with pytest.raises(ValueError, match="no step-free limit"):
-        configure(model, stepping=Adaptive())
-    with pytest.raises(ValueError, match="adjoint equation is that of a smooth flow"):
-        configure(model, gradient=ContinuousAdjoint())
-    assert settings(model) == before
-
-
-def test_settings_that_fit_only_together_can_be_set_together() -> None:
-    model = network()
-    configure(model, stepping=Adaptive(), gradient=ContinuousAdjoint(rtol=1e-2))
-    with pytest.raises(ValueError, match="without tolerances"):
-        configure(model, stepping=FixedSteps())
-    configure(model, stepping=FixedSteps(), gradient=Backprop())
-
-
-@pytest.mark.parametrize(
-    ("option", "hint"),
-    [("steping", "did you mean 'stepping'?"), ("grad", "did you mean 'gradient'?"), ("xyz", ": blocks have stepping")],
-)
-def test_an_unknown_option_is_refused_with_the_nearest(option: str, hint: str) -> None:
-    with pytest.raises(TypeError) as refused:
-        configure(network(), **cast(Any, {option: FixedSteps()}))
-    assert f"configure has no option {option!r}" in str(refused.value)
-    assert hint in str(refused.value)
-
-
-def test_a_model_without_blocks_or_nothing_to_set_is_refused() -> None:
-    with pytest.raises(ValueError, match="given a Linear without an ODEBlock: there is nothing to set"):
-        configure(nn.Linear(2, 2), stepping=FixedSteps())
-    with pytest.raises(ValueError, match="neither stepping nor gradient nor compile: pass at least one"):
-        configure(network())
-    wrong: Any = [network()]
-    with pytest.raises(TypeError, match=r"given a list; .*: pass a network"):
-        configure(wrong, stepping=FixedSteps())
-
-
-def test_settings_of_the_wrong_kind_are_refused_before_any_is_made() -> None:
-    model = network()
-    before = settings(model)
-    wrong: Any = RK4()
-    with pytest.raises(TypeError, match="pass a Stepping"):
-        configure(model, stepping=wrong)
-    assert settings(model) == before
-
-
 def test_blocks_are_named_after_their_place() -> None:
-    model = network()
+    branches = [BasicBranch(2) for _ in range(2)]
+    model = nn.Sequential(ODEBlock(Constant(branches[0])), nn.Sequential(nn.ReLU(), ODEBlock(Constant(branches[1]))))
     label_blocks(model)
     assert [m.label for m in model.modules() if isinstance(m, ODEBlock)] == ["block '0'", "block '1.1'"]
     label_blocks(model[0])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
-from odenet.training import Record
+from odenet.models import cifar_resnet
+from odenet.training import Record, save_model
 from paper_figs.command import draw_records, scripts
+from tests.training_cases import unfinish
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted(
@@ -73,15 +78,23 @@ def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_
     again = Record.load(path)
     assert again.finished
     assert untimed(again.results) == untimed(record.results)
+    assert again.made_from == record.made_from
+
+    if checkpoints := {file: file.read_bytes() for file in tmp_path.rglob("checkpoint.pt")}:
+        path.unlink()
+        outcome = run(f"experiments.{name}", "smoke", folder=tmp_path)
+        assert outcome.returncode == 0, outcome.stderr
+        read = Record.load(path)
+        assert untimed(read.results) == untimed(record.results)
+        assert read.made_from == record.made_from
+        assert {file: file.read_bytes() for file in checkpoints} == checkpoints, "read back, not trained once more"
 
 
 def interrupt(path: Path) -> None:
     """Make the record what it was before its last result, without the checkpoints beside it."""
-    whole = json.loads(path.read_text())
-    kept = dict(list(whole["results"].items())[:-1])
-    if (checkpoints := path.with_suffix(".d")).exists():
+    unfinish(path, results=dict(list(Record.load(path).results.items())[:-1]))
+    if (checkpoints := path.with_name(f"{path.name}.d")).exists():
         checkpoints.rename(path.with_suffix(".old"))
-    path.write_text(json.dumps(whole | {"finished": False, "summary": {}, "results": kept}))
 
 
 def untimed(value: object) -> object:
@@ -122,7 +135,7 @@ def test_a_figure_is_drawn_by_its_command_and_refuses_a_record_that_is_not_finis
     assert run(f"paper_figs.{ONE}", "--record", str(path), folder=folder).returncode == 0
     assert path.with_name(f"{ONE}-smoke-digits.png").exists(), "by default beside the record"
     unfinished = tmp_path / "record.json"
-    unfinished.write_text(json.dumps(json.loads(path.read_text()) | {"finished": False}))
+    replace(Record.load(path), finished=False).save(unfinished)
     outcome = run(f"paper_figs.{ONE}", "--record", str(unfinished), folder=tmp_path)
     assert outcome.returncode != 0
     assert "not finished" in outcome.stderr
@@ -153,3 +166,72 @@ def test_a_data_set_that_is_absent_is_a_message_and_no_traceback(tmp_path):
     assert outcome.returncode != 0
     assert "did you mean 'mnist'" in outcome.stderr
     assert "Traceback" not in outcome.stderr
+
+
+# Whose result it is
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "difference"),
+    [
+        (ONE, ["--no-augment"], "context.augment: asked for False, found True; made_from.training batches"),
+        ("segmentation", ["--objects", "5", "6"], "context.objects[0]: asked for 5, found 1"),
+    ],
+)
+def test_nets_of_a_deleted_record_are_not_taken_for_those_of_other_settings(name, change, difference, tmp_path):
+    assert run(f"experiments.{name}", "smoke", folder=tmp_path).returncode == 0
+    path = record_of(name, tmp_path)
+    outcome = run(f"experiments.{name}", "smoke", *change, folder=tmp_path)
+    assert "is that of another run" in outcome.stderr
+    assert f"delete it and {path.name}.d beside it" in outcome.stderr
+
+    path.unlink()
+    outcome = run(f"experiments.{name}", "smoke", *change, folder=tmp_path)
+    assert outcome.returncode != 0
+    assert difference in outcome.stderr
+    assert f"All checkpoints of this record are in {Path('runs') / name / path.name}.d" in outcome.stderr
+    kept = Record.load(path).results if path.exists() else {}
+    assert not any(key.startswith("seed") for key in kept)
+    path.unlink(missing_ok=True)
+
+    shutil.rmtree(path.with_name(f"{path.name}.d"))
+    assert run(f"experiments.{name}", "smoke", *change, folder=tmp_path).returncode == 0
+    assert Record.load(path).finished
+
+
+def test_of_two_runs_started_at_once_on_a_record_the_second_is_told_who_was_first(tmp_path):
+    command = [sys.executable, "-m", f"experiments.{ONE}", "smoke", "--record", "record.json"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen([*command, *change], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        for change in ([], ["--no-augment"])
+    ]
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    codes = [process.returncode for process in processes]
+    record = Record.load(tmp_path / "record.json")
+    assert record.finished
+    assert sorted(codes) == [0, 1], said
+    assert record.settings["augment"] == (codes[0] == 0), "the record is that of the run which ended well"
+    other = said[codes.index(1)]
+    # The second may come when the first has ended: then it finds the record of another run.
+    assert f"is in work: process {processes[codes.index(0)].pid} on" in other or "is that of another run" in other
+
+
+def test_a_net_trained_again_at_the_same_path_does_not_get_the_answers_of_the_former(tmp_path):
+    def ask() -> subprocess.CompletedProcess[str]:
+        arguments = ["smoke", "--checkpoint", "net.safetensors", "--record", "answers.json"]
+        return run("experiments.is_it_an_ode", *arguments, folder=tmp_path)
+
+    save_net(tmp_path, seed=0)
+    assert ask().returncode == 0
+    assert "is not run again" in ask().stdout
+    save_net(tmp_path, seed=1)
+    outcome = ask()
+    assert outcome.returncode != 0
+    assert "the file of the setting checkpoint has other content" in outcome.stderr
+
+
+def save_net(folder: Path, seed: int) -> None:
+    make = partial(cifar_resnet, 2, 10, 1, widths=(4,), activation="pre")
+    torch.manual_seed(seed)
+    save_model(make().eval(), folder / "net.safetensors", make)

@@ -66,7 +66,7 @@ def test_a_refinement_doubles_the_layers_and_shares_out_the_momentum():
     torch.testing.assert_close(before, after)
 
 
-@pytest.mark.parametrize("cycles", [(5, 5, 5), (6,), (), (2, 0, 2)])
+@pytest.mark.parametrize("cycles", [(5, 5, 5), (6,)])
 def test_cycles_whose_work_is_not_whole_epochs_of_the_finest_net_are_refused(cycles):
     with pytest.raises(ValueError, match=r"cycles = .* epochs of it, and for whole epochs: give two levels or more"):
         replace(SMOKE, cycles=cycles)

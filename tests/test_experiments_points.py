@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from dataclasses import dataclass, field, is_dataclass, replace
@@ -18,6 +17,7 @@ from experiments import points as module
 from experiments.depth_refinement import PRESETS
 from experiments.points import Point, of_name, points
 from odenet.training import Record, RecordError, Run, Training
+from tests.training_cases import unfinish
 
 SCRIPTS = Path(module.__file__).parent.glob("*.py")
 EXPERIMENTS = sorted(path.stem for path in SCRIPTS if "\nPRESETS" in path.read_text("utf-8"))
@@ -140,7 +140,7 @@ def test_a_point_is_finished_when_its_record_is(tmp_path: Path):
 def test_a_record_of_other_settings_is_not_taken_for_the_point(tmp_path: Path):
     (point,) = over("count=1", folder=tmp_path)
     Run.open("some_experiment", replace(point.settings, name="b"), point.path, preset="smoke").finish(table=[])
-    with pytest.raises(RecordError, match=r"that of another sweep \(name: asked for 'a', found 'b'\).*--folder"):
+    with pytest.raises(RecordError, match=r"that of another run \(name: asked for 'a', found 'b'\).*--folder"):
         assert point.finished
 
 
@@ -170,11 +170,10 @@ def test_a_point_runs_as_the_command_line_of_its_experiment_does(run_point: Poin
 
 
 def test_an_interrupted_point_goes_on_where_it_was(run_point: Point):
-    whole = json.loads(run_point.path.read_text())
-    run_point.path.write_text(json.dumps(whole | {"finished": False, "summary": {}}))
+    whole = unfinish(run_point.path)
     assert run_point.run() is None
     again = Record.load(run_point.path)
-    assert again.results == whole["results"]  # read, not computed: the times are the same
+    assert again.results == whole.results  # read, not computed: the times are the same
     assert len(again.sessions) == 2
     assert again.finished
 

@@ -67,7 +67,7 @@ def test_the_fixed_flows_have_as_many_evaluations_as_layers_or_stages():
     assert min(found["ode_net"], found["ode_net_exact"]) >= 8
 
 
-@pytest.mark.parametrize("channels", [0, 7])
+@pytest.mark.parametrize("channels", [1, 7])
 def test_channels_that_make_no_groups_of_two_are_refused(channels: int):
     with pytest.raises(ValueError, match=f"channels = {channels}; they are normalized two by two: pass an even"):
         replace(SMALL, channels=channels)

@@ -47,6 +47,16 @@ SCRIPT_FOLDERS = ("experiments", "paper_figs", "benchmarks", "tests")
 LINES = {"odenet": 320, "experiments": 200}
 """The longest file of each folder."""
 
+WRITING = {"write_text", "write_bytes", "savefig", "save_file", "imsave", "tofile", "savez", "to_csv"}
+"""Methods and functions that put a file where one can find half of it."""
+
+WRITERS = {
+    "odenet/training/files.py": {"open"},  # the one writer
+    "odenet/training/holds.py": {"write_text"},  # a lock, which has to stay the same file
+    "paper_figs/style.py": {"savefig"},  # into memory
+}
+"""What may."""
+
 LARGEST_FILE = 1024 * 1024
 """Bytes."""
 
@@ -151,6 +161,32 @@ def _is_by_product(file: Path) -> bool:
     return file.parts[0] in {"data", "runs"} or any(
         part in ignored or part.endswith(".egg-info") for part in file.parts
     )
+
+
+def writing_violations(root: Path) -> list[str]:
+    """Calls outside of the tests that write a file in another way than `write_atomically`."""
+    folders = ("odenet", "experiments", "paper_figs", "benchmarks")
+    found = []
+    for file in (file for folder in folders for file in sorted((root / folder).rglob("*.py"))):
+        name = file.relative_to(root).as_posix()
+        calls = [node for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        writing = [(call.lineno, _writing_call(call)) for call in calls]
+        found += [f"{name}:{line} calls {call}" for line, call in writing if call and call not in WRITERS.get(name, ())]
+    return found
+
+
+def _writing_call(node: ast.Call) -> str | None:
+    """The name of what a call writes a file with."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    values = [*node.args, *(keyword.value for keyword in node.keywords)]
+    modes = [value.value for value in values if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+    written = ast.unparse(node.func)
+    if name in WRITING or (
+        name in ("open", "fdopen") and any(re.fullmatch(r"[rwaxbt+]*[wax+][rwaxbt+]*", m) for m in modes)
+    ):
+        return name
+    to_path = len(node.args) < 2 or not isinstance(node.args[1], ast.Name)  # a buffer has a name
+    return written if written in ("torch.save", "json.dump", "pickle.dump", "np.save") and to_path else None
 
 
 def address_violations(root: Path) -> list[str]:
@@ -324,6 +360,34 @@ def test_a_machine_path_or_a_registry_is_found_in_its_line(tmp_path: Path, plant
 )
 def test_a_relative_path_is_not_one_of_a_machine(tmp_path: Path, innocent: str) -> None:
     assert address_violations(plant(tmp_path, {"notes.md": innocent})) == []
+
+
+def test_every_file_is_written_by_the_one_writer() -> None:
+    assert writing_violations(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ('path.write_text("x")', "write_text"),
+        ("path.write_bytes(b'')", "write_bytes"),
+        ('figure.savefig(path, format="png")', "savefig"),
+        ("safetensors.torch.save_file(tensors, path)", "save_file"),
+        ('open("name", "w")', "open"),
+        ('path.open(mode="ab")', "open"),
+        ('path.open("r+b")', "open"),
+        ('torch.save(state, folder / "name")', "torch.save"),
+        ('json.dump(content, open("name"))', "json.dump"),
+    ],
+)
+def test_a_file_that_is_written_in_another_way_is_found(tmp_path: Path, line: str, named: str) -> None:
+    plant(tmp_path, {"experiments/script.py": f"import x\n{line}\n", "tests/test_x.py": line})
+    assert writing_violations(tmp_path) == [f"experiments/script.py:2 calls {named}"]
+
+
+@pytest.mark.parametrize("line", ["path.open()", 'path.open("rb")', "torch.save(state, buffer)", "record.save(path)"])
+def test_reading_and_writing_into_memory_are_none_of_these(tmp_path: Path, line: str) -> None:
+    assert writing_violations(plant(tmp_path, {"experiments/script.py": line})) == []
 
 
 def test_no_file_is_too_long_or_too_large() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +18,8 @@ import torch
 from torch import nn
 
 from odenet.training import CannotWrite, CheckpointError, Classification, fit
-from odenet.training.checkpoints import FORMAT, Checkpoint
-from tests.training_cases import SETTINGS, TASK, evaluation_batches, noisy_net, train, train_batches
+from odenet.training.checkpoints import FORMAT, Checkpoint, _sealed
+from tests.training_cases import SETTINGS, TASK, damages, evaluation_batches, noisy_net, train, train_batches
 
 IDENTITY = {"seed": 1}
 
@@ -35,6 +37,24 @@ def test_a_checkpoint_hands_back_what_was_written(checkpoint: Checkpoint) -> Non
     assert torch.equal(state["x"], torch.arange(3))
 
 
+def test_of_two_trainings_at_once_in_a_folder_the_one_that_comes_too_late_says_so(tmp_path: Path) -> None:
+    first, second = (Checkpoint(tmp_path / "checkpoint.pt", {"seed": seed}, seconds=0) for seed in (1, 2))
+    assert (first.read(), second.read()) == (None, None)
+    first.write({"x": 1})
+    first.write({"x": 2})
+    with pytest.raises(
+        CheckpointError, match=r"was written by another training under way in the same folder.*--record"
+    ):
+        second.write({"x": 3})
+    assert first.read() == {"x": 2}
+
+
+def test_a_checkpoint_that_was_deleted_under_way_is_written_again(checkpoint: Checkpoint) -> None:
+    checkpoint.path.unlink()
+    checkpoint.write({"x": 1})
+    assert checkpoint.read() == {"x": 1}
+
+
 def test_without_a_file_there_is_no_state(tmp_path: Path) -> None:
     assert Checkpoint(tmp_path / "checkpoint.pt", IDENTITY, seconds=0).read() is None
 
@@ -43,6 +63,33 @@ def test_without_a_file_there_is_no_state(tmp_path: Path) -> None:
 def test_a_truncated_checkpoint_is_refused_by_name(kept: int, checkpoint: Checkpoint) -> None:
     checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:kept])
     with pytest.raises(CheckpointError, match=f"{re.escape(str(checkpoint.path))} cannot be read.*Delete it to begin"):
+        checkpoint.read()
+
+
+def test_every_changed_bit_of_a_checkpoint_is_noticed(checkpoint: Checkpoint) -> None:
+    whole = checkpoint.path.read_bytes()
+    for damaged in damages(whole, count=300):
+        checkpoint.path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read"):
+            checkpoint.read()
+    checkpoint.path.write_bytes(whole)
+    assert checkpoint.read() is not None
+
+
+def test_torch_reads_a_checkpoint_and_unzip_finds_it_whole(checkpoint: Checkpoint) -> None:
+    assert torch.equal(torch.load(checkpoint.path, weights_only=True)["state"]["x"], torch.arange(3))
+    with zipfile.ZipFile(checkpoint.path) as archive:
+        assert archive.testzip() is None
+        assert archive.comment.startswith(b"odenet sha256 ")
+
+
+@pytest.mark.parametrize("lost", ["checksum", "identity", "state"])
+def test_a_checkpoint_without_one_of_its_parts_is_refused(lost: str, checkpoint: Checkpoint) -> None:
+    content = {"kind": "odenet checkpoint", "format": FORMAT, "identity": IDENTITY, "state": {}}
+    archive = io.BytesIO()
+    torch.save({name: entry for name, entry in content.items() if name != lost}, archive)
+    checkpoint.path.write_bytes(archive.getvalue() if lost == "checksum" else _sealed(archive.getvalue()))
+    with pytest.raises(CheckpointError, match=r"cannot be read \(its checksum is not that of its content"):
         checkpoint.read()
 
 
@@ -83,16 +130,19 @@ def test_reading_runs_no_code(checkpoint: Checkpoint, monkeypatch: pytest.Monkey
     done = checkpoint.path.with_name("done")
     monkeypatch.setenv("MALICE", str(done))
     torch.save({"kind": "odenet checkpoint", "format": FORMAT, "state": Malice()}, checkpoint.path)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="it holds more than plain data and tensors") as refusal:
         checkpoint.read()
+    assert "weights_only" not in str(refusal.value), "torch's advice to run the code"
     assert not done.exists()
     pickle.loads(pickle.dumps(Malice()))
     assert done.exists()  # so that the test shows something
 
 
-def test_a_newer_format_is_refused_with_both_numbers(checkpoint: Checkpoint) -> None:
-    torch.save({"kind": "odenet checkpoint", "format": FORMAT + 1}, checkpoint.path)
-    with pytest.raises(CheckpointError, match=f"has format {FORMAT + 1}, and this version of odenet reads format"):
+@pytest.mark.parametrize("number", [FORMAT - 1, FORMAT + 1])
+def test_another_format_is_refused_with_both_numbers(number: int, checkpoint: Checkpoint) -> None:
+    # Those of format 1 do not say which data, batches and initial weights they were made from.
+    torch.save({"kind": "odenet checkpoint", "format": number, "identity": IDENTITY, "state": {}}, checkpoint.path)
+    with pytest.raises(CheckpointError, match=f"has format {number}, and this version of odenet reads format {FORMAT}"):
         checkpoint.read()
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import odenet
-from odenet.training.environment import commit, machine, versions
+from odenet.training.environment import code, commit, machine, versions
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -40,6 +40,17 @@ def test_changed_and_new_code_is_told(name: str, checkout: Path) -> None:
     (checkout / name).parent.mkdir(exist_ok=True)
     (checkout / name).write_text("2\n")
     assert commit(checkout) == git(checkout, "rev-parse", "HEAD").strip() + "+changes"
+
+
+def test_the_code_has_another_fingerprint_where_a_python_file_differs(tmp_path: Path) -> None:
+    (tmp_path / "package").mkdir()
+    found = [code(tmp_path)]
+    for name, content in (("a.py", "1"), ("a.py", "2"), ("package/b.py", "2"), ("notes.md", "3")):
+        (tmp_path / name).write_text(content)
+        found.append(code(tmp_path))
+    assert len(set(found)) == 4
+    assert found[-1] == found[-2], "notes are no code"
+    assert code() == code(Path(odenet.__file__).parent)
 
 
 def test_a_changed_record_is_no_changed_code(checkout: Path) -> None:

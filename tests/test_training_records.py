@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from odenet.training import CannotWrite, Record, RecordError
 from odenet.training.records import FORMAT
+from tests.training_cases import damages
 
 
 def record() -> Record:
@@ -26,6 +28,7 @@ def record() -> Record:
             {"started": "2020-01-03T00:00:00+00:00", "seconds": 2.5, "commit": "b", "versions": {}, "machine": {}},
             {"started": "2020-01-04T00:00:00+00:00", "seconds": 0.5, "commit": None, "versions": {}, "machine": {}},
         ],
+        made_from={"data": "0123"},
         finished=True,
     )
 
@@ -70,17 +73,68 @@ def test_another_format_is_refused_with_both_numbers(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     record().save(path)
     change(path, format=FORMAT + 1)
-    with pytest.raises(RecordError, match=f"has format {FORMAT + 1}, and this version of odenet reads format {FORMAT}"):
+    with pytest.raises(
+        RecordError, match=f"has format {FORMAT + 1}, and this version of odenet reads formats up to {FORMAT}"
+    ):
         Record.load(path)
 
 
 def test_a_record_without_an_entry_is_refused_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
-    record().save(path)
-    content = json.loads(path.read_text("utf-8"))
-    del content["settings"], content["sessions"]
-    path.write_text(json.dumps(content))
+    of_format_1(path, settings=None, sessions=None)
     with pytest.raises(RecordError, match="it lacks settings, sessions"):
+        Record.load(path)
+
+
+@pytest.mark.parametrize(("entry", "value"), [("results", []), ("sessions", {}), ("finished", "yes"), ("preset", 1)])
+def test_an_entry_of_another_kind_is_refused_by_its_name(entry: str, value: Any, tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    of_format_1(path, **{entry: value})
+    with pytest.raises(RecordError, match=f"cannot be read .its {entry} cannot be of a {type(value).__name__}"):
+        Record.load(path)
+
+
+def of_format_1(path: Path, **entries: Any) -> None:
+    """Write the record as it was written before there were checksums, without the entries that are `None`."""
+    record().save(path)
+    content = json.loads(path.read_text("utf-8")) | {"format": 1} | entries
+    del content["sha256"], content["made_from"]
+    path.write_text(json.dumps({name: entry for name, entry in content.items() if entry is not None}))
+
+
+def test_a_record_without_a_checksum_of_format_1_is_read(tmp_path: Path) -> None:
+    of_format_1(tmp_path / "record.json")
+    assert Record.load(tmp_path / "record.json") == replace(record(), made_from={})
+
+
+def test_every_changed_bit_of_a_record_is_noticed(tmp_path: Path) -> None:
+    record().save(tmp_path / "record.json")
+    for damaged in damages((tmp_path / "record.json").read_bytes(), count=300):
+        (tmp_path / "damaged.json").write_bytes(damaged)
+        with pytest.raises(RecordError, match=r"the record .*damaged\.json (cannot be read|has format)"):
+            Record.load(tmp_path / "damaged.json")
+
+
+def test_an_edited_number_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    record().save(path)
+    path.write_text(path.read_text("utf-8").replace("0.9", "0.91", 1), "utf-8")
+    with pytest.raises(RecordError, match="its checksum is not that of its content: it was changed after it"):
+        Record.load(path)
+
+
+def test_other_ends_of_lines_are_no_change(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    record().save(path)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert Record.load(path) == record()
+
+
+def test_a_number_written_in_another_way_in_the_file_is_a_change(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    replace(record(), summary={"loss": 1e-30}).save(path)
+    path.write_bytes(path.read_bytes().replace(b"1e-30", b"1E-30"))
+    with pytest.raises(RecordError, match="its checksum"):
         Record.load(path)
 
 

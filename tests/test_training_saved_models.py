@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,9 @@ from odenet.models import (
 from odenet.models.resnet import projected_shortcut
 from odenet.models.torchvision_googlenet import imagenet_to_symmetric
 from odenet.training import CannotWrite, WeightsError, load_model, load_weights, save_model
+from odenet.training.tensor_files import read_tensors
 from tests.laws import Spy
+from tests.training_cases import damages
 
 SMALL = partial(cifar_resnet, 2, widths=(4, 8), num_classes=3)
 
@@ -308,10 +311,10 @@ def test_a_setting_without_a_notation_is_refused(path: Path) -> None:
 
 def test_a_file_of_a_newer_format_is_refused(path: Path) -> None:
     save_model(small(), path, SMALL)
-    description = {"format": 2, "version": "9.9", "anything": "else"}
+    description = {"format": 3, "version": "9.9", "anything": "else"}
     path.write_bytes(save(load(path.read_bytes()), metadata={"odenet": json.dumps(description)}))
     with pytest.raises(
-        WeightsError, match=r"has format 2, of odenet 9\.9, and this version, .* up to 1: update odenet"
+        WeightsError, match=r"has format 3, of odenet 9\.9, and this version, .* up to 2: update odenet"
     ):
         load_model(path)
 
@@ -327,6 +330,139 @@ def test_a_file_of_another_program_is_refused(path: Path, content: bytes) -> Non
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=r"cannot be read .*not written by save_model; give another file"):
         load_model(path)
+
+
+def test_the_same_model_gives_the_same_bytes(path: Path, tmp_path: Path) -> None:
+    written = []
+    for number in range(5):  # once in four, chance would put the texts of a safetensors file in one order
+        save_model(small(), tmp_path / str(number), SMALL)
+        written.append((tmp_path / str(number)).read_bytes())
+    assert len(set(written)) == 1
+
+
+@pytest.mark.parametrize("reading", [load_model, partial(load_weights, SMALL())], ids=["model", "weights"])
+def test_every_changed_bit_of_a_saved_model_is_noticed(reading: Callable[[Path], Any], path: Path) -> None:
+    save_model(small(), path, SMALL)
+    for damaged in damages(path.read_bytes(), count=300):
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsError, match=r"model\.safetensors cannot be read"):
+            reading(path)
+
+
+def rewritten(path: Path, description: Any = None, **tensors: Tensor) -> None:
+    """The saved model as an older version or another program writes it: without a checksum."""
+    save_model(small(), path, SMALL)
+    read = read_tensors(path)
+    about = json.loads(read.about["odenet"]) | {"format": 1} if description is None else description
+    path.write_bytes(save(read.tensors | tensors, metadata={"odenet": json.dumps(about)}))
+
+
+def test_a_saved_model_of_format_1_which_had_no_checksum_is_read(path: Path) -> None:
+    rewritten(path)
+    assert torch.equal(load_model(path)(images()), small()(images()))
+
+
+def changed(path: Path, **entries: Any) -> None:
+    """The saved model with another description, well-formed."""
+    rewritten(path)
+    about = json.loads(read_header(path)["odenet"])
+    tensors = read_tensors(path).tensors
+    path.write_bytes(save(tensors, metadata={"odenet": json.dumps(about | entries)}))
+
+
+def read_header(path: Path) -> dict[str, str]:
+    return read_tensors(path).about
+
+
+BLOCK = "stages.0.flow"
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        ({"construction": 5}, "TypeError: "),
+        ({"construction": "5"}, "'int' object is not callable"),
+        ({"construction": "resnet20("}, "is none of a setting"),
+        ({"construction": "(" * 3000 + ")" * 3000}, ""),
+        ({"construction": "partial(cifar_resnet, 2, width=3)"}, "unexpected keyword argument 'width'"),
+        ({"construction": "__import__('os').system"}, "is none of a setting|unknown name"),
+        ({"construction": "Linear"}, "TypeError"),
+        ({"blocks": []}, "AttributeError"),
+        ({"blocks": {BLOCK: {}}}, "KeyError: 'nodes'"),
+        ({"noises": {"nowhere": "None"}}, "nowhere"),
+        ({"noises": 3}, "AttributeError"),
+    ],
+)
+def test_a_description_that_makes_no_network_is_refused_with_the_reason(
+    entries: dict[str, Any], reason: str, path: Path
+) -> None:
+    changed(path, **entries)
+    with pytest.raises(WeightsError, match=rf"cannot be read \(the network cannot be built: .*({reason})"):
+        load_model(path)
+
+
+def test_a_network_larger_than_the_file_is_refused_before_memory_is_asked_for(path: Path) -> None:
+    changed(path, construction="partial(cifar_resnet, 2, widths=(4, 8), num_classes=10000000000000)")
+    with pytest.raises(WeightsError, match=r"does not fit ResNet: it differs in 'head\.weight'"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("nodes", [100_000_000, 3, 1, 0, -1, "2", None])
+def test_another_number_of_nodes_than_there_are_weights_of_is_refused(nodes: Any, path: Path) -> None:
+    rewritten(path)
+    blocks = json.loads(read_header(path)["odenet"])["blocks"]
+    changed(path, blocks=blocks | {BLOCK: blocks[BLOCK] | {"nodes": nodes}})
+    with pytest.raises(WeightsError, match=f"flow has {nodes} nodes and weights of 2"):
+        load_model(path)
+
+
+def test_a_folder_is_no_saved_model_and_holds_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"cannot be read \(it is a folder\)"):
+        load_model(tmp_path)
+    with pytest.raises(WeightsError, match=r"cannot be read \(it is a folder\)"):
+        load_weights(small(), tmp_path)
+
+
+def test_a_saved_model_that_has_lost_its_checksum_is_refused(path: Path) -> None:
+    rewritten(path, {"format": 2, "construction": "", "training": True, "blocks": {}, "noises": {}})
+    with pytest.raises(WeightsError, match=r"cannot be read \(it has lost its checksum"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("description", "reason"),
+    [
+        ({"format": 1}, "its description lacks blocks, construction, noises, training"),
+        ({}, "its description has no format"),
+        ([1], "its description has no format"),
+        ({"format": "1"}, "its description has no format"),
+    ],
+)
+def test_a_description_that_lacks_something_is_refused(description: Any, reason: str, path: Path) -> None:
+    rewritten(path, description)
+    with pytest.raises(WeightsError, match=f"cannot be read .{reason}"):
+        load_model(path)
+
+
+COUNTER = next(name for name in SMALL().state_dict() if name.endswith("num_batches_tracked"))
+WRONG: list[tuple[dict[str, Tensor], str]] = [
+    ({"head.bias": torch.tensor([0.0, math.nan, 0.0])}, "has NaN in 'head.bias': the training that wrote it had div"),
+    ({"head.bias": torch.zeros(3, dtype=torch.int64)}, "differs in 'head.bias', torch.int64 instead of torch.float32"),
+    ({"head.bias": torch.zeros(3, dtype=torch.bool)}, "differs in 'head.bias', torch.bool instead of torch.float32"),
+    ({"head.bias": torch.zeros(3, dtype=torch.complex64)}, "'head.bias', torch.complex64 instead of torch.float32"),
+    ({COUNTER: torch.tensor(1.0)}, f"'{COUNTER}', torch.float32 instead of torch.int64"),
+]
+
+
+@pytest.mark.parametrize(("tensors", "reason"), WRONG)
+@pytest.mark.parametrize("reading", [load_model, lambda path: load_weights(small(), path)], ids=["model", "weights"])
+def test_weights_that_are_no_numbers_or_of_another_kind_are_refused_by_name(
+    reading: Callable[[Path], Any], tensors: dict[str, Tensor], reason: str, path: Path
+) -> None:
+    rewritten(path, **tensors)
+    assert tensors.keys() <= small().state_dict().keys()
+    with pytest.raises(WeightsError, match=rf"model\.safetensors .*{reason}"):
+        reading(path)
 
 
 def test_a_truncated_file_is_refused(path: Path) -> None:

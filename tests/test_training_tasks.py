@@ -99,8 +99,7 @@ class TestClassification(TaskLaws):
         values = {name: float(value) for name, value in metrics.compute().items()}
         assert values == {"accuracy": 5 / 8, "top-2 accuracy": 6 / 8, "top-3 accuracy": 7 / 8}
 
-    def test_what_is_measured_beside_the_accuracy_does_not_change_what_a_checkpoint_is_known_by(self) -> None:
-        assert repr(Classification(4, top=(2,))) == repr(Classification(4))
+    def test_without_top_the_accuracy_alone_is_measured(self) -> None:
         assert set(Classification(4).metrics()) == {"accuracy"}
 
     @pytest.mark.parametrize("k", [1, 4])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
 from odenet.training import CannotWrite, WeightsError, load_weights, save_weights
-from tests.training_cases import noisy_net
+from tests.training_cases import damages, noisy_net
 
 
 @pytest.fixture
@@ -40,6 +42,37 @@ def test_a_truncated_or_foreign_file_is_refused_by_name(content: bytes | None, p
     path.write_bytes(path.read_bytes()[:-9] if content is None else content)
     with pytest.raises(WeightsError, match=r"weights\.safetensors cannot be read .* truncated .* give another file"):
         load_weights(noisy_net(), path)
+
+
+def test_every_changed_bit_is_noticed(path: Path) -> None:
+    for damaged in damages(path.read_bytes(), count=300):
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsError, match=r"weights\.safetensors cannot be read"):
+            load_weights(noisy_net(), path)
+
+
+def test_weights_of_another_program_which_have_no_checksum_are_read(path: Path) -> None:
+    path.write_bytes(safetensors.torch.save(noisy_net().state_dict()))
+    net = noisy_net(seed=1)
+    load_weights(net, path)
+    assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in noisy_net().state_dict().items())
+
+
+def test_infinite_numbers_of_both_signs_are_no_nan_and_each_nan_is_named(path: Path) -> None:
+    net = noisy_net()
+    with torch.no_grad():
+        net.get_parameter("5.bias")[:2] = torch.tensor([math.inf, -math.inf])
+    save_weights(net, path)
+    load_weights(noisy_net(), path)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.flatten()[-1] = math.nan
+    save_weights(net, path)
+    before = noisy_net().state_dict()
+    other = noisy_net()
+    with pytest.raises(WeightsError, match=r"safetensors has NaN in '\d\.\w+', '\d\.\w+', .*, 2 more: the training"):
+        load_weights(other, path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())
 
 
 def test_an_absent_file_is_told_by_name(tmp_path: Path) -> None:

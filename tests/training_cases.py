@@ -9,7 +9,10 @@ import argparse
 import itertools
 import json
 import os
+import random
 import signal
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from odenet.data import Batches, Split
 from odenet.training import (
     Classification,
     History,
+    Record,
     Training,
     fit,
     launch,
@@ -75,6 +79,23 @@ def train(net: nn.Module, folder: Path, settings: Training = SETTINGS) -> Histor
 def without_clock(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     """The rows of a history but for the time that they took."""
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def damages(content: bytes, count: int) -> Iterator[bytes]:
+    """The content of a file with one bit turned, anywhere, `count` times, and cut short, a tenth as often."""
+    drawn = random.Random(0)
+    for place in (drawn.randrange(8 * len(content)) for _ in range(count)):
+        changed = bytearray(content)
+        changed[place // 8] ^= 1 << place % 8
+        yield bytes(changed)
+    yield from (content[: drawn.randrange(len(content))] for _ in range(count // 10))
+
+
+def unfinish(path: Path, **entries: Any) -> Record:
+    """Make the record what it was before its end, with other `entries`; returns what it had been."""
+    whole = Record.load(path)
+    replace(whole, finished=False, summary={}, **entries).save(path)
+    return whole
 
 
 def _kill_at_sync(n: int) -> None:

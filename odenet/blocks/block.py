@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from odenet.blocks.captures import ClosedNodes
+from odenet.blocks.combination import is_differentiable
 from odenet.blocks.compiled import Programs
 from odenet.blocks.errors import NonFiniteState
 from odenet.blocks.field import Field
@@ -18,7 +19,7 @@ from odenet.blocks.properties import ModuleWithProperties
 from odenet.blocks.solve_status import SolveReport
 from odenet.blocks.stepping import FixedSteps, Projection, Stepping
 from odenet.blocks.stochastic_depth import StochasticDepth
-from odenet.blocks.theta import Theta, is_differentiable
+from odenet.blocks.theta import Theta
 
 Compiled: TypeAlias = bool | Literal["reduce-overhead"]
 """Whether a block's integrations are compiled, and so that on a GPU they are launched as CUDA graphs."""

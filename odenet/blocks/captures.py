@@ -12,13 +12,13 @@ backward pass, which has a tape of every evaluation, finds it and raises.
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any
 from weakref import WeakSet
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._C._autograd import _get_sequence_nr
@@ -173,9 +173,11 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 
 def _other_generators() -> tuple[object, ...]:
-    """The states of Python's and of NumPy's global generator."""
-    numpy_state: Any = np.random.get_state()  # noqa: NPY002 (it is what a branch may draw from)
-    kind, keys, *rest = numpy_state
+    """The states of Python's global generator and, where NumPy was imported, of NumPy's."""
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None:
+        return (random.getstate(),)
+    kind, keys, *rest = numpy.random.get_state()
     return random.getstate(), kind, keys.tobytes(), *rest
 
 

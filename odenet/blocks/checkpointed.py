@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from odenet.blocks.combination import is_differentiable
 from odenet.blocks.errors import OdenetWarning
 from odenet.blocks.field import Field
 from odenet.blocks.gradients import GradientMethod
 from odenet.blocks.recomputation import Recomputation, Totals, ends_of, trainable_parameters
 from odenet.blocks.stepping import Projection, Step, Stepping
-from odenet.blocks.theta import Piece, is_differentiable, wants_gradient
+from odenet.blocks.theta import Piece, wants_gradient
 
 
 class MemoryWarning(OdenetWarning):

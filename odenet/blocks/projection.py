@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.theta import Constant, LinearTheta, Theta, is_differentiable, named_tensors, require_same_tensors
+from odenet.blocks.combination import is_differentiable, named_tensors
+from odenet.blocks.theta import Constant, LinearTheta, Theta, require_same_tensors
 
 Kind = TypeVar("Kind", bound=LinearTheta)
 

@@ -10,6 +10,7 @@ from odenet.training.checkpoints import CheckpointError
 from odenet.training.devices import is_main_process, launch
 from odenet.training.evaluation import evaluate
 from odenet.training.files import CannotWrite
+from odenet.training.fingerprints import fingerprint
 from odenet.training.history import History
 from odenet.training.loop import fit
 from odenet.training.multi_label import MultiLabel
@@ -42,6 +43,7 @@ __all__ = [
     "Training",
     "WeightsError",
     "evaluate",
+    "fingerprint",
     "fit",
     "is_main_process",
     "launch",

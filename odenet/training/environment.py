@@ -1,4 +1,4 @@
-"""The environment of a run: versions, machine and commit, as plain data for its record."""
+"""The environment of a run: versions, machine, commit and code, as plain data for its record."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from odenet.training.fingerprints import fingerprint
 
 _PACKAGES = ("torch", "torchvision", "torchdiffeq", "numpy")
 
@@ -47,6 +49,12 @@ def commit(folder: Path = Path(__file__).parent) -> str | None:
         return None
     name = _git(folder, "rev-parse", "HEAD")
     return name and name + ("+changes" if _git(folder, "status", "--porcelain", "-uall", "--", ":/*.py") else "")
+
+
+def code(folder: Path = Path(__file__).parents[1]) -> str:
+    """A fingerprint of the Python files of the library, those in `folder`: of code that no commit names, too."""
+    files = sorted(folder.rglob("*.py"))
+    return fingerprint([(file.relative_to(folder).as_posix(), file) for file in files])
 
 
 def _git(folder: Path, *arguments: str) -> str:

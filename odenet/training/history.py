@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 
@@ -17,10 +17,12 @@ class History:
     Attributes:
         headline: Name of the metric that counts.
         rows: One an epoch.
+        made_from: Fingerprints of the data, the batches, the task, the initial weights and the optimizer handed over.
     """
 
     headline: str
     rows: list[dict[str, float]]
+    made_from: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def last(self) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,15 +31,15 @@ from odenet.training.checkpoints import Checkpoint
 from odenet.training.devices import launch, skips_branches, threads_kept
 from odenet.training.evaluation import evaluate
 from odenet.training.history import History
+from odenet.training.identity import identity_of
 from odenet.training.optimizers import (
-    describe_optimizer,
     learning_rates,
     make_optimizer,
     rates_kept,
     require_optimizer_of,
     set_learning_rates,
 )
-from odenet.training.plain_data import Plain, to_plain
+from odenet.training.plain_data import Plain
 from odenet.training.progress import show_progress
 from odenet.training.randomness import deterministic_algorithms, random_numbers_kept, seed_everything
 from odenet.training.schedules import Schedule
@@ -62,13 +61,16 @@ def fit(
     seed: int,
     folder: str | PathLike[str],
     optimizer: optim.Optimizer | None = None,
+    context: Plain = None,
     label: str = "",
     quiet: bool = False,
 ) -> History:
     """Train `model` in place, from where the checkpoint in `folder` left off if there is one.
 
     On a CPU the outcome, weights and history, is a function of the arguments, bit for bit, however often the process
-    was killed and started again. A training that is complete is not run again: its weights and history are read.
+    was killed and started again. A training that is complete is not run again: its weights and history are read. It
+    goes on with the same data, batches, initial weights and settings alone; with others, the checkpoint is refused. So
+    build the network anew, under its seed, to go on with a training that was interrupted.
 
     Args:
         model: The network. Parts in evaluation mode are trained in it: their statistics and dropout are frozen. A model
@@ -86,11 +88,13 @@ def fit(
             is the peak of that group's schedule, in the place of the `lr` of `settings`, whose `optimizer`, `momentum`,
             `weight_decay` and `decay` do not concern it either; the `lr` of a row is that of the first group. By
             default, a new one as `settings` name it.
+        context: Plain data on which the outcome depends too, such as the settings of an experiment.
         label: What progress calls the training.
         quiet: Whether to show no progress.
 
     Raises:
-        TypeError: An argument is of another kind, such as a DataLoader for batches.
+        TypeError: An argument is of another kind, such as a DataLoader for batches, or batches hold what cannot be
+            compared with those of another time.
         ValueError: Labels lie outside the task, the optimizer is that of another model, batches are on another device,
             or settings cannot be met on this machine.
         CheckpointError: The checkpoint in `folder` cannot be read, or is that of another training.
@@ -103,11 +107,14 @@ def fit(
         fabric = launch(settings, model)
         for name, batches in _present(train, test).items():
             require_same_device(name, batches, fabric.device)
-        identity = _identity(model, task, train, settings, seed, fabric.world_size, optimizer)
+        counted: dict[str, Any] = {"seed": seed, "processes": fabric.world_size, "context": context}
+        # That of the main process: the others differ in their share of the batches.
+        identity = fabric.broadcast(identity_of(model, task, train, test, settings, optimizer=optimizer, **counted))
         checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
         with random_numbers_kept(fabric.device):
             _seed(model, seed, fabric)
-            return _fit(model, task, train, test, settings, descends, peaks, fabric, checkpoint, label, quiet=quiet)
+            rows = _fit(model, task, train, test, settings, descends, peaks, fabric, checkpoint, label, quiet=quiet)
+    return History(task.headline, rows, identity["made_from"])
 
 
 def _fit(
@@ -123,7 +130,7 @@ def _fit(
     label: str,
     *,
     quiet: bool,
-) -> History:
+) -> list[dict[str, float]]:
     """The training itself, in the modes that `model` has; `peaks` are the learning rates of the parameter groups."""
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -164,7 +171,7 @@ def _fit(
             state.close_epoch(_row(state, task, after))
             _save(state, checkpoint)
             progress.epoch(state.steps(len(train)), _facts_of_row(state, task, settings))
-    return History(task.headline, state.rows)
+    return state.rows
 
 
 def _check(
@@ -235,39 +242,6 @@ def _inductor_or_eager(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) 
             stacklevel=2,
         )
         return graph.forward
-
-
-def _identity(
-    model: nn.Module,
-    task: Task,
-    train: BatchSource,
-    settings: Training,
-    seed: int,
-    processes: int,
-    optimizer: optim.Optimizer | None,
-) -> Plain:
-    """What must be the same for a checkpoint to be continued. The network counts as it prints itself, line by line."""
-    network = re.sub(r" at 0x[0-9a-f]+", "", repr(model)).splitlines()
-    identity = {
-        "settings": to_plain(settings),
-        "seed": seed,
-        "task": repr(task),
-        "examples": len(train.split.labels),
-        "steps_per_epoch": len(train),
-        "processes": processes,
-        "network": network,
-    }
-    if frozen := _frozen(model):
-        identity["frozen"] = frozen
-    if optimizer is not None:
-        identity["optimizer"] = to_plain(describe_optimizer(optimizer))
-    return identity
-
-
-def _frozen(model: nn.Module) -> list[str]:
-    """The names of the parts that are in evaluation mode, and of the parameters without a gradient."""
-    still = [name or "the network" for name, module in model.named_modules() if not module.training]
-    return still + [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
 
 
 def _save(state: TrainingState, checkpoint: Checkpoint) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from os import PathLike
 from pathlib import Path
@@ -12,10 +12,13 @@ from typing import Any
 from odenet.training.files import write_atomically
 from odenet.training.plain_data import from_plain, to_plain
 
-FORMAT = 1
-"""Raised whenever records of the older code can no longer be read."""
+FORMAT = 2
+"""Raised whenever a record has something that the older code cannot read. Since 2 there is a checksum."""
 
 _KIND = "odenet record"
+
+_UNKNOWN = "0" * 64
+"""What the checksum of a record is while it is taken, of all bytes of the file."""
 
 
 class RecordError(ValueError):
@@ -33,7 +36,9 @@ class Record:
         results: What was computed, by key: one entry for each training or trial.
         summary: What the run says in the end.
         sessions: One entry for each process that worked at the run, an interrupted run having several: `started` (ISO
-            8601, UTC), `seconds`, `commit`, `versions` and `machine`.
+            8601, UTC), `seconds`, `commit`, `code` (a fingerprint), `versions` and `machine`.
+        made_from: Fingerprints of what the results were computed from, by name: files that the settings name, data, and
+            for each training its data, initial weights and trained weights. `fingerprint` compares them with others.
         finished: Whether nothing is left to compute.
     """
 
@@ -43,6 +48,7 @@ class Record:
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     sessions: list[dict[str, Any]] = field(default_factory=list)
+    made_from: dict[str, Any] = field(default_factory=dict)
     finished: bool = False
 
     @property
@@ -61,13 +67,17 @@ class Record:
 
         Raises:
             FileNotFoundError: There is no such file.
-            RecordError: It is truncated, foreign or of another format.
+            RecordError: It is truncated, damaged, foreign or of a newer format.
         """
         path = Path(path)
-        content = _content(path)
-        if lacking := [entry.name for entry in fields(cls) if entry.name not in content]:
+        content = {"made_from": {}} | _content(path)  # records of format 1 do not say it
+        names = [entry.name for entry in fields(cls)]
+        if lacking := [name for name in names if name not in content]:
             raise _unreadable(path, f"it lacks {', '.join(lacking)}")
-        return cls(**{entry.name: from_plain(content[entry.name]) for entry in fields(cls)})
+        entries, kinds = {name: from_plain(content[name]) for name in names}, vars(cls("", "", {}))
+        if odd := [name for name in names if type(entries[name]) is not type(kinds[name])]:
+            raise _unreadable(path, f"its {', '.join(odd)} cannot be of a {type(entries[odd[0]]).__name__}")
+        return cls(**entries)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write it to `path`, atomically. NaN and infinities are written as {"$float": "nan"}, and read back.
@@ -76,28 +86,42 @@ class Record:
             CannotWrite: The disk is full, or the folder cannot be made or written.
             TypeError: It holds something that is no plain data.
         """
-        content = {"kind": _KIND, "format": FORMAT, **to_plain(self, "record")}
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        write_atomically(Path(path), f"{text}\n".encode(), what="record")
+        content = {"kind": _KIND, "format": FORMAT, "sha256": _UNKNOWN, **to_plain(self, "record")}
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        write_atomically(Path(path), text.replace(_UNKNOWN, _checksum(text), 1).encode(), what="record")
 
 
-def _content(path: Path) -> Mapping[str, Any]:
+def _content(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        text = path.read_bytes().decode()
+        content = json.loads(text)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
     if not isinstance(content, dict) or content.get("kind") != _KIND:
         raise _unreadable(path, "it is a file of another program")
-    if content.get("format") != FORMAT:
+    if content.get("format") not in range(1, FORMAT + 1):
         raise RecordError(
-            f"the record {path} has format {content.get('format')}, and this version of odenet reads format {FORMAT}: "
-            "use the version that wrote it, or choose another path."
+            f"the record {path} has format {content.get('format')}, and this version of odenet reads formats up to "
+            f"{FORMAT}: use the version that wrote it, or choose another path."
         )
+    if content["format"] > 1 and not _is_whole(text, content.get("sha256")):
+        raise _unreadable(path, "its checksum is not that of its content: it was changed after it had been written")
     return content
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_whole(text: str, checksum: object) -> bool:
+    """Whether every byte is as it was written; git may have changed the ends of lines."""
+    if not isinstance(checksum, str) or len(checksum) != len(_UNKNOWN):
+        return False
+    return _checksum(text.replace("\r\n", "\n").replace(checksum, _UNKNOWN, 1)) == checksum
 
 
 def _unreadable(path: Path, reason: str) -> RecordError:
     return RecordError(
-        f"the record {path} cannot be read ({reason}): it is truncated, or was not written by odenet. "
+        f"the record {path} cannot be read ({reason}): it is truncated or damaged, or was not written by odenet. "
         "Choose another path with --record, or delete the file to begin anew."
     )

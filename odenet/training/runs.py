@@ -7,13 +7,27 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import quote
 
+from torch import nn
+
+from odenet.training.batches import BatchSource
+from odenet.training.checkpoints import CheckpointError
 from odenet.training.devices import is_main_process
-from odenet.training.environment import commit, machine, versions
+from odenet.training.environment import code, commit, machine, versions
+from odenet.training.files import stamp
+from odenet.training.fingerprints import fingerprint
+from odenet.training.history import History
+from odenet.training.holds import HeldByAnother, Hold
+from odenet.training.identity import weights_of
+from odenet.training.loop import fit
+from odenet.training.named_files import FILE, files_of
 from odenet.training.plain_data import differences, from_plain, to_plain
 from odenet.training.records import Record, RecordError
+from odenet.training.settings import Training
+from odenet.training.tasks import Task
 
 
 class Run:
@@ -21,12 +35,16 @@ class Run:
 
     ```python
     run = Run.open("depth_refinement", settings, "runs/depth_refinement/cpu.json", preset="cpu")
+    run.made_from("data", data)
     for seed in settings.seeds:
-        run.once(f"seed {seed}", lambda: train(seed, run.folder(f"seed {seed}")))
+        net = network(seed)
+        history = run.fit(f"seed {seed}", net, task, train, test, settings.training, seed=seed)
+        run.once(f"seed {seed}", lambda: measured(net) | {"history": history.rows})
     run.finish(**summary(run.record.results))
     ```
 
-    Under torchrun every process runs the same script, and only the main one writes.
+    From `open` to `finish` or `close`, or in a `with` statement, the record is held against other processes. Under
+    torchrun every process runs the same script, and only the main one writes.
 
     Attributes:
         record: As it is so far.
@@ -35,7 +53,19 @@ class Run:
 
     def __init__(self, record: Record, path: Path) -> None:
         self.record, self.path = record, path
-        self._started = time.monotonic()
+        self._hold: Hold | None = None
+        self._started, self._seen = time.monotonic(), stamp(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it; and leave no record of a run that was refused before it had a result, as for a setting."""
+        if isinstance(error, ValueError | TypeError) and self._is_untouched:
+            self.path.unlink(missing_ok=True)
+        self.close()
 
     @classmethod
     def open(cls, experiment: str, settings: object, path: str | PathLike[str], *, preset: str = "") -> Run:
@@ -45,24 +75,41 @@ class Run:
 
         Args:
             experiment: Its name.
-            settings: A dataclass, or plain data.
+            settings: A dataclass, or plain data. Files that it names, by a `Path`, count by their content too.
             path: Of the record, a JSON file.
             preset: The preset that the settings started from.
 
         Raises:
-            RecordError: A record of other settings is in the way, or a file that is no record.
+            RecordError: A record of other settings or files is in the way, or a file that is no record; or another
+                process works at it.
             CannotWrite: The disk is full, or the folder cannot be made or written.
         """
         path = Path(path)
-        # There and back, so that a setting is compared as it is read: a NaN or a tuple is what a record makes of it.
-        new = Record(experiment, preset, from_plain(to_plain(settings, "settings")))
-        run = cls(_record_there(path, new) or new, path)
-        if run.finished:
+        new = _new_record(experiment, preset, settings)
+        found = _record_there(path, new)
+        if found is not None and found.finished:
+            run = cls(found, path)
             run._say_finished()
-        else:
+            return run
+        hold = _held(path) if is_main_process() else None
+        run = cls(new, path)
+        run._hold = hold
+        run.record = _record_there(path, new) or new  # once more, now that nobody else writes it
+        if not run.finished:
             run.record.sessions.append(_session())
             run._save()
         return run
+
+    @classmethod
+    def recorded(
+        cls, experiment: str, settings: object, path: str | PathLike[str], *, preset: str = ""
+    ) -> Record | None:
+        """The record at `path`, if there is one, of the run that `open` would open with these arguments.
+
+        Raises:
+            RecordError: It is that of another run, or no record.
+        """
+        return _record_there(Path(path), _new_record(experiment, preset, settings))
 
     @property
     def finished(self) -> bool:
@@ -92,10 +139,63 @@ class Run:
         self._save()
         return self.record.results[key]
 
+    def made_from(self, name: str, content: object) -> None:
+        """Say in the record, by a fingerprint, what results are computed from, or find that it is the same as before.
+
+        Args:
+            name: What it is called.
+            content: What `fingerprint` takes: data, batches, weights.
+
+        Raises:
+            RecordError: The record says that it was made from other content of that name.
+        """
+        if is_main_process():
+            self.note({name: fingerprint(content)})
+
+    def fit(
+        self,
+        key: str,
+        model: nn.Module,
+        task: Task,
+        train: BatchSource,
+        test: BatchSource | None,
+        settings: Training,
+        *,
+        seed: int,
+        **options: Any,
+    ) -> History:
+        """`odenet.training.fit` with its checkpoint beside the record, and in the record what it was made from.
+
+        The settings of the run belong to the identity of the training: no other experiment goes on with it.
+
+        Args:
+            key: The name of the training; one for each.
+            model: The network, trained in place.
+            task: Loss and metrics.
+            train: Training batches.
+            test: Test batches, or `None`.
+            settings: How to train.
+            seed: Of noise in the network.
+            options: `optimizer`, `label`, `quiet`.
+
+        Raises:
+            RecordError: The record has other data or weights for this training.
+        """
+        context, folder = _context(self.record), self.folder(key)
+        try:
+            history = fit(model, task, train, test, settings, seed=seed, folder=folder, context=context, **options)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error} All checkpoints of this record are in {folder.parent}.") from error
+        if is_main_process():  # statistics of BatchNorm are each process's own
+            parts = history.made_from | {"trained weights": fingerprint(weights_of(model))}
+            self.note({f"{key}: {name}": value for name, value in parts.items()})
+        return history
+
     def folder(self, key: str) -> Path:
         """Where the checkpoint and weights of the result `key` go, beside the record; made when first written to."""
-        # quote() keeps dots, so "." and ".." would be other folders.
-        return self.path.with_suffix(".d") / quote(key, safe=" =,").replace(".", "%2E")
+        # The full name: records called shift0.5 and shift0.7 have a folder each. And quote() keeps dots, so "." and
+        # ".." would be other folders.
+        return self.path.with_name(f"{self.path.name}.d") / quote(key, safe=" =,").replace(".", "%2E")
 
     def finish(self, **summary: Any) -> None:
         """Nothing is left to compute: the record gets its `summary` and is closed. Does nothing on a finished run."""
@@ -104,11 +204,53 @@ class Run:
         self.record.summary = from_plain(to_plain(summary, "summary"))
         self.record.finished = True
         self._save()
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes work at the record; this run writes no more."""
+        if self._hold is not None:
+            self._hold.release()
+
+    @property
+    def _is_untouched(self) -> bool:
+        """Whether the record is this run's own, and says no more than that it was begun."""
+        begun = len(self.record.sessions) == 1 and not self.record.results and not self.finished
+        return begun and self._hold is not None and self._hold.is_valid
+
+    def note(self, fingerprints: Mapping[str, str | None]) -> None:
+        """Put fingerprints of what results are made from into the record, by name.
+
+        Raises:
+            RecordError: The record has others of these names.
+        """
+        known = self.record.made_from
+        for name, value in fingerprints.items():
+            if known.get(name, value) != value:
+                raise RecordError(
+                    f"the record {self.path} was made from other content: {name} is {value} now, and was "
+                    f"{known[name]}. Its results would be of two kinds: give back what it was begun with, choose "
+                    f"another path with --record, or delete it and {self.path.name}.d beside it."
+                )
+        if fingerprints.keys() - known.keys() and not self.finished:
+            known.update(fingerprints)
+            self._save()
 
     def _save(self) -> None:
         self.record.sessions[-1]["seconds"] = round(time.monotonic() - self._started, 3)
-        if is_main_process():
-            self.record.save(self.path)
+        if not is_main_process():
+            return
+        if self._hold is None or not self._hold.is_valid:
+            raise RecordError(
+                f"the record {self.path} is no longer this run's: it was closed, or opened again since by this process "
+                "or its parent. Write through the run that was opened last."
+            )
+        if stamp(self.path) not in (None, self._seen):
+            raise RecordError(
+                f"the record {self.path} was written by another run under way, in spite of the lock beside it: each "
+                "would overwrite the other's results. Wait until that one ends, or choose another path with --record."
+            )
+        self.record.save(self.path)
+        self._seen = stamp(self.path)
 
     def _say_finished(self) -> None:
         if is_main_process():
@@ -119,23 +261,53 @@ class Run:
             )
 
 
+def _new_record(experiment: str, preset: str, settings: object) -> Record:
+    """An empty record of these settings, and of the files that they name."""
+    # There and back, so that a setting is compared as it is read: a NaN or a tuple is what a record makes of it.
+    return Record(experiment, preset, from_plain(to_plain(settings, "settings")), made_from=files_of(settings))
+
+
 def _record_there(path: Path, asked: Record) -> Record | None:
-    """The record at `path`, if there is one and it is that of the run asked for."""
+    """The record at `path`, if there is one.
+
+    Raises:
+        RecordError: It is none, or that of another run than the one asked for.
+    """
     if not path.exists():
         return None
     found = Record.load(path)
-    if lines := differences(_identity(asked), _identity(found)):
+    if lines := differences(_identity(asked), _identity(found)) + _other_files(asked, found):
         raise RecordError(
-            f"the record {path} is that of another run ({'; '.join(lines)}) and is not overwritten: "
-            "choose another path with --record, or delete the file if it is no longer wanted."
+            f"the record {path} is that of another run ({'; '.join(lines)}) and is not overwritten: choose another "
+            f"path with --record, or, if it is no longer wanted, delete it and {path.name}.d beside it."
         )
     return found
+
+
+def _held(path: Path) -> Hold:
+    try:
+        return Hold.take(path)
+    except HeldByAnother as error:
+        raise RecordError(f"the record {error} With --record, for an experiment.") from error
 
 
 def _identity(record: Record) -> dict[str, Any]:
     return {"experiment": record.experiment, "preset": record.preset, **to_plain(record.settings)}
 
 
+def _context(record: Record) -> dict[str, Any]:
+    files = {name: value for name, value in record.made_from.items() if name.startswith(FILE)}
+    return _identity(record) | {"files": files}
+
+
+def _other_files(asked: Record, found: Record) -> list[str]:
+    """What differs in the files that settings name; a record of format 1 says nothing of their content."""
+    return [
+        f"the {name} has other content" for name, value in asked.made_from.items() if found.made_from.get(name) != value
+    ]
+
+
 def _session() -> dict[str, Any]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"started": started, "seconds": 0.0, "commit": commit(), "versions": versions(), "machine": machine()}
+    made_by = {"commit": commit(), "code": code(), "versions": versions(), "machine": machine()}
+    return {"started": started, "seconds": 0.0, **made_by}

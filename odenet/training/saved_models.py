@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import odenet
 from odenet.blocks.block import ODEBlock, label_blocks
@@ -29,13 +29,20 @@ from odenet.models.resnet import Transition
 from odenet.training.files import write_atomically
 from odenet.training.notation import read, write
 from odenet.training.plain_data import differences
-from odenet.training.weights import WeightsError, load_state
+from odenet.training.tensor_files import DamagedFile, read_tensors, tensors_to_bytes
+from odenet.training.weights import WeightsError, load_state, require_finite, require_state
 
-FORMAT = 1
-"""Raised whenever a file of the older code can no longer be read."""
+FORMAT = 2
+"""Raised whenever a file has something that the older code cannot read. Since 2 there is a checksum."""
 
 _KEY = "odenet"
 """Of the description, among the entries of the header."""
+
+_ENTRIES = frozenset({"format", "construction", "training", "blocks", "noises"})
+"""Of a description."""
+
+_MOST_NODES = 10_000
+"""Of a block whose branches have no weights, by which they could be counted."""
 
 _CHANGING = ("training", "evaluations", "label")
 """Attributes of modules that are no options of their construction."""
@@ -51,6 +58,8 @@ def save_model(
     model: nn.Module, path: Path | str, construction: Callable[..., nn.Module], *, names: Names | None = None
 ) -> None:
     """Write `model`, its settings and its weights to `path`, atomically; its folder is made if there is none.
+
+    The same model gives the same bytes.
 
     >>> from tempfile import TemporaryDirectory
     >>> from odenet import RK4, FixedSteps, configure, refine_steps, refine_theta
@@ -76,15 +85,11 @@ def save_model(
             setting that has no notation.
         CannotWrite: the disk is full, or the folder cannot be made or written; a file that was there is intact.
     """
-    from safetensors.torch import save
-
     description = _description(model, construction, names)
     with torch.device("meta"):
         _require_same(_built(description, names), model)
-    # safetensors refuses tensors that share memory or are strided; copies are neither.
-    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    metadata = {"format": "pt", _KEY: json.dumps(description, ensure_ascii=False)}
-    write_atomically(Path(path), save(copies, metadata=metadata), what="saved model")
+    content = tensors_to_bytes(model.state_dict(), {_KEY: json.dumps(description, ensure_ascii=False)})
+    write_atomically(Path(path), content, what="saved model")
 
 
 def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
@@ -98,18 +103,35 @@ def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
 
     Raises:
         FileNotFoundError: there is no such file.
-        WeightsError: the file is truncated, foreign or of a newer format.
-        ValueError: it names classes that are unknown here.
+        WeightsError: the file is truncated, damaged, foreign or of a newer format, it names classes that are unknown
+            here, or its weights are not those of the network that it describes: NaN, complex, or integers where numbers
+            of floating point belong.
     """
-    from safetensors.torch import load
-
-    description = _read_description(Path(path))
+    description, tensors = _content(Path(path))
+    source = f"the saved model {path}"
+    require_finite(tensors, source)
     with torch.random.fork_rng(devices=[]):
-        model = _built(description, names)
-    tensors = load(Path(path).read_bytes())
-    load_state(model, tensors, f"the saved model {path}")
+        try:
+            _require_nodes(description, tensors)
+            with torch.device("meta"):  # without memory: before it is asked for, the file has to have that many numbers
+                require_state(_built(description, names), tensors, source)
+            model = _built(description, names)
+        except WeightsError:
+            raise
+        except Exception as error:  # whatever constructors raise for arguments out of a file
+            raise _unreadable(Path(path), f"the network cannot be built: {type(error).__name__}: {error}") from error
+    load_state(model, tensors, source)
     model.load_state_dict(tensors, assign=True)  # once more, for their precision
     return model.train(description["training"])
+
+
+def _require_nodes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a number of nodes other than that of those with weights: copies of a node take time."""
+    for block, settings in description["blocks"].items():
+        before = f"{block}.theta.nodes.".removeprefix(".")
+        there = {name.removeprefix(before).partition(".")[0] for name in tensors if name.startswith(before)}
+        if settings["nodes"] != len(there) and (there or settings["nodes"] > _MOST_NODES):
+            raise ValueError(f"{block or 'the block'} has {settings['nodes']} nodes and weights of {len(there)}")
 
 
 def _description(model: nn.Module, construction: Callable[..., nn.Module], names: Names | None) -> dict[str, Any]:
@@ -208,29 +230,41 @@ def _another(found: str) -> ValueError:
     )
 
 
-def _read_description(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError, safe_open
-
+def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Description and weights."""
     if not path.exists():
         raise FileNotFoundError(f"there is no saved model {path}; give the path of one that save_model wrote.")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-    except SafetensorError as error:
+        tensors, about, checked = read_tensors(path)
+    except DamagedFile as error:
         raise _unreadable(path, str(error)) from error
-    if _KEY not in header:
+    if _KEY not in about:
         raise _unreadable(path, "it says nothing of a network; load_weights reads weights into one that is there")
-    description = json.loads(header[_KEY])
+    description = _described(path, about[_KEY])
     if description["format"] > FORMAT:
         raise WeightsError(
             f"the saved model {path} has format {description['format']}, of odenet {description['version']}, and this "
             f"version, {odenet.__version__}, reads formats up to {FORMAT}: update odenet."
         )
-    return description
+    if description["format"] > 1 and not checked:
+        raise _unreadable(path, "it has lost its checksum")
+    if lacking := _ENTRIES - description.keys():
+        raise _unreadable(path, f"its description lacks {', '.join(sorted(lacking))}")
+    return description, tensors
+
+
+def _described(path: Path, text: str) -> dict[str, Any]:
+    try:
+        description = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(path, f"its description is no JSON: {error}") from error
+    if not isinstance(description, dict) or not isinstance(description.get("format"), int):
+        raise _unreadable(path, "its description has no format")
+    return {"version": "unknown"} | description
 
 
 def _unreadable(path: Path, reason: str) -> WeightsError:
     return WeightsError(
-        f"the saved model {path} cannot be read ({reason}): it is truncated, or was not written by save_model; give "
-        "another file."
+        f"the saved model {path} cannot be read ({reason}): it is truncated or damaged, or was not written by "
+        "save_model; give another file."
     )

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
+from odenet.training.checked import check_types
 
 OptimizerName = Literal["sgd", "nesterov", "adam", "adamw"]
 ScheduleName = Literal["constant", "cosine", "one-cycle", "steps"]
@@ -82,6 +83,7 @@ class Training:
     """Whether to refuse GPU algorithms whose results vary from run to run. A CPU's do not vary: no effect there."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for field, known in _NAMES.items():
             if (name := getattr(self, field)) not in known:
                 raise unknown_name(field, name, known)

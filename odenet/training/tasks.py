@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -70,8 +70,7 @@ give the right num_classes.
 
     num_classes: int
     label_smoothing: float = 0.0
-    # Not a part of what a checkpoint is compared by: the weights do not depend on what is measured.
-    top: tuple[int, ...] = field(default=(), repr=False)
+    top: tuple[int, ...] = ()
 
     headline: ClassVar[str] = "accuracy"
 

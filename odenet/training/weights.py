@@ -6,9 +6,11 @@ import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from odenet.training.files import write_atomically
+from odenet.training.tensor_files import DamagedFile, read_tensors, tensors_to_bytes
 
 _SHOWN = 4
 
@@ -23,48 +25,71 @@ def save_weights(model: nn.Module, path: Path | str) -> None:
     Raises:
         CannotWrite: The disk is full, or the folder cannot be made or written; a file that was there is intact.
     """
-    from safetensors.torch import save
-
-    # safetensors refuses tensors that share memory or are strided; copies are neither.
-    copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    write_atomically(Path(path), save(copies, metadata={"format": "pt"}), what="weights file")
+    write_atomically(Path(path), tensors_to_bytes(model.state_dict(), {}), what="weights file")
 
 
 def load_weights(model: nn.Module, path: Path | str) -> None:
     """Read what `save_weights` wrote into `model`, in place; names and shapes must be exactly those of its state dict.
 
+    A safetensors file of another program is read too; one of odenet is compared with its checksum.
+
     Raises:
         FileNotFoundError: There is no such file.
-        WeightsError: The file is truncated or foreign, or holds the weights of another network.
+        WeightsError: The file is truncated, damaged or foreign, holds the weights of another network, or NaN.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     path = Path(path)
     try:
-        tensors = load(path.read_bytes())
-    except SafetensorError as error:
+        tensors = read_tensors(path).tensors
+    except DamagedFile as error:
         raise WeightsError(
-            f"the weights file {path} cannot be read ({error}): it is truncated or was not written by save_weights; "
-            "give another file, or train again."
+            f"the weights file {path} cannot be read ({error}): it is truncated or damaged, or was not written by "
+            "save_weights; give another file, or train again."
         ) from error
+    require_finite(tensors, f"the weights file {path}")
     load_state(model, tensors, f"the weights file {path}")
 
 
+def require_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Refuse weights of which a number is NaN, by name.
+
+    Raises:
+        WeightsError: So it is.
+    """
+    # A sum is NaN if a term is, or infinities of both signs cancel: only then each number is looked at.
+    floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() or tensor.is_complex()}
+    bad = [name for name, tensor in floats.items() if tensor.sum().isnan() and tensor.isnan().any()]
+    if bad:
+        raise WeightsError(
+            f"{source} has NaN in {', '.join(_first(bad, repr))}: the training that wrote it had diverged, or it was "
+            "changed by another program. Give another file, or train again."
+        )
+
+
 def load_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Copy `tensors` into the parameters and buffers of `model`, after all names and shapes have been compared.
+    """Copy `tensors` into the parameters and buffers of `model`, after all have been compared.
+
+    Raises:
+        WeightsError: See `require_state`.
+    """
+    require_state(model, tensors, source)
+    model.load_state_dict(tensors)
+
+
+def require_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Compare names, shapes and kinds of `tensors` with those of the state dict of `model`, which may be on meta.
+
+    Floating-point numbers of any precision go where such belong, and whole numbers where these do.
 
     Raises:
         WeightsError: They are those of another network; the message names the first differences, and the nearest names.
     """
     own = model.state_dict()
-    faults = [*_missing(own, tensors), *_foreign(own, tensors), *_misshapen(own, tensors)]
+    faults = [*_missing(own, tensors), *_foreign(own, tensors), *_misshapen(own, tensors), *_mistyped(own, tensors)]
     if faults:
         raise WeightsError(
             f"{source} does not fit {type(model).__name__}: {'; '.join(faults)}. "
             "Build the network that it was written for, or choose another file."
         )
-    model.load_state_dict(tensors)
 
 
 def _missing(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
@@ -86,8 +111,25 @@ def _misshapen(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[s
     return _listed("it differs in", [n for n in own if n in found and own[n].shape != found[n].shape], described)
 
 
+def _mistyped(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    def described(name: str) -> str:
+        return f"{name!r}, {found[name].dtype} instead of {own[name].dtype}"
+
+    names = [name for name in own if name in found and _kind(own[name].dtype) != _kind(found[name].dtype)]
+    return _listed("it differs in", names, described)
+
+
+def _kind(dtype: torch.dtype) -> str:
+    if dtype.is_floating_point or dtype.is_complex:
+        return "complex" if dtype.is_complex else "float"
+    return "bool" if dtype == torch.bool else "integer"
+
+
 def _listed(what: str, names: list[str], described: Callable[[str], str]) -> list[str]:
     """One clause on `names`, of which the first few are described: a search for near names takes its time."""
-    shown = [described(name) for name in names[:_SHOWN]]
+    return [f"{what} {', '.join(_first(names, described))}"] if names else []
+
+
+def _first(names: list[str], described: Callable[[str], str]) -> list[str]:
     rest = [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
-    return [f"{what} {', '.join(shown + rest)}"] if names else []
+    return [described(name) for name in names[:_SHOWN]] + rest

@@ -1,0 +1,35 @@
+"""Named files: those that settings name by a path, which count by their content wherever settings are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+from odenet.training.fingerprints import fingerprint
+
+FILE = "file of the setting "
+"""What the names of their fingerprints begin with, in a record."""
+
+
+def files_of(settings: object) -> dict[str, str]:
+    """Fingerprints of the files and folders that are there, under the dotted names of their settings.
+
+    Args:
+        settings: A dataclass, or plain data with paths.
+    """
+    return {FILE + name: fingerprint(path) for name, path in _paths(settings, "") if path.exists()}
+
+
+def _paths(value: object, name: str) -> Iterator[tuple[str, Path]]:
+    """The paths in settings, by dotted name."""
+    if isinstance(value, Path):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _paths(entry, f"{name}.{key}".lstrip("."))
+    elif isinstance(value, list | tuple):
+        for i, entry in enumerate(value):
+            yield from _paths(entry, f"{name}[{i}]")
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from _paths({field.name: getattr(value, field.name) for field in fields(value)}, name)
