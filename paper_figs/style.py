@@ -89,7 +89,9 @@ for name, value in SETTINGS.items():
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Write the figure as PDF and PNG beside each other, without dates: the same figure gives the same bytes.
+    """Write the figure as PDF and PNG beside each other, without dates: the same figure gives the same files.
+
+    On another processor the last digits of coordinates may differ, which no reader sees.
 
     Args:
         figure: what is drawn.
