@@ -21,6 +21,8 @@ EXPERIMENTS = sorted(
 FIGURES = {name: [script for script in scripts() if script.experiment == name] for name in EXPERIMENTS}
 ONE = "depth_refinement"
 """The experiment that stands for all where they share the code."""
+PARTED = {"depth_refinement"}
+"""Those that compute parts side by side if they are asked to."""
 
 
 def run(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -68,10 +70,11 @@ def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_
     assert set(drawn[0]) == {f"{f.name}-{path.stem}.{ending}" for f in FIGURES[name] for ending in ("pdf", "png")}
 
     interrupt(path)
-    outcome = run(f"experiments.{name}", "smoke", folder=tmp_path)
+    outcome = run(f"experiments.{name}", "smoke", *(["--jobs", "2"] if name in PARTED else []), folder=tmp_path)
     assert outcome.returncode == 0, outcome.stderr
     again = Record.load(path)
     assert again.finished
+    assert list(again.results) == list(record.results)
     assert untimed(again.results) == untimed(record.results)
 
 
@@ -126,6 +129,18 @@ def test_a_figure_is_drawn_by_its_command_and_refuses_a_record_that_is_not_finis
     outcome = run(f"paper_figs.{ONE}", "--record", str(unfinished), folder=tmp_path)
     assert outcome.returncode != 0
     assert "not finished" in outcome.stderr
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_only_an_experiment_of_parts_takes_jobs(name):
+    assert ("parted=True" in (ROOT / "experiments" / f"{name}.py").read_text("utf-8")) == (name in PARTED)
+
+
+def test_jobs_that_cannot_be_are_a_message_and_no_traceback(folder):
+    outcome = run(f"experiments.{ONE}", "smoke", "--jobs", "0", folder=folder)
+    assert outcome.returncode != 0
+    assert "jobs=0 cannot be" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
 
 
 def test_an_unknown_preset_is_answered_with_the_known_ones(tmp_path):
