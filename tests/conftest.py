@@ -9,9 +9,14 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# An example's first call may compile or load; on a busy machine that says nothing about the law. In CI the examples are
-# the same each time, so that a failure there is a failure here.
-hypothesis.settings.register_profile("odenet", deadline=None, derandomize="CI" in os.environ)
+# An example's first call may compile or load, and a busy machine makes examples slowly: neither says anything about the
+# law. In CI the examples are the same each time, so that a failure there is a failure here.
+hypothesis.settings.register_profile(
+    "odenet",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
 hypothesis.settings.load_profile("odenet")
 
 _REAL_DATA_ROOT = Path(os.environ.get("ODENET_DATA") or Path(__file__).parents[1] / "data")

@@ -55,8 +55,9 @@ def test_long_trainings_get_a_line_every_ten_minutes_and_a_last_one(
 
 
 def test_a_training_that_fails_gets_no_last_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ZeroDivisionError), show_progress("net", 0, 10) as lines:
-        lines.epoch(5, "loss 0.5")
+    lines = show_progress("net", 0, 10)
+    lines.epoch(5, "loss 0.5")
+    with pytest.raises(ZeroDivisionError), lines:
         raise ZeroDivisionError
     assert capsys.readouterr().out == ""
 
