@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import pickle
@@ -100,7 +99,6 @@ def _work(connection: Connection, pickled: bytes, threads: int) -> None:
     torch.set_num_threads(threads)
     sys.stdout = _Said(connection)
     tasks: list[Task] = pickle.loads(pickled)
-    gc.freeze()  # a million objects of imported modules, otherwise gone through again and again
     while (number := connection.recv()) is not None:
         connection.send(_outcome(tasks[number], number, connection))
 
