@@ -8,7 +8,7 @@
 PYTHON ?= python3
 
 # The two commands of the main job: run it on the digits that come with scikit-learn, then draw what it found.
-demo = $(run-python) -m experiments.depth_refinement demo && \
+demo = $(run-python) -m experiments.depth_refinement demo --jobs auto && \
        $(run-python) -m paper_figs.depth_refinement --record runs/depth_refinement/demo-digits.json
 
 # Three environments: the extras of pyproject.toml that each installs, and what it must be able to import.

@@ -11,9 +11,9 @@ given 2, 4 and 8 times the layers with h = 1/2, 1/4, 1/8, in three ways:
 Every net is then solved by dopri5 with the weights that it has (an ODE-Net), and its final state is compared with the
 finest solution of its own vector field: `distance` is the relative discretization error, 0 for a net that *is* a flow.
 
-    python -m experiments.depth_refinement demo     # digits: 3 minutes on two cores, no download (make demo)
-    python -m experiments.depth_refinement cpu      # Fashion-MNIST: 40 minutes on one core
-    python -m experiments.depth_refinement gpu      # Fashion-MNIST at 28×28, three stages, 20 epochs: one GPU
+    python -m experiments.depth_refinement demo --jobs auto   # digits: 2 minutes on two cores, no download (make demo)
+    python -m experiments.depth_refinement cpu                # Fashion-MNIST: 40 minutes on one core
+    python -m experiments.depth_refinement gpu                # Fashion-MNIST at 28×28, 20 epochs: one GPU
 
 Expected: accuracy rises little with depth (Chang et al. 2018: 9.75 % error with 14 layers, 7.58 % with 50 on CIFAR-10);
 the distance falls as the layers of a refined net do their work in smaller steps; and the coarsest net gets *worse* when
@@ -25,17 +25,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from experiments.command import Settings, main
+from experiments.own_flow import OwnFlow
+from experiments.parts import PartedRun
 from experiments.statistics import over_seeds, spread
 from experiments.training import train
-from odenet import Adaptive, FixedSteps, ODEBlock, PiecewiseConstant, configure, refine_steps, refine_theta
+from odenet import ODEBlock, PiecewiseConstant, refine_steps, refine_theta
 from odenet.data import Batches, ImageData
-from odenet.measure import count_evaluations, count_layers, count_parameters, distance_to_flow
 from odenet.models import ResNet, cifar_resnet
 from odenet.training import Classification, Record, Run, Training, evaluate
 
@@ -90,22 +92,31 @@ PRESETS = {
 }
 
 
-def depth_refinement(settings: DepthRefinement, data: ImageData, run: Run) -> None:
+def depth_refinement(settings: DepthRefinement, data: ImageData, run: PartedRun) -> None:
     """Train every net of every seed, measure it, and draw up the table."""
-    for seed in settings.seeds:
-        coarser: ResNet | None = None
-        for level in range(settings.levels):
-            torch.manual_seed(seed)
-            scratch = network(settings, data, level)
-            _trained(f"seed{seed}/scratch/level{level}", scratch, settings, data, seed, run)
-            if coarser is None:
-                coarser = scratch
-                _with_smaller_steps(scratch, settings, data, seed, run)
-                continue
-            refined = refine_theta(refine_steps(coarser))
-            _trained(f"seed{seed}/refined/level{level}", refined, settings, data, seed, run)
-            coarser = refined
+    # A net from scratch waits for no other; those that begin with a coarser one are a part with it. The longest first.
+    parts = [partial(_refined, settings, data, seed) for seed in settings.seeds]
+    for level in reversed(range(1, settings.levels)):
+        parts += [partial(_from_scratch, settings, data, seed, level) for seed in settings.seeds]
+    run.each(parts)
     run.finish(table=table(run.record))
+
+
+def _from_scratch(settings: DepthRefinement, data: ImageData, seed: int, level: int, run: Run) -> None:
+    torch.manual_seed(seed)
+    _trained(f"seed{seed}/scratch/level{level}", network(settings, data, level), settings, data, seed, run)
+
+
+def _refined(settings: DepthRefinement, data: ImageData, seed: int, run: Run) -> None:
+    """The coarsest net, the same with h/2, h/4, … (nothing is trained), and each finer net from the one before."""
+    torch.manual_seed(seed)
+    net = network(settings, data, 0)
+    flow = _trained(f"seed{seed}/scratch/level0", net, settings, data, seed, run)
+    for level in range(1, settings.levels):
+        run.once(f"seed{seed}/steps/level{level}", partial(_with_steps, refine_steps(net, 2**level), flow, data))
+    for level in range(1, settings.levels):
+        net = refine_theta(refine_steps(net))
+        _trained(f"seed{seed}/refined/level{level}", net, settings, data, seed, run)
 
 
 def network(settings: Levels, data: ImageData, level: int) -> ResNet:
@@ -126,49 +137,21 @@ def network(settings: Levels, data: ImageData, level: int) -> ResNet:
     )
 
 
-def _trained(key: str, net: ResNet, settings: DepthRefinement, data: ImageData, seed: int, run: Run) -> None:
-    """Train `net` in place, or read it back, and record what it can do."""
+def _trained(
+    key: str, net: ResNet, settings: DepthRefinement, data: ImageData, seed: int, run: Run
+) -> Callable[[], OwnFlow]:
+    """Train `net` in place, or read it back, and record what it can do; returns the flow of its vector field."""
     history = train(net, key, settings, data, seed, run)
-    trained = {"accuracy": history.last["test_accuracy"], "seconds_per_epoch": history.seconds_per_epoch}
-    run.once(key, lambda: trained | _measured(net, settings, data) | {"history": history.rows})
-
-
-def _with_smaller_steps(net: ResNet, settings: DepthRefinement, data: ImageData, seed: int, run: Run) -> None:
-    """The coarsest net with h, h/2, h/4, …: nothing is trained."""
-    for level in range(1, settings.levels):
-        finer = refine_steps(net, 2**level)
-
-        def compute(finer: ResNet = finer) -> dict[str, Any]:
-            scores = evaluate(finer, Classification(data.num_classes), _test(finer, data))
-            return {"accuracy": scores["accuracy"]} | _measured(finer, settings, data)
-
-        run.once(f"seed{seed}/steps/level{level}", compute)
-
-
-def _measured(net: ResNet, settings: DepthRefinement, data: ImageData) -> dict[str, Any]:
-    """Size, distance to the exact flow, and what the net is worth as an ODE-Net."""
     probe = replace(data, test=data.test.first(min(settings.probe_images, len(data.test))))
-    images = next(_test(net, probe).epoch(0))[0]
-    task = Classification(data.num_classes)
-    as_is = evaluate(net, task, _test(net, probe))["accuracy"]
-    evaluations = count_evaluations(net)
-    block = next(module for module in net.modules() if isinstance(module, ODEBlock))
-    pieces, stepping = block.theta.number_of_pieces, block.stepping
-    assert isinstance(stepping, FixedSteps)
-    finest = FixedSteps("rk4", per_piece=max(1, 32 * settings.blocks // pieces))
-    with configure(net, stepping=Adaptive("dopri5", rtol=settings.tolerance, atol=settings.tolerance)):
-        ode = evaluate(net, task, _test(net, probe))["accuracy"]
-        ode_evaluations = count_evaluations(net)
-    return {
-        "layers": count_layers(net),
-        "step": block.theta.horizon / pieces / stepping.per_piece,
-        "parameters": count_parameters(net),
-        "evaluations": evaluations,
-        "distance": distance_to_flow(net, images, finest),
-        "probe_accuracy": as_is,
-        "ode_accuracy": ode,
-        "ode_evaluations": ode_evaluations,
-    }
+    flow = cache(lambda: OwnFlow.of(net, _test(net, probe), data.num_classes, settings.tolerance))
+    trained = {"accuracy": history.last["test_accuracy"], "seconds_per_epoch": history.seconds_per_epoch}
+    run.once(key, lambda: trained | flow().beside(net, data.num_classes) | {"history": history.rows})
+    return flow
+
+
+def _with_steps(finer: ResNet, flow: Callable[[], OwnFlow], data: ImageData) -> dict[str, Any]:
+    scores = evaluate(finer, Classification(data.num_classes), _test(finer, data))
+    return {"accuracy": scores["accuracy"]} | flow().beside(finer, data.num_classes)
 
 
 def _test(net: ResNet, data: ImageData) -> Batches:
@@ -177,8 +160,14 @@ def _test(net: ResNet, data: ImageData) -> Batches:
 
 def table(record: Record) -> list[dict[str, Any]]:
     """A row for each kind of net and number of layers: means and standard deviations over the seeds."""
-    keys = dict.fromkeys(name.partition("/")[2] for name in record.results)
+    keys = sorted(dict.fromkeys(name.partition("/")[2] for name in record.results), key=_place)
     return [_row(key, lambda entry, key=key: over_seeds(record.results, key, entry)) for key in keys]
+
+
+def _place(key: str) -> tuple[int, int]:
+    """The more layers, the lower; from scratch above those that begin with another net."""
+    kind, _, level = key.partition("/level")
+    return (0 if kind == "steps" else int(level), ["scratch", "steps", "refined"].index(kind))
 
 
 def _row(key: str, values: Callable[[str], list[float]]) -> dict[str, Any]:
@@ -197,4 +186,4 @@ def _row(key: str, values: Callable[[str], list[float]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main("depth_refinement", PRESETS, depth_refinement)
+    main("depth_refinement", PRESETS, depth_refinement, parted=True)

@@ -92,7 +92,9 @@ for name, value in SETTINGS.items():
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Write the figure as PDF and PNG beside each other, without dates: the same figure gives the same bytes.
+    """Write the figure as PDF and PNG beside each other, without dates: the same figure gives the same files.
+
+    On another processor the last digits of coordinates may differ, which no reader sees.
 
     Each file is whole whenever the process is killed.
 

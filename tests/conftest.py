@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import platform
+import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-# An example's first call may compile or load; on a busy machine that says nothing about the law. In CI the examples are
-# the same each time, so that a failure there is a failure here.
-hypothesis.settings.register_profile("odenet", deadline=None, derandomize="CI" in os.environ)
+# An example's first call may compile or load, and a busy machine makes examples slowly: neither says anything about the
+# law. In CI the examples are the same each time, so that a failure there is a failure here.
+hypothesis.settings.register_profile(
+    "odenet",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+)
 hypothesis.settings.load_profile("odenet")
 
 _REAL_DATA_ROOT = Path(os.environ.get("ODENET_DATA") or Path(__file__).parents[1] / "data")
@@ -19,11 +28,21 @@ _REAL_DATA_ROOT = Path(os.environ.get("ODENET_DATA") or Path(__file__).parents[1
 
 def pytest_configure(config: pytest.Config) -> None:
     """Gives each xdist worker one thread, and so the programs that its tests start: together they fill the cores."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_machine_code_of_this_processor()))
     if hasattr(config, "workerinput"):
         os.environ["OMP_NUM_THREADS"] = "1"
         import torch
 
         torch.set_num_threads(1)
+
+
+def _machine_code_of_this_processor() -> Path:
+    """Where torch.compile keeps machine code; that of another processor, in a copied folder, would end the process."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0] if lines else "")
+    key = zlib.crc32((features + os.environ.get("ATEN_CPU_CAPABILITY", "")).encode())
+    return Path(tempfile.gettempdir()) / f"odenet-machine-code-{getpass.getuser()}-{key:08x}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

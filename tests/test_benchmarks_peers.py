@@ -192,7 +192,7 @@ def test_a_contestant_in_another_process_is_timed_there():
 
     seconds = side_by_side({"here": lambda: None, "there": Elsewhere()}, budget=0.0)
     assert seconds["there"] == [101.0, 102.0, 103.0]  # the call before them warmed up
-    assert max(seconds["here"]) < 1
+    assert max(seconds["here"]) < 100
 
 
 def test_seconds_at_equal_error_lie_between_those_of_two_tolerances_and_never_beyond():

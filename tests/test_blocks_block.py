@@ -82,6 +82,10 @@ def copies(branches: list[TinyBranch]) -> list[TinyBranch]:
     return again
 
 
+WITH_GRADIENTS = (*range(1, 33), 49, 77, 100, 127, 128, 129, 255, 256)
+"""Numbers of pieces: the backward pass takes twice the time of the forward one, and follows the same graph."""
+
+
 def all_equal(ours: Iterable[Tensor], theirs: Iterable[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
@@ -96,8 +100,9 @@ def test_a_flow_of_n_pieces_is_the_loop_of_n_residual_blocks_to_the_last_bit_for
         y = block(loop.x)
         assert torch.equal(y, expected), n
         assert all_equal(ours[: 3 * n], theirs[: 3 * n]), n
-        assert all_equal(loop.gradients(y, n), loop.gradients(expected, n)), n
         assert block.evaluations == n
+        if n in WITH_GRADIENTS:
+            assert all_equal(loop.gradients(y, n), loop.gradients(expected, n)), n
         for branch in branches[:n] if training else ():
             branch.norm.reset_running_stats()
 
@@ -106,7 +111,7 @@ def test_a_flow_of_n_pieces_is_the_loop_of_n_residual_blocks_to_the_last_bit_for
 def test_on_half_the_horizon_it_is_the_loop_with_half_steps(training: bool) -> None:
     loop = Loop(0.5, training)
     branches = copies(loop.branches)
-    for n in (*range(1, 33), 49, 77, 100, 127, 128, 129, 255, 256):
+    for n in WITH_GRADIENTS:
         y = ODEBlock(PiecewiseConstant(branches[:n], horizon=n / 2)).train(training)(loop.x)
         assert torch.equal(y, loop.states[n - 1]), n
         assert all_equal(loop.gradients(y, n), loop.gradients(loop.states[n - 1], n)), n

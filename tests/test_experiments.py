@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
+import runpy
 import shutil
 import subprocess
 import sys
+import warnings
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -26,12 +30,39 @@ EXPERIMENTS = sorted(
 FIGURES = {name: [script for script in scripts() if script.experiment == name] for name in EXPERIMENTS}
 ONE = "depth_refinement"
 """The experiment that stands for all where they share the code."""
+PARTED = {"depth_refinement"}
+"""Those that compute parts side by side if they are asked to."""
 
 
 def run(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What `python -m module …` does in `folder`, but in this process, which has imported torch already."""
+    threads, printed, said = torch.get_num_threads(), io.StringIO(), io.StringIO()
+    command = [module, *arguments]
+    with (
+        chdir(folder),
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),
+        redirect_stdout(printed),
+        redirect_stderr(said),
+    ):
+        warnings.filterwarnings("ignore", message=f".*{module}", category=RuntimeWarning)  # imported before
+        patch.setattr(sys, "argv", command)
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            print(end.code if isinstance(end.code, str) else "", file=sys.stderr)
+        finally:
+            torch.set_num_threads(threads)
+    return subprocess.CompletedProcess(command, code, printed.getvalue(), said.getvalue())
+
+
+def run_afresh(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def record_of(name: str, folder: Path) -> Path:
@@ -43,7 +74,7 @@ def record_of(name: str, folder: Path) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the smoke preset of `ONE` was run."""
     folder = tmp_path_factory.mktemp(ONE)
-    outcome = run(f"experiments.{ONE}", "smoke", folder=folder)
+    outcome = run_afresh(f"experiments.{ONE}", "smoke", folder=folder)
     assert outcome.returncode == 0, outcome.stderr
     return folder
 
@@ -65,18 +96,17 @@ def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_
     assert record.finished
     assert record.preset == "smoke"
     assert record.summary["table"]
-    for out in ("a", "b"):
-        for figure in FIGURES[name]:
-            draw_records(figure.name, figure.draw, [path], tmp_path / out, name)
-    drawn = [{file.name: file.read_bytes() for file in (tmp_path / out).iterdir()} for out in ("a", "b")]
-    assert drawn[0] == drawn[1]
-    assert set(drawn[0]) == {f"{f.name}-{path.stem}.{ending}" for f in FIGURES[name] for ending in ("pdf", "png")}
+    for figure in FIGURES[name]:
+        draw_records(figure.name, figure.draw, [path], tmp_path / "drawn", name)
+    drawn = {file.name for file in (tmp_path / "drawn").iterdir()}
+    assert drawn == {f"{f.name}-{path.stem}.{ending}" for f in FIGURES[name] for ending in ("pdf", "png")}
 
     interrupt(path)
-    outcome = run(f"experiments.{name}", "smoke", folder=tmp_path)
+    outcome = run(f"experiments.{name}", "smoke", *(["--jobs", "2"] if name in PARTED else []), folder=tmp_path)
     assert outcome.returncode == 0, outcome.stderr
     again = Record.load(path)
     assert again.finished
+    assert list(again.results) == list(record.results)
     assert untimed(again.results) == untimed(record.results)
     assert again.made_from == record.made_from
 
@@ -139,6 +169,18 @@ def test_a_figure_is_drawn_by_its_command_and_refuses_a_record_that_is_not_finis
     outcome = run(f"paper_figs.{ONE}", "--record", str(unfinished), folder=tmp_path)
     assert outcome.returncode != 0
     assert "not finished" in outcome.stderr
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_only_an_experiment_of_parts_takes_jobs(name):
+    assert ("parted=True" in (ROOT / "experiments" / f"{name}.py").read_text("utf-8")) == (name in PARTED)
+
+
+def test_jobs_that_cannot_be_are_a_message_and_no_traceback(folder):
+    outcome = run(f"experiments.{ONE}", "smoke", "--jobs", "0", folder=folder)
+    assert outcome.returncode != 0
+    assert "jobs=0 cannot be" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
 
 
 def test_an_unknown_preset_is_answered_with_the_known_ones(tmp_path):

@@ -13,20 +13,34 @@ from odenet.measure import gpu_power, measure_energy
 from odenet.measure.energy import _power_by_nvidia_smi
 
 
-def test_at_a_constant_power_a_call_takes_power_times_its_time():
-    energy = measure_energy(lambda: time.sleep(0.01), 0.3, power=lambda: 100.0, interval=0.01)
-    assert energy is not None
-    assert energy.watts == energy.idle_watts == 100
-    assert 1.0 <= energy.joules < 3  # a call sleeps for 0.01 s or a little more
+class Meter:
+    """Watts by the number of the reading, and work that takes a time of its own clock and waits for readings."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *watts: float) -> None:
+        self.watts, self.read, self.now = watts, 0, 0.0
+        monkeypatch.setattr("odenet.measure.energy.time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def power(self) -> float:
+        self.read += 1
+        return self.watts[min(self.read, len(self.watts)) - 1]
+
+    def work(self, seconds: float) -> None:
+        """Ends when the last of the watts has been read."""
+        while self.read < len(self.watts):
+            time.sleep(0.001)
+        self.now += seconds
 
 
-def test_the_first_half_of_the_readings_does_not_count():
-    start = time.perf_counter()
-    rising = lambda: 50.0 if time.perf_counter() - start < 0.1 else 200.0  # noqa: E731
-    energy = measure_energy(lambda: time.sleep(0.005), 0.5, power=rising, interval=0.01)
-    assert energy is not None
-    assert energy.idle_watts == 50
-    assert energy.watts == 200
+def test_at_a_constant_power_a_call_takes_power_times_its_time(monkeypatch):
+    meter = Meter(monkeypatch, 100.0, 100.0)
+    energy = measure_energy(lambda: meter.work(0.25), 1.0, power=meter.power, interval=0.001)
+    assert energy == (25.0, 100.0, 100.0)
+
+
+def test_the_first_half_of_the_readings_does_not_count(monkeypatch):
+    meter = Meter(monkeypatch, 10.0, 50.0, 50.0, 200.0, 200.0)
+    energy = measure_energy(lambda: meter.work(0.5), 1.0, power=meter.power, interval=0.001)
+    assert energy == (100.0, 200.0, 10.0)
 
 
 @pytest.mark.parametrize("readings", [iter(lambda: None, 0), iter([30.0, *[None] * 1000])], ids=["never", "no more"])

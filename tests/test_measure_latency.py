@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,9 +19,15 @@ def test_contestants_take_turns_in_alternating_order_after_the_rounds_that_do_no
     assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
 
 
-def test_what_sleeps_longer_takes_longer():
-    sleeps = {"short": lambda: time.sleep(0.002), "long": lambda: time.sleep(0.01)}
-    assert ratio(interleaved(sleeps, 3, warm_up=0), "long", "short") > 2
+def test_seconds_are_those_between_the_beginning_and_the_end_of_each(monkeypatch):
+    now = [0.0]
+
+    def take(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr("odenet.measure.latency.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    found = interleaved({"short": lambda: take(0.25), "long": lambda: take(1.0)}, 3, warm_up=1)
+    assert found == {"short": [0.25] * 3, "long": [1.0] * 3}
 
 
 def test_the_ratio_is_taken_within_rounds():

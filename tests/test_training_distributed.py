@@ -28,7 +28,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     program = ["-m", "tests.distributed_cases", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ended = subprocess.run([*torchrun, *program], cwd=ROOT, capture_output=True, env=environment, timeout=300)
+    ended = subprocess.run([*torchrun, *program], cwd=ROOT, capture_output=True, env=environment)
     assert ended.returncode == 0, ended.stderr.decode()
     return folder
 

@@ -3,7 +3,7 @@
 from odenet.measure.boundary import boundary_f1
 from odenet.measure.checkerboard import checkerboard_energy
 from odenet.measure.convergence import observed_order
-from odenet.measure.distance import distance_to_flow, output_distance
+from odenet.measure.distance import distance_to_flow, final_state, output_distance, relative_distance
 from odenet.measure.energy import Energy, gpu_power, measure_energy
 from odenet.measure.gradient_flow import LayerGradient, layer_gradients, weight_movement
 from odenet.measure.latency import interleaved, latencies, ratio
@@ -29,6 +29,7 @@ __all__ = [
     "count_parameters",
     "distance_to_flow",
     "dropped",
+    "final_state",
     "gpu_power",
     "interleaved",
     "largest_eigenvalues",
@@ -42,6 +43,7 @@ __all__ = [
     "ratio",
     "reach",
     "receptive_field",
+    "relative_distance",
     "stability_function",
     "state_roughness",
     "swapped",

@@ -11,7 +11,6 @@ from odenet.measure.mode import in_mode
 from odenet.models.resnet import ResNet
 
 
-@torch.no_grad()
 def distance_to_flow(model: ResNet, images: Tensor, reference: Stepping) -> float:
     """Mean over images of ‖x_h - x‖₂/‖x‖₂: the final state as the net computes it, against that under `reference`.
 
@@ -24,11 +23,35 @@ def distance_to_flow(model: ResNet, images: Tensor, reference: Stepping) -> floa
         images: of shape (batch, channels, height, width).
         reference: the stepping of the finest solution, set on every block for the moment.
     """
+    as_is = final_state(model, images)
+    with configure(model, stepping=reference):
+        return relative_distance(as_is, final_state(model, images))
+
+
+@torch.no_grad()
+def final_state(model: ResNet, images: Tensor) -> Tensor:
+    """x(T) of the last flow: the last feature map, before pooling, in evaluation mode.
+
+    Args:
+        model: a network with `features(images)`.
+        images: of shape (batch, channels, height, width).
+    """
     with in_mode(model, training=False):
-        as_is = model.features(images)
-        with configure(model, stepping=reference):
-            exact = model.features(images)
-    return _relative(as_is, exact)
+        return model.features(images)
+
+
+def relative_distance(found: Tensor, expected: Tensor) -> float:
+    """Mean over samples of ‖found - expected‖₂/‖expected‖₂, where 0/0 = 0.
+
+    >>> relative_distance(torch.tensor([[3.0, 0.0], [0.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 0.0]]))
+    0.25
+
+    Args:
+        found: of shape (batch, …).
+        expected: of the same shape.
+    """
+    difference, size = ((y.flatten(1).norm(dim=1)) for y in (found - expected, expected))
+    return float(torch.where(difference == 0, 0, difference / size).mean())
 
 
 @torch.no_grad()
@@ -60,9 +83,4 @@ def output_distance(before: nn.Module, after: nn.Module, x: Tensor) -> float:
             f"outputs of shapes {tuple(old.shape)} and {tuple(new.shape)} were to be compared; there is no distance "
             "between them: pass two networks with the same outputs."
         )
-    return _relative(new, old)
-
-
-def _relative(found: Tensor, expected: Tensor) -> float:
-    difference, size = ((y.flatten(1).norm(dim=1)) for y in (found - expected, expected))
-    return float(torch.where(difference == 0, 0, difference / size).mean())
+    return relative_distance(new, old)

@@ -1,4 +1,4 @@
-"""Progress: how a training shows where it is: a bar in a terminal, lines in a log, or nothing."""
+"""Progress: how a training shows where it is: a bar in a terminal, a line in a log, or nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 from odenet.training.devices import is_main_process
 
-_SECONDS_BETWEEN_LINES = 30.0
+_SECONDS_BETWEEN_LINES = 600.0
 _SECONDS_BETWEEN_DRAWINGS = 0.1
 
 
@@ -71,7 +71,7 @@ class Silence(Progress):
 
 
 class Lines(Progress):
-    """A line an epoch, and one at least every half minute, each with the time left: for logs."""
+    """A line when the training ends, with its time, and one every ten minutes before, with the time left: for logs."""
 
     def __init__(self, label: str, done: int, total: int) -> None:
         super().__init__(label, done, total)
@@ -80,16 +80,22 @@ class Lines(Progress):
     def step(self, done: int, facts: str) -> None:
         """A line, if the last one was long ago."""
         if time.monotonic() - self._last >= _SECONDS_BETWEEN_LINES:
-            self.epoch(done, facts)
+            self._last = time.monotonic()
+            left = (self._last - self._start) * (self.total - done) / max(1, done - self.first)
+            self._say(facts, f"{clock(left)} left")
 
     def epoch(self, done: int, facts: str) -> None:
-        """A line."""
-        self._last = time.monotonic()
-        left = (self._last - self._start) * (self.total - done) / max(1, done - self.first)
-        print(f"{self.label}  {facts}  {clock(left)} left".lstrip(), flush=True)
+        """The last line, or one if the last one was long ago."""
+        if done < self.total:
+            self.step(done, facts)
+        else:
+            self._say(facts, f"in {clock(time.monotonic() - self._start)}")
 
     def close(self) -> None:
         """Nothing: every line is complete."""
+
+    def _say(self, facts: str, when: str) -> None:
+        print(f"{self.label}  {facts}  {when}".lstrip(), flush=True)
 
 
 class Bar(Progress):

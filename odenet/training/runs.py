@@ -68,7 +68,7 @@ class Run:
         self.close()
 
     @classmethod
-    def open(cls, experiment: str, settings: object, path: str | PathLike[str], *, preset: str = "") -> Run:
+    def open(cls, experiment: str, settings: object, path: str | PathLike[str], *, preset: str = "") -> Self:
         """The run with these settings whose record is at `path`: a new one, or the one that was interrupted there.
 
         A finished one is handed back with its results, and said to be so; nothing in it is computed again.

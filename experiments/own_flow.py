@@ -1,0 +1,73 @@
+"""The flow of a trained net's own vector field: what it is worth as an ODE-Net, and how far its steps are from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from odenet import Adaptive, FixedSteps, ODEBlock, configure
+from odenet.data import Batches
+from odenet.measure import count_evaluations, count_layers, count_parameters, final_state, relative_distance
+from odenet.models import ResNet
+from odenet.training import Classification, evaluate
+
+
+@dataclass(frozen=True, eq=False)
+class OwnFlow:
+    """What does not depend on the steps of a net, only on its θ(t): compute it once for all of them."""
+
+    test: Batches
+    """The images on which it was measured."""
+    accuracy: float
+    """Of the net solved by dopri5."""
+    evaluations: int
+    """Of F, by dopri5."""
+    final_state: Tensor
+    """x(T) of the first batch, by the finest solution."""
+
+    @classmethod
+    def of(cls, net: ResNet, test: Batches, num_classes: int, tolerance: float) -> OwnFlow:
+        """The flow of `net`: by dopri5 with `tolerance`, relative and absolute, and by RK4 with h ≤ 1/32.
+
+        Args:
+            net: In evaluation mode while it is measured.
+            test: Of its test images; the final state is that of the first batch.
+            num_classes: Of the labels.
+            tolerance: Of dopri5.
+        """
+        with configure(net, stepping=Adaptive("dopri5", rtol=tolerance, atol=tolerance)):
+            accuracy = evaluate(net, Classification(num_classes), test)["accuracy"]
+            evaluations = count_evaluations(net)
+        theta = _first_block(net).theta
+        with configure(net, stepping=FixedSteps("rk4", max(1, round(32 * theta.horizon) // theta.number_of_pieces))):
+            # In parts whose slopes fit into the cache.
+            parts = [final_state(net, part) for part in _first_images(test).split(90)]
+        return cls(test, accuracy, evaluations, torch.cat(parts))
+
+    def beside(self, net: ResNet, num_classes: int) -> dict[str, Any]:
+        """A net of this θ(t), with the steps that it has: its size, its accuracy, and its distance from the flow."""
+        accuracy = evaluate(net, Classification(num_classes), self.test)["accuracy"]
+        evaluations = count_evaluations(net)
+        block = _first_block(net)
+        assert isinstance(block.stepping, FixedSteps)
+        return {
+            "layers": count_layers(net),
+            "step": block.theta.horizon / block.theta.number_of_pieces / block.stepping.per_piece,
+            "parameters": count_parameters(net),
+            "evaluations": evaluations,
+            "distance": relative_distance(final_state(net, _first_images(self.test)), self.final_state),
+            "probe_accuracy": accuracy,
+            "ode_accuracy": self.accuracy,
+            "ode_evaluations": self.evaluations,
+        }
+
+
+def _first_block(net: ResNet) -> ODEBlock:
+    return next(module for module in net.modules() if isinstance(module, ODEBlock))
+
+
+def _first_images(test: Batches) -> Tensor:
+    return next(iter(test.epoch(0)))[0]
