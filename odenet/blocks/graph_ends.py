@@ -51,6 +51,8 @@ class KnownEnds:
         self.label = label
         self._leaves = {id(tensor) for tensor in tensors}
         self._edges = {(t.grad_fn, t.output_nr) for t in tensors if t.grad_fn is not None}
+        self._nodes: set[Node] = set()
+        """The ends of graphs in which these leaves were met: so the next walk need not look at them again."""
 
     def require(self, ends: Iterable[GradientEdge | None], inputs: Iterable[Tensor]) -> None:
         """Raise a `RuntimeError` where a graph ends elsewhere.
@@ -59,10 +61,12 @@ class KnownEnds:
             ends: the outputs of the graph.
             inputs: tensors that were made for it.
         """
-        inputs = list(inputs)
-        leaves, edges = {id(tensor) for tensor in inputs}, self._edges
-        if any(tensor.grad_fn is not None for tensor in inputs):
-            edges = edges | {(tensor.grad_fn, tensor.output_nr) for tensor in inputs if tensor.grad_fn is not None}
+        leaves, edges, known = self._leaves, self._edges, self._nodes
+        for tensor in inputs:
+            if tensor.is_leaf:
+                leaves = leaves | {id(tensor)}
+            else:
+                edges = edges | {(tensor.grad_fn, tensor.output_nr)}
         stack = [end.node for end in ends if end is not None]
         seen = set(stack)
         while stack:
@@ -70,13 +74,17 @@ class KnownEnds:
             following = node.next_functions
             if not following:
                 leaf = getattr(node, "variable", None)  # the other operations without inputs are no leaves
-                if leaf is not None and id(leaf) not in self._leaves and id(leaf) not in leaves:
+                if leaf is not None and id(leaf) not in leaves:
                     self._raise(leaf)
+                if id(leaf) in self._leaves:
+                    known.add(node)
                 continue
             for edge in following:
-                if edge[0] is not None and edge[0] not in seen and edge not in edges:
-                    seen.add(edge[0])
-                    stack.append(edge[0])
+                operation = edge[0]
+                if operation is None or operation in known or operation in seen or (edges and edge in edges):
+                    continue
+                seen.add(operation)
+                stack.append(operation)
 
     def _raise(self, leaf: Tensor) -> NoReturn:
         raise RuntimeError(

@@ -109,7 +109,7 @@ class Totals:
         self.leaves = cut([*parameters, *captured])
         self.of: dict[Tensor, Tensor | None] = dict.fromkeys(self.leaves)
         self._captured, self._label = captured, label
-        self._of_nodes: dict[tuple[nn.Module, ...], tuple[list[Tensor], KnownEnds]] = {}
+        self._of_nodes: dict[tuple[nn.Module, ...], tuple[list[Tensor], list[Tensor], KnownEnds]] = {}
 
     def add(
         self,
@@ -130,13 +130,12 @@ class Totals:
             term_by_term: add the contributions of several evaluations one by one, in the order of backpropagation, so
                 that floating point gives the same sum.
         """
-        parameters, known = self._parameters(nodes)
+        parameters, leaves, known = self._parameters(nodes)
         known.require(ends, inputs)
         wanted = [tensor for tensor in inputs if tensor.requires_grad]
         given = [(end, g) for end, g in zip(ends, gradients, strict=True) if end is not None and g is not None]
         if not given:
             return [None] * len(inputs)
-        leaves = [self.leaves[parameter] for parameter in parameters]
         if term_by_term:
             # Views made last are what autograd goes through first.
             with torch.enable_grad():
@@ -150,14 +149,14 @@ class Totals:
         of_inputs = iter(found)
         return [next(of_inputs) if tensor.requires_grad else None for tensor in inputs]
 
-    def _parameters(self, nodes: tuple[nn.Module, ...]) -> tuple[list[Tensor], KnownEnds]:
-        """Those whose gradient is asked for where these nodes are evaluated, and the ends of its graph."""
+    def _parameters(self, nodes: tuple[nn.Module, ...]) -> tuple[list[Tensor], list[Tensor], KnownEnds]:
+        """Those whose gradient is asked for where these nodes are evaluated, their leaves, and the ends of a graph."""
         if nodes not in self._of_nodes:
             own = _trainable(nodes)
             wanted = list(dict.fromkeys([*(p for p in own if p in self.leaves), *self._captured]))
             unfrozen_since = (p for p in own if p not in self.leaves)
-            ends = KnownEnds([*(self.leaves[p] for p in wanted), *unfrozen_since], self._label)
-            self._of_nodes[nodes] = wanted, ends
+            leaves = [self.leaves[p] for p in wanted]
+            self._of_nodes[nodes] = wanted, leaves, KnownEnds([*leaves, *unfrozen_since], self._label)
         return self._of_nodes[nodes]
 
 
