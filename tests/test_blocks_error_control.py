@@ -113,3 +113,16 @@ def test_the_first_step_is_tried_within_the_interval() -> None:
     short = torch.tensor(1e-9, dtype=torch.float64)
     initial_step(f, torch.zeros(3, 1).double(), torch.ones(3, 2).double(), torch.zeros(3, 2), Tolerance(1, 1), 5, short)
     assert seen == [1e-9]
+
+
+@pytest.mark.parametrize("entries", [1, 3, 64, 5000, 70001])
+def test_a_mean_square_is_the_same_to_the_last_bit_alone_in_a_batch_and_in_any_layout(entries: int) -> None:
+    x = torch.randn(9, entries, generator=torch.Generator().manual_seed(0))
+    whole = mean_square((x,))
+    torch.testing.assert_close(whole, x.square().mean(1, keepdim=True))
+    for rows in ([0], [3, 4], list(range(8))):
+        for part in (x[rows], x.t().contiguous().t()[rows]):
+            assert torch.equal(mean_square((part,)), whole[rows])
+    images = torch.randn(5, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    assert mean_square((images,)).shape == (5, 1, 1, 1)
+    assert torch.equal(mean_square((images.to(memory_format=torch.channels_last),)), mean_square((images,)))

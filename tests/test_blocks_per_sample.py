@@ -274,7 +274,9 @@ def test_a_state_that_is_not_finite_raises_on_a_cpu() -> None:
 
 
 def test_tolerances_below_rounding_end_within_the_budget_and_are_named() -> None:
-    with pytest.warns(BudgetWarning, match=r"rtol = 1e-18 is at or below the rounding of torch.float64, 2e-16"):
+    with pytest.warns(
+        BudgetWarning, match=r"raise rtol = 1e-18, which is at or below the rounding of torch\.float64, 2e-16"
+    ):
         solved(flow(lambda _, x: -x, 10.0, tolerance=1e-18, max_evaluations=300), states())
 
 

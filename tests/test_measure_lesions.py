@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from odenet import Constant, FixedSteps, ODEBlock, PiecewiseConstant, PiecewiseLinear, StochasticDepth
+from odenet import Autonomous, Constant, FixedSteps, ODEBlock, PiecewiseConstant, PiecewiseLinear, StochasticDepth
 from odenet.measure import dropped, swapped
 from tests.laws import logistic_nodes, states
 
@@ -79,7 +79,7 @@ def test_a_piece_that_is_not_there_is_refused(
 @pytest.mark.parametrize(
     "block",
     [
-        ODEBlock(Constant(nn.Identity()), FixedSteps(per_piece=3)),
+        ODEBlock(Constant(Autonomous(nn.Identity())), FixedSteps(per_piece=3)),
         ODEBlock(PiecewiseConstant(logistic_nodes(1))),
         ODEBlock(PiecewiseLinear(logistic_nodes(3))),
     ],

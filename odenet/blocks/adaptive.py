@@ -54,8 +54,8 @@ class Adaptive(Stepping):
         rtol: relative tolerance, not negative.
         atol: absolute tolerance, not negative; not both tolerances are zero.
         max_evaluations: of F in one forward pass of the block, and again on each piece on the way back of a continuous
-            adjoint, which raises where they do not suffice; None for no limit. For each sample it holds by itself, for
-            the solve and not for the steps taken again, and None means 4096 attempted steps on a piece.
+            adjoint, which raises where they do not suffice. For each sample it holds by itself, for the solve and not
+            for the steps taken again. None means 4096 attempted steps on a piece.
         per_sample: whether every sample has steps of its own.
         **options: torchdiffeq's options of that method (`first_step`, `safety`, `step_size`, …).
 
@@ -101,6 +101,7 @@ class Adaptive(Stepping):
         """x(T), each piece solved to the tolerance."""
         if self.per_sample:
             return self.solver_of_samples.solve(list(pieces), field, x)
+        field.run_uncompiled("torchdiffeq takes the steps one by one", "use per_sample=True, or FixedSteps")
         if not x.numel():
             return FixedSteps().integrate(pieces, field, x, None)  # without samples there is no error to control
         for piece in filter(_moves, pieces):

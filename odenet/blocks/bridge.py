@@ -8,6 +8,7 @@ was accepted and a `BudgetWarning`.
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,9 +23,11 @@ from odenet.blocks.errors import BudgetWarning, unknown_name
 from odenet.blocks.field import Field
 from odenet.blocks.graph_ends import KnownEnds
 from odenet.blocks.replay import Replay
+from odenet.blocks.solve_status import advice, is_below_rounding
 from odenet.blocks.solvers import RungeKutta
+from odenet.blocks.stopping import Stopped, both, evaluations_by_default, reason_of
 from odenet.blocks.substitution import Gate, replaced
-from odenet.blocks.theta import Piece, wants_gradient
+from odenet.blocks.theta import Piece, require_times, wants_gradient
 from odenet.blocks.torchdiffeq_options import Request, options_on
 
 
@@ -72,6 +75,7 @@ def solve(field: Field, piece: Piece, x: Tensor, request: Request) -> tuple[Tens
         NonFiniteState: a state or slope became NaN or infinite.
         ValueError: a gradient is wanted through a method that torchdiffeq cannot differentiate.
     """
+    require_times(piece, x, field.label)
     watch = _watch(field, piece, x, request)
     captured = field.find_captures() if not isinstance(watch, _StepWatch) and torch.is_grad_enabled() else []
     end, reached = _integrate(watch, piece, x, request)
@@ -107,6 +111,7 @@ def solve_adjoint(
         request: the solve forwards.
         backward: `rtol`, `atol`, `method` of the solve backwards where they differ.
     """
+    require_times(piece, x, field.label)
     watch = _watch(field, piece, x, request)
     if torch.is_grad_enabled():
         watch.captured = field.find_captures()
@@ -125,8 +130,8 @@ def _integrate(watch: _Watch, piece: Piece, x: Tensor, request: Request) -> tupl
     options = options_on(piece, piece.end, request, _options_of(request.method), x.device)
     try:
         solution: Any = odeint(watch, x, _times(piece, x), **_how(request), options=options)
-        return _both(solution)[1], piece.end
-    except (_Stopped, AssertionError) as stop:
+        return both(solution)[1], piece.end
+    except (Stopped, AssertionError) as stop:
         return watch.state_reached(stop), watch.time
 
 
@@ -183,23 +188,12 @@ def _backwards(method: str) -> str:
                 self.watch.backward_evaluations = 0
                 try:
                     with self.watch.replay.again(), self.watch.gate:
-                        return _both(super().integrate(t))
-                except (_Stopped, AssertionError) as stop:
+                        return both(super().integrate(t))
+                except (Stopped, AssertionError) as stop:
                     raise self.watch.stopped_backwards(stop) from stop
 
         solvers()[name] = Backwards
     return name
-
-
-def _both(solution: Tensor) -> Tensor:
-    """The states at start and end; SciPy's solvers leave the end out where they give up."""
-    if len(solution) < 2:
-        raise _Stopped("SciPy's solver found no step small enough")
-    return solution
-
-
-class _Stopped(Exception):  # noqa: N818 (not an error: it unwinds)
-    """Unwinds torchdiffeq's loop, and says why."""
 
 
 class _Watch:
@@ -209,6 +203,12 @@ class _Watch:
         self.field, self.piece = field, piece
         self.method = request.method.rpartition(":")[2]
         self.budget = request.max_evaluations
+        self.most = (
+            evaluations_by_default(_options_of(request.method), solvers()[request.method])
+            if self.budget is None
+            else math.inf
+        )
+        self.begun, self.rtol = field.evaluations, request.rtol
         self.replay = Replay(piece.nodes, x.device.type)
         self.captured: list[Tensor] = []
         self.ends: dict[Tensor, Tensor] = {}
@@ -222,7 +222,9 @@ class _Watch:
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         spent = self.field.evaluations if self.forward else self.backward_evaluations
         if self.budget is not None and spent >= self.budget:
-            raise _Stopped(f"the budget of {self.budget} evaluations is spent")
+            raise Stopped(f"the budget of {self.budget} evaluations is spent")
+        if spent - self.begun * self.forward >= self.most:
+            raise Stopped(f"{self.most:.0f} evaluations are spent, the budget of a piece where none is given")
         # A trial of the first step's size, or a t that was rounded, may lie outside, where θ is another.
         given, t = t, t.clamp(self.piece.start, self.piece.end)
         if self.forward:
@@ -252,11 +254,12 @@ class _Watch:
         """The last state accepted, with a warning that says where and why it stopped."""
         t, state = self.time, self._reached[1]
         self.field.require_finite("state", t, state)
-        self.field.require_finite("slope F(t, x)", t, self._slope)
+        if not is_below_rounding(self.rtol, state.dtype):  # else a trial of torchdiffeq's is infinite, whatever F is
+            self.field.require_finite("slope F(t, x)", t, self._slope)
         warnings.warn(
             f"torchdiffeq's {self.method} stopped at t = {t:g} of {self.field.label} before t = {self.piece.end:g}: "
-            f"{_reason(stop)}. The state there is returned; raise max_evaluations or the tolerances, or make the field "
-            "smoother.",
+            f"{reason_of(stop)}. The state there is returned, and its gradient is that at this t, as if it did not "
+            f"depend on x: {advice(self.rtol, state.dtype)}.",
             BudgetWarning,
             stacklevel=2,
         )
@@ -266,7 +269,7 @@ class _Watch:
         """What to raise where the adjoint equation is not solved to the start of the piece."""
         return RuntimeError(
             f"the adjoint equation of {self.field.label} was not solved back from t = {self.piece.end:g} to "
-            f"t = {self.piece.start:g}: {_reason(stop)}; half a gradient is none: raise max_evaluations or the "
+            f"t = {self.piece.start:g}: {reason_of(stop)}; half a gradient is none: raise max_evaluations or the "
             "tolerances, or use Backprop()."
         )
 
@@ -285,14 +288,6 @@ def _watch(field: Field, piece: Piece, x: Tensor, request: Request) -> _Watch:
     field.watchful = True
     field.require_finite("state", piece.start, x)
     return _Watch(field, piece, x, request)
-
-
-def _reason(stop: Exception) -> str:
-    """Why a solve stopped; an assertion that is not torchdiffeq's own about a step is raised again."""
-    known = ("underflow", "max_num_steps", "non-finite")
-    if isinstance(stop, AssertionError) and not any(word in str(stop) for word in known):
-        raise stop
-    return str(stop)
 
 
 def _how(request: Request) -> dict[str, Any]:

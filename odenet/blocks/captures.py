@@ -15,6 +15,7 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from operator import itemgetter
 from typing import Any
 from weakref import WeakSet
@@ -29,6 +30,8 @@ from torch.utils._pytree import tree_leaves
 from odenet.blocks.graph_ends import Edge, ends_of_graph
 from odenet.blocks.substitution import eagerly
 from odenet.blocks.theta import Piece, Time
+
+_LOOKING = ContextVar("looking for captured tensors", default=False)
 
 
 class ClosedNodes:
@@ -80,7 +83,7 @@ class Captures:
         if autocast:
             torch.clear_autocast_cache()  # it may hold weights that were cast on another tape
         leaf = x.detach().requires_grad_()
-        with torch.enable_grad(), eagerly(), _nothing_kept(), _calls_told(calls.of_module), calls:
+        with torch.enable_grad(), eagerly(), _nothing_kept(), _looking(), _calls_told(calls.of_module), calls:
             start, others = _get_sequence_nr(), _other_generators()
             slope = piece.field(t, leaf)
             drawn = _other_generators() != others
@@ -179,6 +182,20 @@ def _other_generators() -> tuple[object, ...]:
         return (random.getstate(),)
     kind, keys, *rest = numpy.random.get_state()
     return random.getstate(), kind, keys.tobytes(), *rest
+
+
+def is_looking_for_captures() -> bool:
+    """Whether a branch is being evaluated on a tape that serves to find captured tensors, and is then thrown away."""
+    return _LOOKING.get()
+
+
+@contextmanager
+def _looking() -> Iterator[None]:
+    token = _LOOKING.set(True)
+    try:
+        yield
+    finally:
+        _LOOKING.reset(token)
 
 
 @contextmanager

@@ -189,10 +189,14 @@ class EmbeddedSteps:
 
     def log_ratio(self, h: Tensor, x: Parts, x1: Parts, slopes: list[Parts], tolerance: Tolerance) -> Tensor:
         """The logarithm of ‖error/tolerance‖ of each sample; infinite or NaN where the trial is not finite."""
-        ratios = []
+        ratios, largest = [], torch.finfo(x[0].dtype).max ** 0.45
         for error, a, b, slope in zip(_combined(self.pair.error_weights, slopes), x, x1, slopes[-1], strict=True):
-            ratio = h.to(a.dtype) * error / tolerance.of(torch.maximum(a.abs(), b.abs()))
-            ratios.append(torch.where(torch.isfinite(b) & torch.isfinite(slope), ratio, torch.inf))
+            error = h.to(a.dtype) * error
+            ratio = error / tolerance.of(torch.maximum(a.abs(), b.abs()))
+            # A square that overflows, for the tolerance is next to nothing, is no fault of the trial.
+            ratio = ratio.clamp(-largest, largest)
+            finite = torch.isfinite(b) & torch.isfinite(slope) & torch.isfinite(error)
+            ratios.append(torch.where(finite, ratio, torch.inf))
         return 0.5 * mean_square(tuple(ratios)).log()
 
 

@@ -20,12 +20,10 @@ from odenet.blocks.field import Field
 from odenet.blocks.generators import Generators
 from odenet.blocks.sample_grid import Grid, GridSteps, accepted_grid, steps_program
 from odenet.blocks.separable import draws, refuses_times_of_samples, separable
-from odenet.blocks.solve_status import SolveReport
+from odenet.blocks.solve_status import MOST_ATTEMPTS, SolveReport, advice
 from odenet.blocks.solvers import VectorField
-from odenet.blocks.theta import Piece, on_tape, wants_gradient
+from odenet.blocks.theta import Piece, on_tape, require_times, wants_gradient
 
-MOST_ATTEMPTS = 4096
-"""Steps tried for a sample on a piece of θ where no budget was given."""
 UNROLLED = 4
 """Steps in a program by columns, where one takes no longer than to call a program; near the end, one."""
 BETWEEN_LOOKS = 8
@@ -93,6 +91,7 @@ class PerSample:
         with torch.set_grad_enabled(taped):
             batch, grids, end = _Batch(x if taped else x.detach()), list[tuple[Piece, Grid]](), 0.0
             for piece in (separable(piece, field.label) for piece in pieces):
+                require_times(piece, x, field.label)
                 field.enter(piece)
                 if not isinstance(piece.field, nn.Module):
                     field.run_uncompiled(
@@ -110,7 +109,7 @@ class PerSample:
         if generators.moved:
             raise draws(field.label)
         field.last_solve = report = batch.report()
-        report.warn(self.method, field.label, end, _hint(self.tolerance, x))
+        report.warn(self.method, field.label, end, advice(self.tolerance.rtol, x.dtype))
         return _Solved(batch.x, grids, finite=bool(batch.finite.all()))
 
     def _over(self, piece: Piece, field: Field, batch: _Batch, *, noted: bool) -> list[Taken]:
@@ -222,13 +221,6 @@ def _unrolled(steps: EmbeddedSteps, ahead: float) -> int:
 
 def _between_looks(x: Tensor) -> int:
     return 1 if x.device.type == "cpu" else BETWEEN_LOOKS
-
-
-def _hint(tolerance: Tolerance, x: Tensor) -> str:
-    rounding = torch.finfo(x.dtype).eps
-    if tolerance.rtol > 4 * rounding:
-        return ""
-    return f" rtol = {tolerance.rtol:g} is at or below the rounding of {x.dtype}, {rounding:.1g}."
 
 
 def _require_a_batch(x: Tensor, label: str) -> None:

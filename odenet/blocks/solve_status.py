@@ -6,6 +6,7 @@ import warnings
 from enum import IntEnum
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from odenet.blocks.errors import BudgetWarning
@@ -28,6 +29,24 @@ _REASONS = {
 }
 
 
+MOST_ATTEMPTS = 4096
+"""Steps tried on a piece of θ where no budget was given: for each sample, or for the batch."""
+
+
+def advice(rtol: float | Tensor, dtype: torch.dtype) -> str:
+    """What to do about a solve that stopped early; the field is not to blame where no step could be so exact."""
+    rtol, rounding = float(rtol), torch.finfo(dtype).eps
+    if is_below_rounding(rtol, dtype):
+        finer = "" if dtype == torch.float64 else ", or use x.double()"
+        return f"raise rtol = {rtol:g}, which is at or below the rounding of {dtype}, {rounding:.1g}{finer}"
+    return "raise max_evaluations or the tolerances, or make the field smoother"
+
+
+def is_below_rounding(rtol: float, dtype: torch.dtype) -> bool:
+    """Whether no step could be so exact in this precision."""
+    return rtol <= 4 * torch.finfo(dtype).eps
+
+
 class SolveReport(NamedTuple):
     """One entry for every sample, of shape (batch,).
 
@@ -46,8 +65,15 @@ class SolveReport(NamedTuple):
     rejected: Tensor
     """Steps tried and not taken, for their error was too large."""
 
-    def warn(self, method: str, label: str, end: float, hint: str = "") -> None:
-        """One `BudgetWarning` for all samples that stopped before `end`, if any did, which counts them."""
+    def warn(self, method: str, label: str, end: float, hint: str) -> None:
+        """One `BudgetWarning` for all samples that stopped before `end`, if any did, which counts them.
+
+        Args:
+            method: of the steps.
+            label: of the block.
+            end: of the solve.
+            hint: what to do, from `advice`.
+        """
         stopped = {status: int((self.status == status).sum()) for status in _REASONS}
         if not any(stopped.values()):
             return
@@ -55,8 +81,8 @@ class SolveReport(NamedTuple):
         first = float(self.t[self.status != Status.FINISHED].min())
         warnings.warn(
             f"{method} stopped in {label} before t = {end:g} for {sum(stopped.values())} of {len(self.status)} "
-            f"samples, for the first at t = {first:g}: {reasons}. The states that they reached are returned; raise "
-            f"max_evaluations or the tolerances, or make the field smoother.{hint}",
+            f"samples, for the first at t = {first:g}: {reasons}. The states that they reached are returned, and "
+            f"their gradients are those at that t, as if it did not depend on x: {hint}.",
             BudgetWarning,
             stacklevel=2,
         )

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.captures import is_looking_for_captures
 from odenet.blocks.replay import resting_statistics
 
 
@@ -122,7 +123,7 @@ class _Trace:
                 hook.remove()
 
     def _see(self, name: str, layer: nn.Module, _inputs: object, output: Tensor) -> None:
-        if output.grad_fn is None:
+        if output.grad_fn is None or is_looking_for_captures():
             raise ValueError(
                 f"layer {name} was evaluated without a graph, as gradient methods do that recompute or solve an "
                 "adjoint equation, so no gradient can be followed back to it: measure with "
