@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from odenet import (
     RK4,
@@ -98,7 +97,7 @@ class Peculiar(nn.Module):
             (mean if "keeps a running mean" in self.what else mean.data).lerp_(x.detach().real.mean(0), 0.3)
             y = y - mean
         if "draws random numbers" in self.what and self.training:
-            y = F.dropout(y, 0.4)
+            y = y * (torch.rand_like(y.real if y.is_complex() else y) > 0.4)
         if "draws numbers of NumPy" in self.what and self.training:
             y = y + float(np.random.rand())  # noqa: NPY002
         return torch.tanh(y)
