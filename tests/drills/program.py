@@ -55,18 +55,22 @@ class Program:
         command = [sys.executable, "-m", "tests.drills.program"]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, text=True)
+        self._ended: int | None = None
         assert self._read() == "ready"
 
     def start(self, module: str, folder: Path, arguments: Sequence[str]) -> Started:
         """Begin `python -m MODULE ARGUMENTS` in that folder; figures find their records in that of the repository."""
+        self._ended = None
         self._write([module, str(folder), *arguments])
         return Started(int(self._read()), folder)
 
     def status(self) -> int | None:
         """The exit status of the one that was started last, minus the signal, if that was its end; None before it."""
-        self._write([])
-        answer = self._read()
-        return None if answer == "running" else int(answer)
+        if self._ended is None:
+            self._write([])
+            answer = self._read()
+            self._ended = None if answer == "running" else int(answer)
+        return self._ended
 
     def wait(self) -> int:
         """The exit status, once there is one."""

@@ -108,7 +108,8 @@ def _killed(
         time.sleep(0.002)
     while while_writing and program.status() is None and not left_over(started.folder):
         time.sleep(0.0002)
-    os.kill(started.pid, signal.SIGKILL)
+    if program.status() is None:  # until it is asked for, the number is that of no other process
+        os.kill(started.pid, signal.SIGKILL)
     status = program.wait()
     assert status in (0, -signal.SIGKILL), started.said
     return status != 0

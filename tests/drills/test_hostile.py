@@ -1,0 +1,78 @@
+"""Files that were written to run code, to fill the memory or to hang are refused by name, and none of that happens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.is_it_an_ode import read
+from tests.drills import hostile_files
+from tests.drills.hostile_files import DONE, Malice
+from tests.drills.kinds_of_files import KINDS, Kind, fault_of
+from tests.drills.tally import Tally
+
+RECORD, CHECKPOINT, MODEL, WEIGHTS, _ = KINDS
+
+FILES: dict[str, tuple[Kind, Callable[[Path], dict[str, bytes]]]] = {
+    "records": (RECORD, lambda _: hostile_files.records()),
+    "checkpoints": (CHECKPOINT, lambda _: hostile_files.pickles()),
+    "nets of torchvision, .pth": (CHECKPOINT._replace(name="net.pth", read=read, refusal=ValueError), lambda _: hostile_files.pickles()),
+    "nets of torchvision, .safetensors": (MODEL._replace(read=read, refusal=ValueError), lambda _: hostile_files.tensor_files()),
+    "headers of saved models": (MODEL, lambda _: hostile_files.tensor_files()),
+    "headers of weights": (WEIGHTS, lambda _: hostile_files.tensor_files()),
+    "descriptions of saved models": (MODEL, hostile_files.saved_models),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_hostile_files_are_refused_by_name_and_run_no_code(
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tally: Callable[[str], AbstractContextManager[Tally]],
+    limited: Callable[[], AbstractContextManager[None]],
+) -> None:
+    done = tmp_path / "done"
+    monkeypatch.setenv(DONE, str(done))
+    kind, make = FILES[name]
+    path = tmp_path / kind.name
+    with tally(f"hostile: {name}") as counts:
+        faults: list[Any] = []
+        for hostile, content in make(path).items():
+            path.write_bytes(content)
+            counts.tries += 1
+            try:
+                with limited():
+                    fault = fault_of(kind, path)
+            except hostile_files_took_too_long() as error:
+                fault = str(error)
+            if done.exists():
+                fault = "it has run its code"
+                done.rmdir()
+            if fault:
+                counts.unnoticed += 1
+                faults.append((hostile, fault[:300]))
+        counts.require_clean("\n".join(map(str, faults)))
+
+
+def hostile_files_took_too_long() -> type[BaseException]:
+    from tests.drills.conftest import TookTooLong
+
+    return TookTooLong
+
+
+def test_each_malice_would_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DONE, str(tmp_path / "done"))
+    for name, malice in hostile_files.malices().items():
+        if name == "torch.load":
+            continue  # it stands for a second reader in the first
+        function, arguments = malice.called
+        function(*arguments)
+        assert os.path.isdir(tmp_path / "done"), name
+        (tmp_path / "done").rmdir()
+    assert Malice
