@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-import torch
 
-from tests.drills.tally import Tally, collected, table, tallied
-
-SECONDS = 20.0
-"""Of processor time: the longest that any dynamics or file may take, however hard."""
-
-
-class TookTooLong(BaseException):  # noqa: N818 (nobody catches it by mistake)
-    """What was tried did not end within `SECONDS` of processor time."""
-
-
-Limit = Callable[[], AbstractContextManager[None]]
+from tests.drills.limit import Limit, limits
+from tests.drills.tally import Counting, collected, table, tallied
 
 
 @pytest.fixture
 def limited() -> Iterator[Limit]:
-    """A `with` statement whose body has `SECONDS` of processor time on one core, or raises `TookTooLong`."""
-    threads, former = torch.get_num_threads(), signal.getsignal(signal.SIGPROF)
-    torch.set_num_threads(1)
-
-    def stop(*_: Any) -> None:
-        raise TookTooLong(f"more than {SECONDS:g} s of processor time")
-
-    @contextmanager
-    def limit() -> Iterator[None]:
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-
-    signal.signal(signal.SIGPROF, stop)
-    try:
+    """A limit on the processor time of a `with` statement."""
+    with limits() as limit:
         yield limit
-    finally:
-        signal.signal(signal.SIGPROF, former)
-        torch.set_num_threads(threads)
 
 
 @pytest.fixture
-def tally(request: pytest.FixtureRequest) -> Iterator[Callable[[str], AbstractContextManager[Tally]]]:
+def tally(request: pytest.FixtureRequest) -> Counting:
     """A drill of that name is counted in a `with` statement."""
-    yield lambda drill: tallied(request, drill)
+    return lambda drill: tallied(request, drill)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -66,6 +66,8 @@ def pickles() -> dict[str, bytes]:
     laughs: Any = "ha"
     for _ in range(60):
         laughs = [laughs, laughs]
+    endless: dict[str, Any] = {}
+    endless["a"] = endless
     deep = b"\x80\x02" + b"]" * DEEP + b"a" * (DEEP - 1) + b"."
     huge = torch.zeros(1).expand(10**15)
     return found | {
@@ -74,6 +76,7 @@ def pickles() -> dict[str, bytes]:
         "deep lists": _repacked(deep),
         "deep lists, plain pickle": deep,
         "deep identity": _sealed(_archive(_checkpoint(identity=_nested(400)))),
+        "an identity without end": _sealed(_archive(_checkpoint(identity=endless))),
         "huge tensors": _sealed(_archive({"conv1.weight": huge, "fc.weight": huge, "fc.bias": huge})),
         "no tensors": _sealed(_archive({"conv1.weight": "none", "fc.weight": None})),
         "keys of other kinds": _sealed(_archive({1: torch.zeros(1), ("a",): 2})),
@@ -110,6 +113,7 @@ def records() -> dict[str, bytes]:
         "a float that is none": entry("results", '{"a": {"$float": "many"}}'),
         "a result that is a number": entry("results", '{"a": 1}'),
         "sessions of numbers": entry("sessions", "[1, 2]"),
+        "a commit that is a list": entry("sessions", '[{"seconds": 1, "commit": []}]'),
         "sessions without seconds": entry("sessions", "[{}]"),
         "seconds of words": entry("sessions", '[{"seconds": "many", "commit": null}]'),
         "half a character": b"\xff\xfe" + json.dumps(whole).encode("utf-16-le"),
@@ -189,6 +193,7 @@ def saved_models(path: Path) -> dict[str, bytes]:
         "a net of many classes": "partial(cifar_resnet, 2, 10**13, 1)",
         "a net of many layers": "partial(cifar_resnet, 1000000000, 3, 1)",
         "a net of wide layers": "partial(cifar_resnet, 2, 3, 1, widths=(1000000000000, 4))",
+        "a chain of many layers": "partial(SigmoidChain, 1000000000)",
         "a net of many stages": f"partial(cifar_resnet, 2, 3, 1, widths={(4,) * 2000})",
         "a layer of torch": "partial(Linear, 1000000000, 1000000000)",
         "an embedding": "partial(Embedding, 1000000000000, 1000000000)",

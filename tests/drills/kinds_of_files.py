@@ -23,6 +23,8 @@ from odenet.training import (
 from odenet.training.checkpoints import Checkpoint
 
 SMALL = partial(cifar_resnet, 2, 3, 1, widths=(2, 4))
+
+
 class Kind(NamedTuple):
     """A kind of file that the project writes and reads."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -42,6 +42,9 @@ class Tally:
         """Raise unless there were tries and nothing went wrong in any."""
         assert self.tries > 0, "so that the drill shows something"
         assert self == Tally(self.tries), what
+
+
+Counting: TypeAlias = Callable[[str], AbstractContextManager[Tally]]
 
 
 @contextmanager

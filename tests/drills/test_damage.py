@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.drills.kinds_of_files import KINDS, Kind, fault_of
-from tests.drills.tally import LONG, Tally
+from tests.drills.limit import Limit
+from tests.drills.tally import LONG, Counting
 from tests.training_cases import damages
-
-Counting = Callable[[str], AbstractContextManager[Tally]]
 
 FLIPS = 300 if LONG else 100
 """Of each kind of file; and as many lost parts, a tenth of them anywhere."""
 
 
-MARKS = (b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x03\x04", b"odenet sha256 ", b'"odenet_sha256"')
+MARKS = (
+    b"PK\x01\x02",
+    b"PK\x05\x06",
+    b"PK\x06\x06",
+    b"PK\x06\x07",
+    b"PK\x03\x04",
+    b"odenet sha256 ",
+    b'"odenet_sha256"',
+)
 MARKS += (b"data.pkl", b'"__metadata__"', b'"data_offsets"', b"}}", b'"sha256"', b'"results"', b"\n}\n", "θ".encode())
 """What a part of a file begins or ends with, in any kind."""
 
@@ -49,7 +55,7 @@ def cuts(content: bytes, anywhere: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @pytest.mark.parametrize("damage", ["flipped bits", "lost parts"])
 def test_damage_of_every_kind_of_file_is_noticed_by_name(
-    damage: str, kind: Kind, tmp_path: Path, tally: Counting, limited: Callable[[], AbstractContextManager[None]]
+    damage: str, kind: Kind, tmp_path: Path, tally: Counting, limited: Limit
 ) -> None:
     path = tmp_path / kind.name
     kind.write(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,24 @@ import pytest
 
 from experiments.is_it_an_ode import read
 from tests.drills import hostile_files
-from tests.drills.hostile_files import DONE, Malice
+from tests.drills.hostile_files import DONE
 from tests.drills.kinds_of_files import KINDS, Kind, fault_of
-from tests.drills.tally import Tally
+from tests.drills.limit import Limit, TookTooLong
+from tests.drills.tally import Counting
 
 RECORD, CHECKPOINT, MODEL, WEIGHTS, _ = KINDS
 
 FILES: dict[str, tuple[Kind, Callable[[Path], dict[str, bytes]]]] = {
     "records": (RECORD, lambda _: hostile_files.records()),
     "checkpoints": (CHECKPOINT, lambda _: hostile_files.pickles()),
-    "nets of torchvision, .pth": (CHECKPOINT._replace(name="net.pth", read=read, refusal=ValueError), lambda _: hostile_files.pickles()),
-    "nets of torchvision, .safetensors": (MODEL._replace(read=read, refusal=ValueError), lambda _: hostile_files.tensor_files()),
+    "nets of torchvision, .pth": (
+        CHECKPOINT._replace(name="net.pth", read=read, refusal=ValueError),
+        lambda _: hostile_files.pickles(),
+    ),
+    "nets of torchvision, .safetensors": (
+        MODEL._replace(read=read, refusal=ValueError),
+        lambda _: hostile_files.tensor_files(),
+    ),
     "headers of saved models": (MODEL, lambda _: hostile_files.tensor_files()),
     "headers of weights": (WEIGHTS, lambda _: hostile_files.tensor_files()),
     "descriptions of saved models": (MODEL, hostile_files.saved_models),
@@ -34,8 +40,8 @@ def test_hostile_files_are_refused_by_name_and_run_no_code(
     name: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    tally: Callable[[str], AbstractContextManager[Tally]],
-    limited: Callable[[], AbstractContextManager[None]],
+    tally: Counting,
+    limited: Limit,
 ) -> None:
     done = tmp_path / "done"
     monkeypatch.setenv(DONE, str(done))
@@ -49,7 +55,7 @@ def test_hostile_files_are_refused_by_name_and_run_no_code(
             try:
                 with limited():
                     fault = fault_of(kind, path)
-            except hostile_files_took_too_long() as error:
+            except TookTooLong as error:
                 fault = str(error)
             if done.exists():
                 fault = "it has run its code"
@@ -58,12 +64,6 @@ def test_hostile_files_are_refused_by_name_and_run_no_code(
                 counts.unnoticed += 1
                 faults.append((hostile, fault[:300]))
         counts.require_clean("\n".join(map(str, faults)))
-
-
-def hostile_files_took_too_long() -> type[BaseException]:
-    from tests.drills.conftest import TookTooLong
-
-    return TookTooLong
 
 
 def test_each_malice_would_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,4 +75,3 @@ def test_each_malice_would_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         function(*arguments)
         assert os.path.isdir(tmp_path / "done"), name
         (tmp_path / "done").rmdir()
-    assert Malice

@@ -7,8 +7,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,13 +16,11 @@ import pytest
 from odenet.training import Record
 from paper_figs.command import draw_records, scripts
 from tests.drills.program import ROOT, Program, Started
-from tests.drills.tally import LONG, Tally
+from tests.drills.tally import LONG, Counting, Tally
 from tests.drills.whole_files import files, left_over, lost, progress, torn
 from tests.test_experiments import untimed
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are copies")
-
-Counting = Callable[[str], AbstractContextManager[Tally]]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +47,9 @@ EXPERIMENTS = {
     "segmentation": Drill("experiments.segmentation", EVERY_STEP + ONE_NET, *((144, 6) if LONG else (2, 1))),
 }
 ONE_FIGURE = "depth_refinement"
-FIGURES = Drill("paper_figs" if LONG else f"paper_figs.{ONE_FIGURE}", ("--out", "{folder}"), *((12, 2) if LONG else (3, 1)))
+FIGURES = Drill(
+    "paper_figs" if LONG else f"paper_figs.{ONE_FIGURE}", ("--out", "{folder}"), *((12, 2) if LONG else (3, 1))
+)
 
 
 @pytest.mark.parametrize(
