@@ -19,15 +19,10 @@ FLIPS = 300 if LONG else 100
 
 
 MARKS = (
-    b"PK\x01\x02",
-    b"PK\x05\x06",
-    b"PK\x06\x06",
-    b"PK\x06\x07",
-    b"PK\x03\x04",
-    b"odenet sha256 ",
-    b'"odenet_sha256"',
+    *(b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"data.pkl", b"odenet sha256 "),
+    *(b'"__metadata__"', b'"odenet_sha256"', b'"data_offsets"', b"}}"),
+    *(b'"sha256"', b'"results"', b"\n}\n", "θ".encode()),
 )
-MARKS += (b"data.pkl", b'"__metadata__"', b'"data_offsets"', b"}}", b'"sha256"', b'"results"', b"\n}\n", "θ".encode())
 """What a part of a file begins or ends with, in any kind."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,15 @@ from tests.drills.limit import Limit, TookTooLong
 from tests.drills.tally import Counting
 
 RECORD, CHECKPOINT, MODEL, WEIGHTS, _ = KINDS
+PTH = Kind("net.pth", CHECKPOINT.write, read, ValueError)
+NET = Kind("net.safetensors", MODEL.write, read, ValueError)
+"""What `is_it_an_ode` is asked about."""
 
 FILES: dict[str, tuple[Kind, Callable[[Path], dict[str, bytes]]]] = {
     "records": (RECORD, lambda _: hostile_files.records()),
     "checkpoints": (CHECKPOINT, lambda _: hostile_files.pickles()),
-    "nets of torchvision, .pth": (
-        CHECKPOINT._replace(name="net.pth", read=read, refusal=ValueError),
-        lambda _: hostile_files.pickles(),
-    ),
-    "nets of torchvision, .safetensors": (
-        MODEL._replace(read=read, refusal=ValueError),
-        lambda _: hostile_files.tensor_files(),
-    ),
+    "nets of torchvision, .pth": (PTH, lambda _: hostile_files.pickles()),
+    "nets of torchvision, .safetensors": (NET, lambda _: hostile_files.tensor_files()),
     "headers of saved models": (MODEL, lambda _: hostile_files.tensor_files()),
     "headers of weights": (WEIGHTS, lambda _: hostile_files.tensor_files()),
     "descriptions of saved models": (MODEL, hostile_files.saved_models),
@@ -73,5 +69,5 @@ def test_each_malice_would_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             continue  # it stands for a second reader in the first
         function, arguments = malice.called
         function(*arguments)
-        assert os.path.isdir(tmp_path / "done"), name
+        assert (tmp_path / "done").is_dir(), name
         (tmp_path / "done").rmdir()
