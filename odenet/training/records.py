@@ -70,7 +70,7 @@ class Record:
             RecordError: It is truncated, damaged, foreign or of a newer format.
         """
         path = Path(path)
-        content = {"made_from": {}} | _content(path)  # records of format 1 do not say it
+        content: dict[str, Any] = {"made_from": {}} | _content(path)  # records of format 1 do not say it
         names = [entry.name for entry in fields(cls)]
         if lacking := [name for name in names if name not in content]:
             raise _unreadable(path, f"it lacks {', '.join(lacking)}")

@@ -73,6 +73,11 @@ def test_a_killed_experiment_goes_on_to_the_result_of_an_undisturbed_one(
                 faults.append(f"{folder} ends with another record")
             shutil.rmtree(folder)
         counts.require_clean(faults)
+    assert not LONG or CAUGHT, "so that the drill shows something: kills in the middle of a write"
+
+
+CAUGHT: list[Path] = []
+"""Temporary files that were there after a kill."""
 
 
 def _killed_until_it_ends(
@@ -85,6 +90,7 @@ def _killed_until_it_ends(
         if not _killed(program, drill, folder, drawn, seconds, counts.tries % 2 == 1):
             break
         counts.tries += 1
+        CAUGHT.extend(left_over(folder))
         counts.torn += len(broken := torn(folder))
         assert not broken, broken
         now = progress(folder)
