@@ -1,7 +1,7 @@
 # odenet: `make` alone prints what there is to make.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test figures gpu lint benchmark clean
+.PHONY: help demo test drills figures gpu lint benchmark clean
 .NOTPARALLEL:
 
 # The interpreter that .venv is made from; or, if it can import all that a target needs, the one that runs the target.
@@ -49,6 +49,9 @@ demo: $(call installed,run) ## what do more layers and smaller steps do? on real
 
 test: $(call installed,test) ## all tests, on up to four cores; some of them: make test ARGS='-k solvers'
 	$(test-python) -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+drills: $(call installed,test) ## half an hour of kills, damaged and hostile files, hard dynamics; a table of what they came to
+	ODENET_DRILLS=1 $(test-python) -m pytest tests/drills -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 figures: $(call installed,run) ## redraw every figure from records/, without training
 	$(run-python) -m paper_figs

@@ -1,8 +1,23 @@
-"""Redraw every figure from the committed records, in seconds: `python -m paper_figs`."""
+"""Redraw every figure from the committed records, in seconds: `python -m paper_figs [--out FOLDER]`."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import tyro
+
 from paper_figs.command import FIGURES, draw_records, scripts
 
-for script in scripts():
-    draw_records(script.name, script.draw, None, FIGURES, script.experiment)
+
+def main(out: Path = FIGURES) -> None:
+    """Draw all figures.
+
+    Args:
+        out: Folder of the figures.
+    """
+    for script in scripts():
+        draw_records(script.name, script.draw, None, out, script.experiment)
+
+
+if __name__ == "__main__":
+    tyro.cli(main, prog="python -m paper_figs")

@@ -12,8 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ("demo", "test", "figures", "gpu", "lint", "benchmark", "clean")
-ENVIRONMENTS = {"demo": "run", "figures": "run", "test": "test", "gpu": "test", "benchmark": "test", "lint": "dev"}
+TARGETS = ("demo", "test", "drills", "figures", "gpu", "lint", "benchmark", "clean")
+ENVIRONMENTS = {
+    "demo": "run",
+    "figures": "run",
+    "test": "test",
+    "drills": "test",
+    "gpu": "test",
+    "benchmark": "test",
+    "lint": "dev",
+}
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import paper_figs.__main__
 from odenet.training import Record
 from paper_figs.claims.claim import Claim
 from paper_figs.claims.readme import TABLES, claims, with_tables
@@ -102,6 +103,14 @@ def changed(record: Path, place: tuple[str | int, ...], value: float, folder: Pa
     path = folder / record.name
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+def test_all_figures_go_into_the_folder_that_is_named(tmp_path, monkeypatch):
+    one = next(script for script in scripts() if script.name == "depth_refinement")
+    monkeypatch.setattr(paper_figs.__main__, "scripts", lambda: [one])
+    paper_figs.__main__.main(tmp_path / "here")
+    drawn = {f"{one.name}-{path.stem}.{form}" for path in RECORDED[one.name] for form in ("pdf", "png")}
+    assert {file.name for file in (tmp_path / "here").iterdir()} == drawn
 
 
 def test_the_tables_in_the_readme_are_made_from_the_records():

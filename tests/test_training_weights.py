@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from odenet.training import CannotWrite, WeightsError, load_weights, save_weights
-from tests.training_cases import damages, noisy_net
+from tests.training_cases import noisy_net
 
 
 @pytest.fixture
@@ -42,13 +42,6 @@ def test_a_truncated_or_foreign_file_is_refused_by_name(content: bytes | None, p
     path.write_bytes(path.read_bytes()[:-9] if content is None else content)
     with pytest.raises(WeightsError, match=r"weights\.safetensors cannot be read .* truncated .* give another file"):
         load_weights(noisy_net(), path)
-
-
-def test_every_changed_bit_is_noticed(path: Path) -> None:
-    for damaged in damages(path.read_bytes(), count=300):
-        path.write_bytes(damaged)
-        with pytest.raises(WeightsError, match=r"weights\.safetensors cannot be read"):
-            load_weights(noisy_net(), path)
 
 
 def test_weights_of_another_program_which_have_no_checksum_are_read(path: Path) -> None:

@@ -76,7 +76,11 @@ class Checkpoint:
         if not self.path.exists():
             return None
         content = self._content()
-        if lines := differences(self.identity, content["identity"]):
+        try:
+            lines = differences(self.identity, content["identity"])
+        except RecursionError as error:
+            raise self._unreadable("what it says of its training is nested without end") from error
+        if lines:
             raise CheckpointError(
                 f"{self} belongs to another training and cannot be continued by this one ({'; '.join(lines)}). "
                 "Ask for what it was begun with (a network as it was before the first step: build it anew, under its "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from itertools import islice
 from pathlib import PurePath
 from typing import Any, TypeAlias
 
@@ -14,6 +15,9 @@ _FLOAT = "$float"
 """JSON has no NaN and no infinity: {"$float": "nan"} stands for one."""
 
 _ABSENT = object()
+
+_MORE = 1000
+"""So many entries, and twice those asked for, are looked at in data that were found."""
 
 
 def to_plain(value: object, where: str = "value") -> Any:
@@ -69,10 +73,16 @@ def from_plain(value: Any) -> Any:
 def differences(asked: Plain, found: Plain, limit: int = 12) -> list[str]:
     """One line for each entry in which two plain values differ, at most `limit` of them and a count of the others.
 
+    What was found may come out of anybody's file: of many more entries than were asked for, not all are looked at.
+
+    Raises:
+        RecursionError: What was found is nested without end, or too deep.
+
     >>> differences({"lr": 0.1, "net": {"depth": 8}}, {"lr": 0.1, "net": {"depth": 16}})
     ['net.depth: asked for 8, found 16']
     """
-    left, right = dict(_entries(asked)), dict(_entries(found))
+    left = dict(_entries(asked))
+    right = dict(islice(_entries(found), 2 * len(left) + _MORE))
     lines = [
         f"{name}: asked for {_shown(left, name)}, found {_shown(right, name)}"
         for name in left | right

@@ -70,13 +70,15 @@ class Record:
             RecordError: It is truncated, damaged, foreign or of a newer format.
         """
         path = Path(path)
-        content = {"made_from": {}} | _content(path)  # records of format 1 do not say it
+        content: dict[str, Any] = {"made_from": {}} | _content(path)  # records of format 1 do not say it
         names = [entry.name for entry in fields(cls)]
         if lacking := [name for name in names if name not in content]:
             raise _unreadable(path, f"it lacks {', '.join(lacking)}")
-        entries, kinds = {name: from_plain(content[name]) for name in names}, vars(cls("", "", {}))
+        entries, kinds = {name: content[name] for name in names}, vars(cls("", "", {}))
         if odd := [name for name in names if type(entries[name]) is not type(kinds[name])]:
             raise _unreadable(path, f"its {', '.join(odd)} cannot be of a {type(entries[odd[0]]).__name__}")
+        if fault := _fault_of_results(content["results"]) or _fault_of_sessions(content["sessions"]):
+            raise _unreadable(path, fault)
         return cls(**entries)
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -94,12 +96,14 @@ class Record:
 def _content(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode()
-        content = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        content = from_plain(json.loads(text))
+        if "\\u" in text:  # half a character, which JSON can name, could not be written again
+            json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
     if not isinstance(content, dict) or content.get("kind") != _KIND:
         raise _unreadable(path, "it is a file of another program")
-    if content.get("format") not in range(1, FORMAT + 1):
+    if type(content.get("format")) is not int or content["format"] not in range(1, FORMAT + 1):
         raise RecordError(
             f"the record {path} has format {content.get('format')}, and this version of odenet reads formats up to "
             f"{FORMAT}: use the version that wrote it, or choose another path."
@@ -107,6 +111,24 @@ def _content(path: Path) -> dict[str, Any]:
     if content["format"] > 1 and not _is_whole(text, content.get("sha256")):
         raise _unreadable(path, "its checksum is not that of its content: it was changed after it had been written")
     return content
+
+
+def _fault_of_results(results: dict[str, Any]) -> str:
+    """What keeps the results from being any; empty if nothing does."""
+    odd = [key for key, result in results.items() if not isinstance(result, dict)]
+    return f"its result {odd[0]!r} is no entries by name, but {results[odd[0]]!r:.50}" if odd else ""
+
+
+def _fault_of_sessions(sessions: list[Any]) -> str:
+    """What keeps the sessions from being any; empty if nothing does."""
+    for session in sessions:
+        if not isinstance(session, dict):
+            return f"a session of it is no entries by name, but {session!r:.50}"
+        if not isinstance(seconds := session.get("seconds"), int | float) or isinstance(seconds, bool):
+            return f"the seconds of a session are {seconds!r:.50}"
+        if not isinstance(commit := session.get("commit"), str | None):
+            return f"the commit of a session is {commit!r:.50}"
+    return ""
 
 
 def _checksum(text: str) -> str:

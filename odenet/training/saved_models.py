@@ -11,12 +11,19 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 import odenet
 from odenet.blocks.block import ODEBlock, label_blocks
@@ -113,7 +120,8 @@ def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         try:
             _require_nodes(description, tensors)
-            with torch.device("meta"):  # without memory: before it is asked for, the file has to have that many numbers
+            # Without memory: before it is asked for, the file has to have that many numbers.
+            with torch.device("meta"), _at_most(2 * _MOST_NODES + 20 * len(tensors)):
                 require_state(_built(description, names), tensors, source)
             model = _built(description, names)
         except WeightsError:
@@ -123,6 +131,28 @@ def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
     load_state(model, tensors, source)
     model.load_state_dict(tensors, assign=True)  # once more, for their precision
     return model.train(description["training"])
+
+
+@contextmanager
+def _at_most(number: int) -> Iterator[None]:
+    """Let no more modules, parameters and buffers be put into networks: a few words can ask for a billion layers."""
+    left = count(number, -1)
+
+    def registered(*_: Any) -> None:
+        if next(left) <= 0:
+            raise ValueError(f"it would have more than {number} modules and weights, and the file has far fewer")
+
+    hooks = (
+        register_module_module_registration_hook,
+        register_module_parameter_registration_hook,
+        register_module_buffer_registration_hook,
+    )
+    handles = [register(registered) for register in hooks]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _require_nodes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -250,6 +280,8 @@ def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise _unreadable(path, "it has lost its checksum")
     if lacking := _ENTRIES - description.keys():
         raise _unreadable(path, f"its description lacks {', '.join(sorted(lacking))}")
+    if not isinstance(mode := description["training"], bool):
+        raise _unreadable(path, f"its description says of training {mode!r:.50}, neither true nor false")
     return description, tensors
 
 
