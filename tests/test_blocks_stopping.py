@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from odenet import Adaptive, BudgetWarning, CompileWarning, Constant, MLPBranch, ODEBlock
+from odenet import Adaptive, BudgetWarning, CompileWarning, Constant, FixedSteps, MLPBranch, ODEBlock
 from odenet.blocks import stopping
 from odenet.blocks.bridge import solvers
+from odenet.blocks.stepping import Stepping
 from odenet.blocks.stopping import Stopped, both, evaluations_by_default, reason_of
 from odenet.blocks.theta import Time
 
@@ -53,8 +54,8 @@ def test_a_tolerance_below_rounding_is_named_and_the_field_is_not_blamed(
     assert "not finite" not in said
 
 
-@pytest.mark.parametrize("stepping", [Adaptive(), Adaptive("rk4"), Adaptive(per_sample=True)], ids=repr)
-def test_a_horizon_beyond_the_precision_of_the_state_is_refused(stepping: Adaptive) -> None:
+@pytest.mark.parametrize("stepping", [FixedSteps(), Adaptive(), Adaptive("rk4"), Adaptive(per_sample=True)], ids=repr)
+def test_a_horizon_beyond_the_precision_of_the_state_is_refused(stepping: Stepping) -> None:
     block = ODEBlock(Constant(VanDerPol(), horizon=1e100), stepping)
     with pytest.raises(ValueError, match=r"up to t = 1e\+100 .* whose largest number is 3.4e\+38.*: take a shorter"):
         block(start(torch.float32))

@@ -187,7 +187,7 @@ class ODEBlock(ModuleWithProperties):
 
         Raises:
             TypeError: x is no tensor, or one of whole numbers.
-            ValueError: the branch changes the shape, dtype or device of its state.
+            ValueError: the branch changes the shape, dtype or device of its state, or T is beyond its precision.
             NonFiniteState: on a CPU, the state became NaN or infinite.
         """
         if isinstance(x, Proxy):  # torch.fx traces the network: to it a solve is one module
@@ -195,6 +195,12 @@ class ODEBlock(ModuleWithProperties):
             return tracer.create_proxy("call_module", tracer.path_of_module(self), (x,), {})
         if not isinstance(x, Tensor) or not is_differentiable(x):
             raise _unfit_state(x, self.label)
+        if self.theta.horizon > 6e4 and self.theta.horizon > torch.finfo(x.dtype).max:  # half precision ends at 65504
+            raise ValueError(
+                f"a solve up to t = {self.theta.horizon:g} was asked for in {self.label} with a state of {x.dtype}, "
+                f"whose largest number is {torch.finfo(x.dtype).max:.2g}; t and h have its precision: take a shorter "
+                "horizon and a faster field, or x.double()."
+            )
         compiled = self._compiled and not torch.compiler.is_compiling()
         field = Field(self.label, programs=self._programs if compiled else None, closed=self._closed)
         y = self._integrate(field, x)

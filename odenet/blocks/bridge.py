@@ -27,7 +27,7 @@ from odenet.blocks.solve_status import advice, is_below_rounding
 from odenet.blocks.solvers import RungeKutta
 from odenet.blocks.stopping import Stopped, both, evaluations_by_default, reason_of
 from odenet.blocks.substitution import Gate, replaced
-from odenet.blocks.theta import Piece, require_times, wants_gradient
+from odenet.blocks.theta import Piece, wants_gradient
 from odenet.blocks.torchdiffeq_options import Request, options_on
 
 
@@ -75,7 +75,6 @@ def solve(field: Field, piece: Piece, x: Tensor, request: Request) -> tuple[Tens
         NonFiniteState: a state or slope became NaN or infinite.
         ValueError: a gradient is wanted through a method that torchdiffeq cannot differentiate.
     """
-    require_times(piece, x, field.label)
     watch = _watch(field, piece, x, request)
     captured = field.find_captures() if not isinstance(watch, _StepWatch) and torch.is_grad_enabled() else []
     end, reached = _integrate(watch, piece, x, request)
@@ -111,7 +110,6 @@ def solve_adjoint(
         request: the solve forwards.
         backward: `rtol`, `atol`, `method` of the solve backwards where they differ.
     """
-    require_times(piece, x, field.label)
     watch = _watch(field, piece, x, request)
     if torch.is_grad_enabled():
         watch.captured = field.find_captures()

@@ -22,7 +22,7 @@ from odenet.blocks.sample_grid import Grid, GridSteps, accepted_grid, steps_prog
 from odenet.blocks.separable import draws, refuses_times_of_samples, separable
 from odenet.blocks.solve_status import MOST_ATTEMPTS, SolveReport, advice
 from odenet.blocks.solvers import VectorField
-from odenet.blocks.theta import Piece, on_tape, require_times, wants_gradient
+from odenet.blocks.theta import Piece, on_tape, wants_gradient
 
 UNROLLED = 4
 """Steps in a program by columns, where one takes no longer than to call a program; near the end, one."""
@@ -91,7 +91,6 @@ class PerSample:
         with torch.set_grad_enabled(taped):
             batch, grids, end = _Batch(x if taped else x.detach()), list[tuple[Piece, Grid]](), 0.0
             for piece in (separable(piece, field.label) for piece in pieces):
-                require_times(piece, x, field.label)
                 field.enter(piece)
                 if not isinstance(piece.field, nn.Module):
                     field.run_uncompiled(

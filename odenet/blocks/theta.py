@@ -45,17 +45,6 @@ class Piece(NamedTuple):
     nodes: tuple[nn.Module, ...]
 
 
-def require_times(piece: Piece, x: Tensor, label: str) -> None:
-    """Raise a `ValueError` where the times of a piece are infinite in the precision of the state x."""
-    largest = torch.finfo(x.dtype).max
-    if piece.end > largest:
-        raise ValueError(
-            f"a solve up to t = {piece.end:g} was asked for in {label} with a state of {x.dtype}, whose largest number "
-            f"is {largest:.2g}; error control hands t to the branch in that precision: take a shorter horizon and a "
-            "faster field, or x.double()."
-        )
-
-
 def wants_gradient(pieces: Iterable[Piece], x: Tensor) -> bool:
     """Whether a backward pass through a flow over the pieces, from x, may follow."""
     parameters = (p for piece in pieces for node in piece.nodes for p in node.parameters())
