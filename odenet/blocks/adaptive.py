@@ -10,6 +10,7 @@ from torch import Tensor
 
 from odenet.blocks import bridge
 from odenet.blocks.accepted_steps import require_one_step
+from odenet.blocks.arguments import NumberFromZero, checked
 from odenet.blocks.embedded import PAIRS
 from odenet.blocks.error_control import Tolerance
 from odenet.blocks.errors import unknown_name
@@ -64,11 +65,12 @@ class Adaptive(Stepping):
         ValueError: an unknown method or option, or a tolerance or budget out of range.
     """
 
+    @checked
     def __init__(
         self,
         method: str = "dopri5",
-        rtol: float = 1e-3,
-        atol: float = 1e-3,
+        rtol: NumberFromZero = 1e-3,
+        atol: NumberFromZero = 1e-3,
         max_evaluations: int | None = None,
         *,
         per_sample: bool = False,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.captures import ClosedNodes
 from odenet.blocks.combination import is_differentiable
 from odenet.blocks.compiled import Programs
@@ -60,6 +61,7 @@ class ODEBlock(ModuleWithProperties):
         ValueError: a combination that mathematics forbids; the message says what to use instead.
     """
 
+    @checked
     def __init__(
         self,
         theta: Theta,

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta import Time
 
@@ -23,6 +24,7 @@ Norm: TypeAlias = Callable[[int], nn.Module]
 Activation: TypeAlias = Literal["pre", "post"]
 
 
+@checked
 def group_norm(channels: int) -> nn.GroupNorm:
     """GroupNorm of 32 groups, or of one group a channel where there are fewer (Chen et al. 2018, released code).
 
@@ -46,6 +48,7 @@ class BasicBranch(nn.Module):
         stride: of the first convolution, for a transition.
     """
 
+    @checked
     def __init__(
         self,
         channels: int,
@@ -92,6 +95,7 @@ class BottleneckBranch(nn.Module):
         ValueError: counts that are not positive whole numbers, or both `width` and `width_per_group`.
     """
 
+    @checked
     def __init__(
         self,
         channels: int,
@@ -130,6 +134,7 @@ class BottleneckBranch(nn.Module):
 class ConcatConv(nn.Module):
     """A 3×3 convolution of x with the time t appended as one more channel (Chen et al. 2018, released code)."""
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels + 1, out_channels, 3, padding=1)
@@ -143,6 +148,7 @@ class ConcatConv(nn.Module):
 class ConcatConvBranch(nn.Module):
     """F(t, x) of the ODE-Net: norm-relu-conv(t), norm-relu-conv(t), norm (Chen et al. 2018, released code)."""
 
+    @checked
     def __init__(self, channels: int, *, norm: Norm = group_norm) -> None:
         super().__init__()
         _checked_channels(channels, None)
@@ -168,6 +174,7 @@ class MLPBranch(nn.Module):
         layers: number of hidden layers.
     """
 
+    @checked
     def __init__(self, features: int, hidden: int = 50, layers: int = 1) -> None:
         super().__init__()
         _checked_channels(features, hidden)
@@ -191,6 +198,7 @@ class Autonomous(nn.Module):
     torch.Size([2, 3])
     """
 
+    @checked
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module

@@ -8,11 +8,13 @@ from typing import Self, TypeAlias
 
 from torch import nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import Compiled, ODEBlock
 from odenet.blocks.gradients import GradientMethod
 from odenet.blocks.stepping import Stepping
 
 
+@checked
 def configure(
     model: nn.Module,
     *,

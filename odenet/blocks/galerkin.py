@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta import LinearTheta, Time, require_same_tensors
 
@@ -41,6 +42,7 @@ class Galerkin(LinearTheta):
     Source: Massaroli et al. 2020, *Dissecting Neural ODEs*, section 4.1 ("Galerkin neural ODEs").
     """
 
+    @checked
     def __init__(self, nodes: Iterable[nn.Module], basis: str = "chebyshev", horizon: float | None = None) -> None:
         if basis not in BASES:
             raise unknown_name("basis", basis, BASES)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from odenet.blocks.adaptive import Adaptive
+from odenet.blocks.arguments import NumberFromZero, checked
 from odenet.blocks.buffers import Buffers
 from odenet.blocks.field import Field
 from odenet.blocks.generators import Generators
@@ -63,7 +64,10 @@ class ContinuousAdjoint(GradientMethod):
         method: torchdiffeq's method backwards; by default that of the solve forwards.
     """
 
-    def __init__(self, rtol: float | None = None, atol: float | None = None, method: str | None = None) -> None:
+    @checked
+    def __init__(
+        self, rtol: NumberFromZero | None = None, atol: NumberFromZero | None = None, method: str | None = None
+    ) -> None:
         given = {"adjoint_rtol": rtol, "adjoint_atol": atol, "adjoint_method": method}
         self.backward = {name: value for name, value in given.items() if value is not None}
         if any(not value >= 0 for name, value in self.backward.items() if name != "adjoint_method"):

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from torch import nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.projection import combine, project_theta
 from odenet.blocks.spline import Spline, knot_insertion
@@ -28,6 +29,7 @@ from odenet.blocks.theta import PiecewiseConstant, PiecewiseLinear, Theta
 Model = TypeVar("Model", bound=nn.Module)
 
 
+@checked
 def refine_steps(model: Model, factor: int = 2) -> Model:
     """The same θ(t) with `factor` times the steps: h → h/factor on every block; the output moves by O(h^order).
 
@@ -41,6 +43,7 @@ def refine_steps(model: Model, factor: int = 2) -> Model:
     return _on_copies(model, factor, lambda block: _step(block, _fixed(block).per_piece * factor))
 
 
+@checked
 def coarsen_steps(model: Model, factor: int = 2) -> Model:
     """The left inverse of `refine_steps`: a `factor`-th of the steps on every piece.
 
@@ -50,6 +53,7 @@ def coarsen_steps(model: Model, factor: int = 2) -> Model:
     return _on_copies(model, factor, lambda block: _step(block, _divided(_fixed(block).per_piece, factor, block)))
 
 
+@checked
 def refine_theta(model: Model, factor: int = 2) -> Model:
     """The same function θ(t) on `factor` times the pieces, a `factor`-th of the steps on each: the output is the same.
 
@@ -71,6 +75,7 @@ def refine_theta(model: Model, factor: int = 2) -> Model:
     return _on_copies(model, factor, refine)
 
 
+@checked
 def coarsen_theta(model: Model, factor: int = 2) -> Model:
     """The left inverse of `refine_theta`: every `factor`-th node, with `factor` times the steps on each piece.
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.combination import is_differentiable, named_tensors
 from odenet.blocks.theta import Constant, LinearTheta, Theta, require_same_tensors
 
@@ -18,6 +19,7 @@ _POINTS = 16
 """Gauss points on each interval, besides two for each node: exact for polynomials of degree 31 and more."""
 
 
+@checked
 def project_theta(theta: Theta, kind: Callable[..., Kind], nodes: int) -> Kind:
     """The θ̂ of `nodes` nodes that minimizes ∫₀ᵀ ‖θ(t) - θ̂(t)‖² dt, parameter by parameter.
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.solvers import RungeKutta, Solver, VectorField
 
 Move: TypeAlias = Callable[[VectorField, Tensor], Tensor]
@@ -157,6 +158,7 @@ class Coupled(ReversibleSolver):
         ValueError: c outside (0, 1].
     """
 
+    @checked
     def __init__(self, solver: RungeKutta, coupling: float | None = None) -> None:
         if not isinstance(solver, RungeKutta):
             raise TypeError(

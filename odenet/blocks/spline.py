@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from torch import nn
 
+from odenet.blocks.arguments import WholeFromZero, checked
 from odenet.blocks.theta import LinearTheta, Time, require_same_tensors
 
 Number = TypeVar("Number", Fraction, Time)
@@ -47,7 +48,8 @@ class Spline(LinearTheta):
     Source: de Boor, *A Practical Guide to Splines* (1978), chapters IX and X.
     """
 
-    def __init__(self, nodes: Iterable[nn.Module], degree: int = 3, horizon: float | None = None) -> None:
+    @checked
+    def __init__(self, nodes: Iterable[nn.Module], degree: WholeFromZero = 3, horizon: float | None = None) -> None:
         if isinstance(degree, bool) or not isinstance(degree, int) or degree < 0:
             raise ValueError(f"degree = {degree!r}; a spline is made of polynomials: pass a whole number of 0 or more.")
         self.degree = degree

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from odenet.blocks import bridge
+from odenet.blocks.arguments import checked
 from odenet.blocks.field import Field
 from odenet.blocks.fixed_steps import (
     FixedStep,
@@ -90,6 +91,7 @@ class FixedSteps(Stepping):
         per_piece: number of steps on a piece, a positive whole number.
     """
 
+    @checked
     def __init__(self, solver: Solver | str | None = None, per_piece: int = 1) -> None:
         solver = Euler() if solver is None else solver_named(solver) if isinstance(solver, str) else solver
         if not isinstance(solver, Solver):

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta import Piece, Time
 
@@ -51,6 +52,7 @@ class StochasticDepth:
     StochasticDepth([1.0, 0.75, 0.5], per='batch', scaling='training')
     """
 
+    @checked
     def __init__(
         self,
         survival: float | Sequence[float],
@@ -108,6 +110,7 @@ class StochasticDepth:
         return f"StochasticDepth({self.survival}, per={self.per!r}, scaling={self.scaling!r})"
 
 
+@checked
 def linear_decay(pieces: int, last: float = 0.5, *, first: int = 1, total: int | None = None) -> list[float]:
     """p_l = 1 - (l/L)·(1 - p_L) for l = first, …, first + pieces - 1 of L blocks (Huang et al. 2016, equation 4).
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.combination import Combination, named_tensors
 from odenet.blocks.properties import ModuleWithProperties
 from odenet.blocks.signature import refusal_of_times
@@ -70,6 +71,7 @@ class Theta(ModuleWithProperties, ABC):
 
     fewest_nodes = 1
 
+    @checked
     def __init__(self, nodes: Iterable[nn.Module], horizon: float | None = None) -> None:
         super().__init__()
         branches = list(nodes)
@@ -170,6 +172,7 @@ class Constant(LinearTheta):
         horizon: T, 1 by default.
     """
 
+    @checked
     def __init__(self, branch: nn.Module, horizon: float | None = None) -> None:
         super().__init__([branch], horizon)
 
@@ -226,6 +229,7 @@ class PiecewiseLinear(LinearTheta):
 
     fewest_nodes = 2
 
+    @checked
     def __init__(self, nodes: Iterable[nn.Module], horizon: float | None = None) -> None:
         super().__init__(nodes, horizon)
         require_same_tensors(self)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from odenet.blocks.arguments import AnyNumber, Seed, checked
 from odenet.data.augmentation import Augmentation, check_augmentation
 from odenet.data.counts import whole_number
 from odenet.data.seeds import seeded_generator
@@ -52,17 +53,18 @@ class Batches:
     [((4, 1, 8, 8), [0, 1, 2, 3]), ((4, 1, 8, 8), [4, 5, 6, 7]), ((2, 1, 8, 8), [8, 9])]
     """
 
+    @checked
     def __init__(
         self,
         split: Split,
         batch_size: int,
         *,
-        mean: Sequence[float],
+        mean: Sequence[AnyNumber],
         std: Sequence[float],
         augmentation: Augmentation | None = None,
         shuffle: bool = False,
         drop_last: bool = False,
-        seed: int = 0,
+        seed: Seed = 0,
         device: torch.device | str = "cpu",
         rank: int = 0,
         world_size: int = 1,
@@ -144,7 +146,7 @@ class Batches:
             )
 
 
-def _check_statistics(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+def _check_statistics(channels: int, mean: Sequence[AnyNumber], std: Sequence[float]) -> None:
     if len(mean) != channels or len(std) != channels:
         raise ValueError(
             f"{len(mean)} means and {len(std)} standard deviations cannot normalise images of {channels} channels: "

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odenet.blocks.arguments import Seed, checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
 from odenet.data.masked_images import IGNORED, MaskedImages
@@ -40,6 +41,7 @@ class CropBatches:
             masks is to be judged.
     """
 
+    @checked
     def __init__(
         self,
         pairs: MaskedImages,
@@ -47,7 +49,7 @@ class CropBatches:
         batch_size: int,
         *,
         train: bool,
-        seed: int = 0,
+        seed: Seed = 0,
         device: torch.device | str = "cpu",
         rank: int = 0,
         world_size: int = 1,

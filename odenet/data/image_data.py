@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from odenet.blocks.arguments import check_fields
 from odenet.data.augmentation import Augmentation
 from odenet.data.batches import Batches
 from odenet.data.class_names import class_names
@@ -39,6 +40,7 @@ class ImageData:
     augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "classes", class_names(self.classes))
         if self.train.image_shape != self.test.image_shape:
             raise ValueError(

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from odenet.blocks.arguments import WholeFromZero, check_fields, checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.class_names import class_names
 from odenet.data.counts import whole_number
@@ -51,16 +52,17 @@ class MaskedImages:
     images: tuple[Path, ...]
     masks: tuple[Path, ...]
     classes: tuple[str, ...]
-    values: tuple[int, ...] | None = None
+    values: tuple[WholeFromZero, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name, checked in {
+        check_fields(self)
+        for name, value in {
             "images": tuple(map(Path, self.images)),
             "masks": tuple(map(Path, self.masks)),
             "classes": class_names(self.classes),
             "values": None if self.values is None else tuple(self.values),
         }.items():
-            object.__setattr__(self, name, checked)
+            object.__setattr__(self, name, value)
         if not self.images or len(self.images) != len(self.masks):
             raise ValueError(
                 f"{len(self.images)} images and {len(self.masks)} masks cannot be pairs: name at least one image, and "
@@ -165,8 +167,9 @@ class MaskedImages:
         return ", which its EXIF orientation turns upright, as the mask must be too"
 
 
+@checked
 def masked_folder(
-    folder: str | os.PathLike[str], classes: Sequence[str], values: Sequence[int] | None = None
+    folder: str | os.PathLike[str], classes: Sequence[str], values: Sequence[WholeFromZero] | None = None
 ) -> MaskedImages:
     """The pairs folder/images/NAME.png (or .jpg) and folder/masks/NAME.png, by name.
 
@@ -204,6 +207,7 @@ def masked_folder(
     return pairs
 
 
+@checked
 def voc2012(root: str | os.PathLike[str], part: str = "train", *, download: bool = True) -> MaskedImages:
     """VOC 2012 with its 21 classes: part train (1,464 images), val (1,449) or trainval, read by torchvision.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
 from odenet.data.scene_batch import TARGETS
@@ -54,6 +55,7 @@ class SceneBatches:
     [((4, 3, 16, 16), (4, 4)), ((4, 3, 16, 16), (4, 4)), ((2, 3, 16, 16), (2, 4))]
     """
 
+    @checked
     def __init__(
         self,
         scenes: Scenes,

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from odenet.blocks.arguments import Seed, Share, WholeFromZero, check_fields
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
 from odenet.data.painting import PERIOD, TEXTURES, paint_codes, paint_images
@@ -57,14 +58,15 @@ class Scenes:
     """
 
     size: tuple[int, int] = (64, 64)
-    seed: int = 0
+    seed: Seed = 0
     objects: tuple[int, int] = (1, 3)
-    clutter: tuple[int, int] = (0, 1)
-    smallest: float = 0.005
+    clutter: tuple[WholeFromZero, WholeFromZero] = (0, 1)
+    smallest: Share = 0.005
     part: Part = "training"
     templates: Templates = field(default_factory=silhouettes)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for length in self.size:
             whole_number("size", length, 1, because="a scene has at least one pixel each way")
         if self.part not in (parts := get_args(Part)):

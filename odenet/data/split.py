@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from odenet.blocks.arguments import check_fields
 from odenet.data.counts import whole_number
 from odenet.data.seeds import seeded_generator
 
@@ -31,6 +32,7 @@ class Split:
     labels: Tensor
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_dtypes(self.images, self.labels)
         _check_shapes(self.images, self.labels)
         if self.images.device != self.labels.device:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
 
 
@@ -40,6 +41,7 @@ class InceptionWidths(NamedTuple):
     """Channels that the pooling branch is projected to."""
 
 
+@checked
 def convolution(
     in_channels: int, channels: int, size: int, *, stride: int = 1, norm: Norm | None = None
 ) -> nn.Sequential:
@@ -73,6 +75,7 @@ class Parallel(nn.ModuleDict):
         channels: of y, Σcᵢ.
     """
 
+    @checked
     def __init__(self, branches: Mapping[str, nn.Module], channels: int) -> None:
         super().__init__(branches)
         self.channels = channels
@@ -102,6 +105,7 @@ class NaiveInception(Parallel):
     672
     """
 
+    @checked
     def __init__(
         self, in_channels: int, ones: int, threes: int, fives: int, *, norm: Norm | None = None, largest: int = 5
     ) -> None:
@@ -138,6 +142,7 @@ class Inception(Parallel):
     256
     """
 
+    @checked
     def __init__(
         self, in_channels: int, widths: InceptionWidths, *, norm: Norm | None = None, largest: int = 5
     ) -> None:

@@ -18,6 +18,8 @@ from typing import ClassVar, TypeAlias
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet.blocks.arguments import checked
+
 
 class Upsampling(nn.Module, ABC):
     """y = U(x): pixel i of x, counted along an axis, becomes the pixels of y from factor·i on.
@@ -94,6 +96,7 @@ class Channelwise(Upsampling):
     P comes first, where it costs a factor² of what it would cost after, and where max unpooling needs it.
     """
 
+    @checked
     def __init__(self, in_channels: int, channels: int | None = None, *, factor: int = 2) -> None:
         super().__init__(in_channels, channels, factor=factor)
         same = self.channels == in_channels

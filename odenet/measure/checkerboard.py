@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from odenet.blocks.arguments import checked
 
+
+@checked
 def checkerboard_energy(maps: Tensor, stride: int = 2) -> float:
     """The share of the energy of maps, mean removed, at the frequencies (k/s, l/s) cycles a pixel, (k, l) ≠ (0, 0).
 

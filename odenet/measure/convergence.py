@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from odenet.blocks.arguments import checked
 
+
+@checked
 def observed_order(steps: Sequence[int], errors: Sequence[float]) -> float:
     """The p of error ≈ C·h^p, h ∝ 1/steps: the least-squares slope of -log(error) over log(steps).
 

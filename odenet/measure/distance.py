@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.configuration import configure
 from odenet.blocks.stepping import Stepping
 from odenet.measure.mode import in_mode
 from odenet.models.resnet import ResNet
 
 
+@checked
 @torch.no_grad()
 def distance_to_flow(model: ResNet, images: Tensor, reference: Stepping) -> float:
     """Mean over images of ‖x_h - x‖₂/‖x‖₂: the final state as the net computes it, against that under `reference`.
@@ -31,6 +33,7 @@ def distance_to_flow(model: ResNet, images: Tensor, reference: Stepping) -> floa
     return _relative(as_is, exact)
 
 
+@checked
 @torch.no_grad()
 def output_distance(before: nn.Module, after: nn.Module, x: Tensor) -> float:
     """Mean over samples of ‖after(x) - before(x)‖₂/‖before(x)‖₂: how far a change of a network moved its output.

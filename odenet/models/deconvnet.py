@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
 from odenet.layers.transpose_convolution import TransposeConvolution
 from odenet.layers.upsampling import MakeUpsampling, MaxUnpooling, centred
@@ -106,6 +107,7 @@ class DeconvNet(nn.Module):
             number of channels.
     """
 
+    @checked
     def __init__(
         self,
         stages: Sequence[Sequence[int]],
@@ -146,6 +148,7 @@ class DeconvNet(nn.Module):
         return self.head(x)
 
 
+@checked
 def deconvnet(
     num_classes: int = 21,
     in_channels: int = 3,

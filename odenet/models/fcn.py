@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet.blocks.arguments import WholeFromZero, checked
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import BasicBranch, Norm
 from odenet.layers.grid import Grid
@@ -103,7 +104,8 @@ class FCN(nn.Module):
         ValueError: a count that is none, or more skips than maps; images of another number of channels.
     """
 
-    def __init__(self, trunk: Trunk, num_classes: int, *, skips: int = 0, padding: int | None = None) -> None:
+    @checked
+    def __init__(self, trunk: Trunk, num_classes: int, *, skips: int = 0, padding: WholeFromZero | None = None) -> None:
         super().__init__()
         require_counts(num_classes=num_classes)
         if not 0 <= skips < len(trunk.grids):
@@ -166,6 +168,7 @@ def _sum_on_grid(y: Tensor, finer: Tensor, start: int) -> Tensor:
     return y[:, :, :height, :width] + finer[:, :, :height, :width]
 
 
+@checked
 def with_skip(net: FCN) -> FCN:
     """A new net with one more skip, whose score begins at zero: FCN-16s that begins as the FCN-32s given, and so on.
 
@@ -178,6 +181,7 @@ def with_skip(net: FCN) -> FCN:
     return finer
 
 
+@checked
 def fcn32s(num_classes: int = 21, in_channels: int = 3, *, trunk: Classifier | Trunk | None = None) -> FCN:
     """Long et al. 2015 on VGG-16: 134,346,581 parameters; 59.4 % mean IoU on VOC 2011 val.
 
@@ -194,11 +198,13 @@ def fcn32s(num_classes: int = 21, in_channels: int = 3, *, trunk: Classifier | T
     return _fcn(0, num_classes, in_channels, trunk)
 
 
+@checked
 def fcn16s(num_classes: int = 21, in_channels: int = 3, *, trunk: Classifier | Trunk | None = None) -> FCN:
     """`fcn32s` with the scores of the map of stride 16: 62.4 %."""
     return _fcn(1, num_classes, in_channels, trunk)
 
 
+@checked
 def fcn8s(num_classes: int = 21, in_channels: int = 3, *, trunk: Classifier | Trunk | None = None) -> FCN:
     """`fcn16s` with the scores of the map of stride 8 too: 62.7 %; 65.5 % in the authors' later release."""
     return _fcn(2, num_classes, in_channels, trunk)
@@ -235,6 +241,7 @@ class FullResolution(nn.Module):
 
     stride = 1
 
+    @checked
     def __init__(
         self,
         num_classes: int,
@@ -260,6 +267,7 @@ class FullResolution(nn.Module):
         return self.score(self.finish(self.flow(self.stem(x))))
 
 
+@checked
 def fcn(num_classes: int = 21, in_channels: int = 3, **options: Any) -> FullResolution:
     """Fully convolutional without downsampling: 4 residual blocks of 32 channels, 75,861 parameters."""
     return FullResolution(num_classes, in_channels, **options)

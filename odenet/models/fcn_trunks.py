@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
 from odenet.layers.grid import Grid
 from odenet.layers.inception import Parallel, convolution
@@ -42,6 +43,7 @@ class Trunk(nn.Module):
         ValueError: other numbers of stages, channels and grids, or none.
     """
 
+    @checked
     def __init__(
         self, stages: Iterable[nn.Module], channels: Sequence[int], grids: Sequence[Grid], in_channels: int
     ) -> None:
@@ -69,6 +71,7 @@ class Trunk(nn.Module):
         return int(grid.stride * (size - 1) + 2 * grid.centre) + 1
 
 
+@checked
 def trunk_of(classifier: Classifier) -> Trunk:
     """The classifier without its last layer, its linear layers as convolutions: its own modules, with its weights.
 
@@ -116,6 +119,7 @@ def as_convolution(linear: nn.Linear, side: int) -> nn.Conv2d:
     return filters
 
 
+@checked
 def plain_trunk(widths: Sequence[Sequence[int]], in_channels: int = 3, *, norm: Norm | None = nn.BatchNorm2d) -> Trunk:
     """A VGG without linear layers: in each stage 3×3 convolutions to the `widths` given, and 2×2 pooling.
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import BasicBranch, BottleneckBranch
 from odenet.blocks.stepping import FixedSteps
@@ -22,6 +23,7 @@ from odenet.models.plain import Substitution
 Model = TypeVar("Model", bound=nn.Module)
 
 
+@checked
 def add_identity_layers(model: Model, layers: int) -> Model:
     """A copy of `model` with `layers` more pieces at the end of every flow, none of which changes the state.
 

@@ -16,6 +16,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from odenet.blocks.adaptive import Adaptive
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock, label_blocks
 from odenet.blocks.branches import BasicBranch, ConcatConvBranch, Norm, group_norm
 from odenet.blocks.gradients import ContinuousAdjoint, GradientMethod
@@ -63,6 +64,7 @@ class FlowClassifier(nn.Module):
         return self.head(x.mean(dim=(2, 3)))
 
 
+@checked
 def ode_net(
     num_classes: int = 10,
     in_channels: int = 1,
@@ -81,6 +83,7 @@ def ode_net(
     return FlowClassifier(flow, num_classes, in_channels, channels)
 
 
+@checked
 def rk_net(num_classes: int = 10, in_channels: int = 1, *, channels: int = 64, steps: int = 1) -> FlowClassifier:
     """The RK-Net: the ODE-Net's vector field under `steps` fixed steps of RK4, backpropagated through."""
     require_counts(channels=channels)
@@ -88,6 +91,7 @@ def rk_net(num_classes: int = 10, in_channels: int = 1, *, channels: int = 64, s
     return FlowClassifier(flow, num_classes, in_channels, channels)
 
 
+@checked
 def res_net(num_classes: int = 10, in_channels: int = 1, *, channels: int = 64, blocks: int = 6) -> FlowClassifier:
     """The ResNet of the comparison: `blocks` pre-activation residual blocks with GroupNorm."""
     require_counts(channels=channels, blocks=blocks)

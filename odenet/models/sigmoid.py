@@ -14,6 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import Norm
 from odenet.blocks.theta import Time
@@ -73,6 +74,7 @@ class SigmoidChain(nn.Module):
         ValueError: shapes that are not those of one weight and one bias a layer.
     """
 
+    @checked
     def __init__(self, weights: Tensor, biases: Tensor) -> None:
         super().__init__()
         if weights.dim() != 1 or len(weights) == 0 or biases.shape != weights.shape:
@@ -161,6 +163,7 @@ class SigmoidMLP(nn.Module):
         ValueError: a count that is not a positive integer; images of another number of features.
     """
 
+    @checked
     def __init__(
         self,
         depth: int,

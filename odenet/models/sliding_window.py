@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet.blocks.arguments import checked
 from odenet.layers.grid import POINTWISE, Grid
 from odenet.models.fcn_trunks import Trunk
 from odenet.models.images import require_counts, require_images
@@ -49,6 +50,7 @@ class PatchClassifier(nn.Module):
     46
     """
 
+    @checked
     def __init__(
         self,
         num_classes: int,
@@ -115,6 +117,7 @@ class SlidingWindow(nn.Module):
 
     stride = 1
 
+    @checked
     def __init__(self, classifier: PatchClassifier, patches: int = 64) -> None:
         super().__init__()
         require_counts(patches=patches)
@@ -149,6 +152,7 @@ class DenseClassifier(nn.Module):
 
     stride = 1
 
+    @checked
     def __init__(self, classifier: PatchClassifier) -> None:
         super().__init__()
         self.classifier = classifier
@@ -160,6 +164,7 @@ class DenseClassifier(nn.Module):
         return self.layers(self.classifier.surrounded(x))
 
 
+@checked
 def a_trous(layers: Sequence[nn.Module]) -> nn.Sequential:
     """Layers without strides that agree with those given wherever these give an answer, on the same weights.
 
@@ -193,6 +198,7 @@ def _spread(layer: nn.Module, spread: int) -> nn.Module:
     )
 
 
+@checked
 def shift_and_stitch(classifier: PatchClassifier, x: Tensor) -> Tensor:
     """The same logits from s² passes over shifted images, each of which has every s-th (Long et al. 2015, section 3.2).
 
@@ -220,6 +226,7 @@ def shift_and_stitch(classifier: PatchClassifier, x: Tensor) -> Tensor:
     return logits[:, :, :height, :width]
 
 
+@checked
 def patch_trunk(classifier: PatchClassifier) -> Trunk:
     """The classifier's features as a trunk of one map: `FCN(patch_trunk(classifier), …)` interpolates its answers."""
     channels, grid = classifier.score.in_channels, Grid().through(classifier.features)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import BasicBranch, BottleneckBranch
 from odenet.blocks.solvers import Euler
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
 
+@checked
 def from_torchvision(model: TorchvisionResNet | Mapping[str, Tensor]) -> ResNet:
     """The network of flows and transitions that computes what `model` does, in evaluation and in training mode.
 
@@ -67,6 +69,7 @@ def from_torchvision(model: TorchvisionResNet | Mapping[str, Tensor]) -> ResNet:
     return net
 
 
+@checked
 def to_torchvision(net: ResNet) -> dict[str, Tensor]:
     """The state dict of the torchvision ResNet that computes what `net` does; it loads there with `strict=True`.
 

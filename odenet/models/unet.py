@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet.blocks.arguments import WholeFromZero, checked
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import Autonomous, Norm
 from odenet.blocks.errors import unknown_name
@@ -50,6 +51,7 @@ class UNet(nn.Module):
         ValueError: images of another number of channels, or, with valid borders, of a size that pooling does not halve.
     """
 
+    @checked
     def __init__(
         self,
         down: Sequence[nn.Module],
@@ -58,7 +60,7 @@ class UNet(nn.Module):
         head: nn.Module,
         in_channels: int,
         borders: Borders,
-        shrinkage: int,
+        shrinkage: WholeFromZero,
     ) -> None:
         super().__init__()
         self.in_channels, self.borders = in_channels, borders
@@ -141,6 +143,7 @@ def mirrored(x: Tensor, sizes: ValidSizes) -> Tensor:
     return x
 
 
+@checked
 def unet(
     num_classes: int = 2,
     in_channels: int = 1,

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import Share, checked
 from odenet.blocks.branches import Norm
 from odenet.models.images import require_counts, require_images
 
@@ -34,6 +35,7 @@ class VGG(nn.Module):
             number of channels, or so small that pooling leaves nothing (below 32×32 with five stages).
     """
 
+    @checked
     def __init__(
         self,
         stages: Sequence[Sequence[int]],
@@ -42,7 +44,7 @@ class VGG(nn.Module):
         *,
         norm: Norm | None = None,
         hidden: int = 4096,
-        dropout: float = 0.5,
+        dropout: Share = 0.5,
     ) -> None:
         super().__init__()
         _require_stages(stages)
@@ -94,12 +96,14 @@ def _initialize(model: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+@checked
 def vgg16(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> VGG:
     """Configuration D: 138,357,544 parameters, 15.5 G multiply-adds at 224×224; 28.07 % top-1 error (10 crops)."""
     stages = [(64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3]
     return VGG(stages, num_classes, in_channels, **options)
 
 
+@checked
 def vgg19(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> VGG:
     """Configuration E: 143,667,240 parameters, 19.6 G multiply-adds at 224×224."""
     stages = [(64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from odenet.blocks.arguments import checked
 from odenet.measure.mode import in_mode
 from odenet.training.arguments import require_batches, require_model, require_task
 from odenet.training.batches import BatchSource
 from odenet.training.tasks import Task
 
 
+@checked
 def evaluate(model: nn.Module, task: Task, batches: BatchSource) -> dict[str, float]:
     """The mean loss (under "loss") and the metrics of `task` over all of `batches`, weights and modes left as they are.
 

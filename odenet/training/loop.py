@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn, optim
 
+from odenet.blocks.arguments import Seed, checked
 from odenet.blocks.compiled import CompileWarning, first_line
 from odenet.blocks.errors import NonFiniteState
 from odenet.data.seeds import seeded_generator
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+@checked
 def fit(
     model: nn.Module,
     task: Task,
@@ -58,7 +60,7 @@ def fit(
     test: BatchSource | None,
     settings: Training,
     *,
-    seed: int,
+    seed: Seed,
     folder: str | PathLike[str],
     optimizer: optim.Optimizer | None = None,
     context: Plain = None,
@@ -180,7 +182,7 @@ def _check(
     train: BatchSource,
     test: BatchSource | None,
     settings: Training,
-    seed: int,
+    seed: Seed,
     folder: str | PathLike[str],
     optimizer: optim.Optimizer | None,
     label: str,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odenet.blocks.arguments import check_fields
 from odenet.data.class_names import class_names
 from odenet.training.tasks import Task
 
@@ -43,6 +44,7 @@ for each, torch.int64, (n, 2); one label an image is the task Classification.
     headline: ClassVar[str] = "subset_accuracy"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "classes", class_names(self.classes))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odenet.blocks.arguments import AnyWhole, Share, check_fields
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
 from odenet.training.tasks import Task
@@ -56,13 +57,14 @@ the right num_classes, or ignore_index=255 if such pixels are not to be judged.
     """
 
     num_classes: int
-    ignore_index: int | None = None
+    ignore_index: AnyWhole | None = None
     class_weights: tuple[float, ...] | None = None
-    dice: float = 0.0
+    dice: Share = 0.0
 
     headline: ClassVar[str] = "mean_iou"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         whole_number("num_classes", self.num_classes, 2, because="a choice has at least two classes")
         if self.ignore_index is not None:
             whole_number("ignore_index", self.ignore_index, -(2**63), because="it is a value of the masks")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odenet.blocks.arguments import check_fields
 from odenet.data.counts import whole_number
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ give the right num_classes.
     headline: ClassVar[str] = "accuracy"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         whole_number("num_classes", self.num_classes, 2, because="a choice has at least two classes")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import WholeFromZero, checked
 from odenet.data.counts import whole_number
 from odenet.measure.mode import in_mode
 from odenet.measure.receptive_field import Reach, reach
@@ -27,12 +28,13 @@ class Tile(NamedTuple):
         return slice(self.kept.start - self.seen.start, self.kept.stop - self.seen.start)
 
 
+@checked
 def segment(
     model: nn.Module,
     image: Tensor,
     *,
     tile: int = 512,
-    overlap: int | None = None,
+    overlap: WholeFromZero | None = None,
     stride: int | None = None,
     quiet: bool = False,
 ) -> Tensor:
