@@ -89,11 +89,6 @@ class Adaptive(Stepping):
                 f"rtol = {rtol!r}, atol = {atol!r}; error control needs a positive tolerance: make both non-negative "
                 "and at least one positive."
             )
-        budget = 1 if max_evaluations is None else max_evaluations
-        if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
-            raise ValueError(
-                f"max_evaluations = {max_evaluations!r}; a budget is a positive whole number of evaluations, or None."
-            )
         self.method, self.rtol, self.atol = method, rtol, atol
         self.max_evaluations = max_evaluations
         self.per_sample = per_sample

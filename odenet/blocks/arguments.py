@@ -65,6 +65,13 @@ class Within:
     """The largest value."""
 
 
+@dataclass(frozen=True)
+class Inside:
+    """The function compares the value itself, and says more: of a number its bounds, of anything else its kind too."""
+
+
+Whole = Annotated[int, Inside()]
+Number = Annotated[float, Inside()]
 WholeFromZero = Annotated[int, Within(0)]
 NumberFromZero = Annotated[float, Within(0)]
 AnyWhole = Annotated[int, Within(-math.inf)]
@@ -190,9 +197,10 @@ class _Checker:
 
     def checked(self, name: str, value: Any, hint: Any, limits: tuple[Any, ...]) -> Any:
         """The value, of the type `hint` and within the limits."""
+        hint, limits = _unwrapped(hint, limits)
+        if Inside() in limits and hint is not int and hint is not float:
+            return value
         origin, arguments = get_origin(hint), get_args(hint)
-        if origin is Annotated:
-            return self.checked(name, value, arguments[0], arguments[1:])
         if origin in (Union, UnionType):
             return self._of_union(name, value, arguments, limits)
         if origin is Literal:
@@ -266,7 +274,7 @@ class _Checker:
         number = _whole(value) if whole else _real(value)
         if number is None:
             raise _of_other_kind(name, value, _KINDS[kind])
-        if not self.bounded and (isinstance(number, float) or abs(number) <= _LARGEST):
+        if (not self.bounded or Inside() in limits) and (isinstance(number, float) or abs(number) <= _LARGEST):
             return number
         within = next((limit for limit in limits if isinstance(limit, Within)), None)
         if not math.isfinite(number) or not self._is_allowed(number, within, whole=whole):
@@ -288,6 +296,14 @@ class _Checker:
             return "of 64 bits" if whole else "that is finite"
         least = within.least if within is not None else 0 if _is_zero(self.default) else 1 if whole else None
         return ("greater than 0" if least is None else f"of at least {least}") + ("" if whole else ", and finite")
+
+
+def _unwrapped(hint: Any, limits: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """What is annotated, and by what."""
+    while get_origin(hint) is Annotated:
+        hint, *own = get_args(hint)
+        limits = (*limits, *own)
+    return hint, limits
 
 
 def _whole(value: Any) -> int | None:

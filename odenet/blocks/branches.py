@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from odenet.blocks.arguments import checked
-from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta import Time
 
 Norm: TypeAlias = Callable[[int], nn.Module]
@@ -59,8 +58,8 @@ class BasicBranch(nn.Module):
         stride: int = 1,
     ) -> None:
         super().__init__()
-        in_channels = _checked_channels(channels, in_channels)
-        self.activation = _checked_activation(activation)
+        in_channels = channels if in_channels is None else in_channels
+        self.activation = activation
         self.conv1 = _conv(in_channels, channels, 3, stride)
         self.norm1 = norm(in_channels if activation == "pre" else channels)
         self.conv2 = _conv(channels, channels, 3)
@@ -109,9 +108,9 @@ class BottleneckBranch(nn.Module):
         stride: int = 1,
     ) -> None:
         super().__init__()
-        in_channels = _checked_channels(channels, in_channels)
+        in_channels = channels if in_channels is None else in_channels
         width = _bottleneck_width(channels, width, groups, width_per_group)
-        self.activation = _checked_activation(activation)
+        self.activation = activation
         before = activation == "pre"
         self.conv1 = _conv(in_channels, width, 1)
         self.norm1 = norm(in_channels if before else width)
@@ -151,7 +150,6 @@ class ConcatConvBranch(nn.Module):
     @checked
     def __init__(self, channels: int, *, norm: Norm = group_norm) -> None:
         super().__init__()
-        _checked_channels(channels, None)
         self.norm1 = norm(channels)
         self.conv1 = ConcatConv(channels, channels)
         self.norm2 = norm(channels)
@@ -177,9 +175,6 @@ class MLPBranch(nn.Module):
     @checked
     def __init__(self, features: int, hidden: int = 50, layers: int = 1) -> None:
         super().__init__()
-        _checked_channels(features, hidden)
-        if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
-            raise ValueError(f"layers = {layers!r}; an MLP has a whole number of hidden layers: pass 1 or more.")
         widths = [features + 1, *[hidden] * layers]
         modules = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.Tanh())]
         self.net = nn.Sequential(*modules, nn.Linear(hidden, features))
@@ -212,21 +207,7 @@ def _conv(in_channels: int, out_channels: int, size: int, stride: int = 1, group
     return nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, groups=groups, bias=False)
 
 
-def _checked_channels(channels: int, in_channels: int | None) -> int:
-    for value in (channels, in_channels):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"a branch of {value!r} channels was asked for; a width is a positive whole number.")
-    return channels if in_channels is None else in_channels
-
-
 def _bottleneck_width(channels: int, width: int | None, groups: int, width_per_group: int) -> int:
-    for name, value in (
-        ("width", 1 if width is None else width),
-        ("groups", groups),
-        ("width_per_group", width_per_group),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} = {value!r}; convolutions have whole channels: pass an integer of 1 or more.")
     if width is None:
         return max(1, channels // 4 * width_per_group // 64) * groups
     if width_per_group != 64:
@@ -235,9 +216,3 @@ def _bottleneck_width(channels: int, width: int | None, groups: int, width_per_g
             "the first: pass one of them."
         )
     return width
-
-
-def _checked_activation(activation: str) -> Activation:
-    if activation == "pre" or activation == "post":
-        return activation
-    raise unknown_name("activation", activation, ["pre", "post"])

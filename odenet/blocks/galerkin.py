@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import Inside, MayBeEmpty, Number, checked
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta import LinearTheta, Time, require_same_tensors
 
@@ -43,7 +43,12 @@ class Galerkin(LinearTheta):
     """
 
     @checked
-    def __init__(self, nodes: Iterable[nn.Module], basis: str = "chebyshev", horizon: float | None = None) -> None:
+    def __init__(
+        self,
+        nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()],
+        basis: str = "chebyshev",
+        horizon: Number | None = None,
+    ) -> None:
         if basis not in BASES:
             raise unknown_name("basis", basis, BASES)
         super().__init__(nodes, horizon)

@@ -40,7 +40,7 @@ def refine_steps(model: Model, factor: int = 2) -> Model:
     Raises:
         ValueError: a block whose steps are not fixed.
     """
-    return _on_copies(model, factor, lambda block: _step(block, _fixed(block).per_piece * factor))
+    return _on_copies(model, lambda block: _step(block, _fixed(block).per_piece * factor))
 
 
 @checked
@@ -50,7 +50,7 @@ def coarsen_steps(model: Model, factor: int = 2) -> Model:
     Raises:
         ValueError: the number of steps on a piece is not a multiple of `factor`.
     """
-    return _on_copies(model, factor, lambda block: _step(block, _divided(_fixed(block).per_piece, factor, block)))
+    return _on_copies(model, lambda block: _step(block, _divided(_fixed(block).per_piece, factor, block)))
 
 
 @checked
@@ -72,7 +72,7 @@ def refine_theta(model: Model, factor: int = 2) -> Model:
         _hold(block, _refined(block.theta, factor))
         _step(block, per_piece)
 
-    return _on_copies(model, factor, refine)
+    return _on_copies(model, refine)
 
 
 @checked
@@ -92,12 +92,10 @@ def coarsen_theta(model: Model, factor: int = 2) -> Model:
         _hold(block, _coarsened(block.theta, factor))
         _step(block, per_piece)
 
-    return _on_copies(model, factor, coarsen)
+    return _on_copies(model, coarsen)
 
 
-def _on_copies(model: Model, factor: int, change: Callable[[ODEBlock], None]) -> Model:
-    if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
-        raise ValueError(f"factor = {factor!r}; pieces and steps are whole: pass an integer of 1 or more.")
+def _on_copies(model: Model, change: Callable[[ODEBlock], None]) -> Model:
     new = copy.deepcopy(model)
     blocks = [module for module in new.modules() if isinstance(module, ODEBlock)]
     if not blocks:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from odenet.blocks.adaptive import Adaptive
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import Number, checked
 from odenet.blocks.buffers import Buffers
 from odenet.blocks.coupled_samples import moves_of_samples
 from odenet.blocks.errors import OdenetWarning
@@ -61,7 +61,7 @@ class Reversible(GradientMethod):
     """
 
     @checked
-    def __init__(self, coupling: float | None = None) -> None:
+    def __init__(self, coupling: Number | None = None) -> None:
         if coupling is not None:
             Coupled(Euler(), coupling)  # raises where it is out of range
         self.coupling = coupling

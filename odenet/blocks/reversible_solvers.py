@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import Inside, Number, checked
 from odenet.blocks.solvers import RungeKutta, Solver, VectorField
 
 Move: TypeAlias = Callable[[VectorField, Tensor], Tensor]
@@ -159,7 +159,7 @@ class Coupled(ReversibleSolver):
     """
 
     @checked
-    def __init__(self, solver: RungeKutta, coupling: float | None = None) -> None:
+    def __init__(self, solver: Annotated[RungeKutta, Inside()], coupling: Number | None = None) -> None:
         if not isinstance(solver, RungeKutta):
             raise TypeError(
                 f"Coupled was given {solver!r}; the increment of an explicit Runge-Kutta method is coupled: pass e.g. "

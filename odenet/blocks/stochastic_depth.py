@@ -9,12 +9,13 @@ batch, nothing moves: the branch is not evaluated and no step is taken (Huang et
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from numbers import Real
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import Inside, Whole, checked
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta import Piece, Time
 
@@ -55,7 +56,7 @@ class StochasticDepth:
     @checked
     def __init__(
         self,
-        survival: float | Sequence[float],
+        survival: Annotated[float | Sequence[float], Inside()],
         *,
         per: Literal["batch", "sample"] = "batch",
         scaling: Literal["training", "evaluation"] = "training",
@@ -111,7 +112,9 @@ class StochasticDepth:
 
 
 @checked
-def linear_decay(pieces: int, last: float = 0.5, *, first: int = 1, total: int | None = None) -> list[float]:
+def linear_decay(
+    pieces: Whole, last: Annotated[float, Inside()] = 0.5, *, first: Whole = 1, total: Whole | None = None
+) -> list[float]:
     """p_l = 1 - (l/L)·(1 - p_L) for l = first, …, first + pieces - 1 of L blocks (Huang et al. 2016, equation 4).
 
     >>> linear_decay(4, 0.5)
@@ -137,7 +140,7 @@ def linear_decay(pieces: int, last: float = 0.5, *, first: int = 1, total: int |
 
 
 def _require_probabilities(name: str, given: object, values: Sequence[object]) -> None:
-    if not values or not all(isinstance(p, int | float) and not isinstance(p, bool) and 0 < p <= 1 for p in values):
+    if not values or not all(isinstance(p, Real) and not isinstance(p, bool) and 0 < p <= 1 for p in values):
         raise ValueError(
             f"{name} = {given!r}; each piece survives with a probability in (0, 1]: a piece that never does would be "
             "no part of the network. Pass such numbers, or leave the piece out."

@@ -15,13 +15,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from numbers import Real
+from typing import Annotated, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import Inside, MayBeEmpty, Number, checked
 from odenet.blocks.combination import Combination, named_tensors
 from odenet.blocks.properties import ModuleWithProperties
 from odenet.blocks.signature import refusal_of_times
@@ -72,7 +73,9 @@ class Theta(ModuleWithProperties, ABC):
     fewest_nodes = 1
 
     @checked
-    def __init__(self, nodes: Iterable[nn.Module], horizon: float | None = None) -> None:
+    def __init__(
+        self, nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()], horizon: Number | None = None
+    ) -> None:
         super().__init__()
         branches = list(nodes)
         for index, branch in enumerate(branches):
@@ -98,7 +101,7 @@ class Theta(ModuleWithProperties, ABC):
 
     @horizon.setter
     def horizon(self, value: float) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
             raise ValueError(
                 f"horizon = {value!r}; the flow runs over [0, T] with a finite T > 0: pass a positive real number."
             )
@@ -173,7 +176,7 @@ class Constant(LinearTheta):
     """
 
     @checked
-    def __init__(self, branch: nn.Module, horizon: float | None = None) -> None:
+    def __init__(self, branch: Annotated[nn.Module, Inside()], horizon: Number | None = None) -> None:
         super().__init__([branch], horizon)
 
     @property
@@ -230,7 +233,9 @@ class PiecewiseLinear(LinearTheta):
     fewest_nodes = 2
 
     @checked
-    def __init__(self, nodes: Iterable[nn.Module], horizon: float | None = None) -> None:
+    def __init__(
+        self, nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()], horizon: Number | None = None
+    ) -> None:
         super().__init__(nodes, horizon)
         require_same_tensors(self)
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from odenet.blocks.arguments import check_fields, checked
+from odenet.blocks.arguments import Number, Whole, check_fields, checked
 from odenet.data.counts import whole_number
 
 
@@ -53,7 +53,7 @@ class RandomCrop(Augmentation):
         padding: Largest shift, in pixels, ≥ 1.
     """
 
-    padding: int
+    padding: Whole
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -104,7 +104,7 @@ class RandomErasing(Augmentation):
         probability: The share of images of which a rectangle is erased, in (0, 1].
     """
 
-    probability: float = 0.5
+    probability: Number = 0.5
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from odenet.blocks.arguments import AnyNumber, Seed, checked
+from odenet.blocks.arguments import AnyNumber, Number, Whole, checked
 from odenet.data.augmentation import Augmentation, check_augmentation
 from odenet.data.counts import whole_number
 from odenet.data.seeds import seeded_generator
@@ -57,17 +57,17 @@ class Batches:
     def __init__(
         self,
         split: Split,
-        batch_size: int,
+        batch_size: Whole,
         *,
         mean: Sequence[AnyNumber],
-        std: Sequence[float],
+        std: Sequence[Number],
         augmentation: Augmentation | None = None,
         shuffle: bool = False,
         drop_last: bool = False,
-        seed: Seed = 0,
+        seed: Whole = 0,
         device: torch.device | str = "cpu",
-        rank: int = 0,
-        world_size: int = 1,
+        rank: Whole = 0,
+        world_size: Whole = 1,
     ) -> None:
         self.world_size = whole_number("world_size", world_size, 1, because="it is the number of processes")
         self.rank = whole_number("rank", rank, 0, world_size - 1, because=f"there are {world_size} processes")
@@ -146,7 +146,7 @@ class Batches:
             )
 
 
-def _check_statistics(channels: int, mean: Sequence[AnyNumber], std: Sequence[float]) -> None:
+def _check_statistics(channels: int, mean: Sequence[AnyNumber], std: Sequence[Number]) -> None:
     if len(mean) != channels or len(std) != channels:
         raise ValueError(
             f"{len(mean)} means and {len(std)} standard deviations cannot normalise images of {channels} channels: "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import Whole, checked
 from odenet.blocks.errors import unknown_name
 from odenet.data.augmentation import Augmentation, Compose, RandomCrop, RandomFlip
 from odenet.data.digits import read_digits
@@ -53,7 +53,7 @@ def load(
     root: str | os.PathLike[str] | None = None,
     *,
     download: bool = True,
-    train_images: int | None = None,
+    train_images: Whole | None = None,
 ) -> ImageData:
     """The data set `name`, verified, on the CPU.
 

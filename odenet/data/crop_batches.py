@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import Seed, checked
+from odenet.blocks.arguments import Whole, checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
 from odenet.data.masked_images import IGNORED, MaskedImages
@@ -45,14 +45,14 @@ class CropBatches:
     def __init__(
         self,
         pairs: MaskedImages,
-        size: int,
-        batch_size: int,
+        size: Whole,
+        batch_size: Whole,
         *,
         train: bool,
-        seed: Seed = 0,
+        seed: Whole = 0,
         device: torch.device | str = "cpu",
-        rank: int = 0,
-        world_size: int = 1,
+        rank: Whole = 0,
+        world_size: Whole = 1,
     ) -> None:
         self.size = whole_number("size", size, 1, because="a crop has at least one pixel")
         self.world_size = whole_number("world_size", world_size, 1, because="it is the number of processes")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from odenet.blocks.arguments import check_fields
+from odenet.blocks.arguments import Inside, check_fields
 from odenet.data.augmentation import Augmentation
 from odenet.data.batches import Batches
 from odenet.data.class_names import class_names
@@ -36,7 +37,7 @@ class ImageData:
     name: str
     train: Split
     test: Split
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Inside()]
     augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from odenet.blocks.arguments import WholeFromZero, check_fields, checked
+from odenet.blocks.arguments import Inside, MayBeEmpty, Whole, check_fields, checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.class_names import class_names
 from odenet.data.counts import whole_number
@@ -49,10 +50,10 @@ class MaskedImages:
         ValueError: there is no image, not one mask for each, or not one value for each class.
     """
 
-    images: tuple[Path, ...]
-    masks: tuple[Path, ...]
-    classes: tuple[str, ...]
-    values: tuple[WholeFromZero, ...] | None = None
+    images: Annotated[tuple[Path, ...], MayBeEmpty()]
+    masks: Annotated[tuple[Path, ...], MayBeEmpty()]
+    classes: Annotated[tuple[str, ...], Inside()]
+    values: Annotated[tuple[Whole, ...], MayBeEmpty()] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -169,7 +170,7 @@ class MaskedImages:
 
 @checked
 def masked_folder(
-    folder: str | os.PathLike[str], classes: Sequence[str], values: Sequence[WholeFromZero] | None = None
+    folder: str | os.PathLike[str], classes: Annotated[Sequence[str], Inside()], values: Sequence[Whole] | None = None
 ) -> MaskedImages:
     """The pairs folder/images/NAME.png (or .jpg) and folder/masks/NAME.png, by name.
 

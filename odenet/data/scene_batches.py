@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import Whole, checked
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
 from odenet.data.scene_batch import TARGETS
@@ -59,13 +59,13 @@ class SceneBatches:
     def __init__(
         self,
         scenes: Scenes,
-        count: int,
-        batch_size: int,
+        count: Whole,
+        batch_size: Whole,
         *,
         target: str = "label",
         fresh: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: Whole = 0,
+        world_size: Whole = 1,
     ) -> None:
         if target not in TARGETS:
             raise unknown_name("target", target, TARGETS)

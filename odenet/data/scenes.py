@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from odenet.blocks.arguments import Seed, Share, WholeFromZero, check_fields
+from odenet.blocks.arguments import Number, Whole, check_fields
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
 from odenet.data.painting import PERIOD, TEXTURES, paint_codes, paint_images
@@ -57,11 +57,11 @@ class Scenes:
     (torch.Size([5, 3, 32, 48]), torch.Size([5, 4]), torch.Size([5, 32, 48]))
     """
 
-    size: tuple[int, int] = (64, 64)
-    seed: Seed = 0
-    objects: tuple[int, int] = (1, 3)
-    clutter: tuple[WholeFromZero, WholeFromZero] = (0, 1)
-    smallest: Share = 0.005
+    size: tuple[Whole, Whole] = (64, 64)
+    seed: Whole = 0
+    objects: tuple[Whole, Whole] = (1, 3)
+    clutter: tuple[Whole, Whole] = (0, 1)
+    smallest: Number = 0.005
     part: Part = "training"
     templates: Templates = field(default_factory=silhouettes)
 

@@ -109,7 +109,6 @@ class NaiveInception(Parallel):
     def __init__(
         self, in_channels: int, ones: int, threes: int, fives: int, *, norm: Norm | None = None, largest: int = 5
     ) -> None:
-        _require_channels(in_channels=in_channels, ones=ones, threes=threes, fives=fives)
         branches = {
             "ones": convolution(in_channels, ones, 1, norm=norm),
             "threes": convolution(in_channels, threes, 3, norm=norm),
@@ -146,7 +145,6 @@ class Inception(Parallel):
     def __init__(
         self, in_channels: int, widths: InceptionWidths, *, norm: Norm | None = None, largest: int = 5
     ) -> None:
-        _require_channels(in_channels=in_channels, **widths._asdict())
         ones, reduced_threes, threes, reduced_fives, fives, pooled = widths
         branches = {
             "ones": convolution(in_channels, ones, 1, norm=norm),
@@ -165,12 +163,3 @@ def _reduced(in_channels: int, reduced: int, channels: int, size: int, norm: Nor
 def _pooled(in_channels: int, channels: int, norm: Norm | None) -> nn.Sequential:
     pool = nn.MaxPool2d(3, 1, padding=1)
     return nn.Sequential(OrderedDict(pool=pool, project=convolution(in_channels, channels, 1, norm=norm)))
-
-
-def _require_channels(**counts: int) -> None:
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"{name} = {value!r}; a branch of an Inception module has a whole number of channels: "
-                "pass an integer of 1 or more."
-            )

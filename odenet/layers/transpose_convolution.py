@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from odenet.blocks.arguments import WholeFromZero, checked
-from odenet.layers.upsampling import Channelwise, Upsampling, fitted, require_whole
+from odenet.layers.upsampling import Channelwise, Upsampling, fitted
 
 
 class TransposeConvolution(Upsampling):
@@ -54,8 +54,6 @@ class TransposeConvolution(Upsampling):
         dimensions: int = 2,
     ) -> None:
         super().__init__(in_channels, channels, factor=factor)
-        require_whole(kernel=kernel)
-        require_whole(0, padding=padding)
         if kernel <= 2 * padding:
             raise ValueError(
                 f"kernel = {kernel} with padding = {padding}; a single pixel would be cut off entirely: pass a kernel "

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from odenet.blocks.arguments import Share, checked
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 
 
 class AlexNet(nn.Module):
@@ -32,7 +32,6 @@ class AlexNet(nn.Module):
     @checked
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, *, dropout: Share = 0.5) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels = in_channels
         self.features = nn.Sequential(
             *(nn.Conv2d(in_channels, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),

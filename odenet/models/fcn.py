@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import WholeFromZero, checked
+from odenet.blocks.arguments import Whole, WholeFromZero, checked
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import BasicBranch, Norm
 from odenet.layers.grid import Grid
 from odenet.models.fcn_trunks import Classifier, Trunk, trunk_of
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 from odenet.models.resnet import Flow, residual_flow
 from odenet.models.vgg import vgg16
 
@@ -105,9 +105,10 @@ class FCN(nn.Module):
     """
 
     @checked
-    def __init__(self, trunk: Trunk, num_classes: int, *, skips: int = 0, padding: WholeFromZero | None = None) -> None:
+    def __init__(
+        self, trunk: Trunk, num_classes: int, *, skips: Whole = 0, padding: WholeFromZero | None = None
+    ) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes)
         if not 0 <= skips < len(trunk.grids):
             raise ValueError(
                 f"skips = {skips}; this trunk has {len(trunk.grids)} maps, and each but the coarsest can be added "
@@ -211,7 +212,6 @@ def fcn8s(num_classes: int = 21, in_channels: int = 3, *, trunk: Classifier | Tr
 
 
 def _fcn(skips: int, num_classes: int, in_channels: int, trunk: Classifier | Trunk | None) -> FCN:
-    require_counts(num_classes=num_classes, in_channels=in_channels)
     if trunk is None:
         trunk = trunk_of(vgg16(1, in_channels))
     elif not isinstance(trunk, Trunk):
@@ -253,7 +253,6 @@ class FullResolution(nn.Module):
         flow: Flow = residual_flow,
     ) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes, in_channels=in_channels, width=width, blocks=blocks)
         self.in_channels = in_channels
         self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.flow = flow(lambda: BasicBranch(width, norm=norm), blocks, None)

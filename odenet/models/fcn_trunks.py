@@ -8,18 +8,17 @@ al. 2015, section 3.1).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import Inside, MayBeEmpty, checked
 from odenet.blocks.branches import Norm
 from odenet.layers.grid import Grid
 from odenet.layers.inception import Parallel, convolution
 from odenet.models.alexnet import AlexNet
 from odenet.models.alexnet_towers import TwoTowerAlexNet
 from odenet.models.googlenet import GoogLeNet
-from odenet.models.images import require_counts
 from odenet.models.resnet import ResNet
 from odenet.models.vgg import VGG
 
@@ -45,7 +44,11 @@ class Trunk(nn.Module):
 
     @checked
     def __init__(
-        self, stages: Iterable[nn.Module], channels: Sequence[int], grids: Sequence[Grid], in_channels: int
+        self,
+        stages: Annotated[Iterable[nn.Module], MayBeEmpty()],
+        channels: Annotated[Sequence[int], MayBeEmpty()],
+        grids: Annotated[Sequence[Grid], MayBeEmpty()],
+        in_channels: int,
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
@@ -55,7 +58,6 @@ class Trunk(nn.Module):
                 f"a trunk was given {len(self.stages)} stages, channels of {len(self.channels)} maps and "
                 f"{len(self.grids)} grids; each stage ends in a map that has both: name as many of each, at least one."
             )
-        require_counts(in_channels=in_channels, **{f"channels[{i}]": n for i, n in enumerate(channels)})
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(batch, in_channels, height, width) → a map (batch, channels[i], ·, ·) for each stage, the coarsest last."""
@@ -72,7 +74,7 @@ class Trunk(nn.Module):
 
 
 @checked
-def trunk_of(classifier: Classifier) -> Trunk:
+def trunk_of(classifier: Annotated[Classifier, Inside()]) -> Trunk:
     """The classifier without its last layer, its linear layers as convolutions: its own modules, with its weights.
 
     The maps are those before the last two halvings and the features that the last layer saw. Where the classifier takes

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from odenet.blocks.arguments import Share, checked
 from odenet.blocks.branches import Norm
 from odenet.layers.inception import Inception, InceptionWidths, Parallel, convolution
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 
 InceptionModule: TypeAlias = Callable[..., Parallel]
 """Makes an Inception module: `module(in_channels, widths, norm=…)`."""
@@ -158,7 +158,6 @@ class GoogLeNet(nn.Module):
         transform: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes, in_channels=in_channels)
         _require_last_pool(last_pool)
         # Pooling by 3 needs two pixels, and there are 16 pixels of the image to one before it, less one at the border.
         self.in_channels, self.smallest = in_channels, 16 * (last_pool - 1) - 1

@@ -17,7 +17,6 @@ from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import BasicBranch, BottleneckBranch
 from odenet.blocks.stepping import FixedSteps
 from odenet.blocks.theta import PiecewiseConstant
-from odenet.models.images import require_counts
 from odenet.models.plain import Substitution
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -54,7 +53,6 @@ def add_identity_layers(model: Model, layers: int) -> Model:
     Raises:
         ValueError: a network without flows, or a flow whose layers cannot be made identities.
     """
-    require_counts(layers=layers)
     deeper = copy.deepcopy(model)
     blocks = [module for module in deeper.modules() if isinstance(module, ODEBlock)]
     if not blocks:

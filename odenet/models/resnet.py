@@ -23,7 +23,7 @@ from odenet.blocks.branches import Activation, BasicBranch, BottleneckBranch, No
 from odenet.blocks.stepping import Projection
 from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.blocks.theta import Piece, PiecewiseConstant
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 
 Branch: TypeAlias = Callable[..., nn.Module]
 """Makes a branch: `branch(channels, in_channels=…, stride=…)`."""
@@ -110,7 +110,6 @@ class ResNet(nn.Module):
         finish: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels, self.smallest = in_channels, stride // 2 + 1
         self.stem = stem
         self.stages = nn.Sequential(*stages)
@@ -161,7 +160,6 @@ def cifar_resnet(
         shortcut: makes the shortcut of a transition from (in_channels, channels, stride); None: no identity anywhere.
         flow: makes the flow of a stage.
     """
-    require_counts(blocks=blocks, in_channels=in_channels, stem_stride=stem_stride)
     stem = _stem(in_channels, widths[0], 3, stem_stride, norm, activation)
     make = partial(branch, activation=activation, norm=norm)
     stages = _stages(widths, [blocks] * len(widths), widths[0], make, shortcut, flow, activation)
@@ -195,7 +193,6 @@ def imagenet_resnet(
         shortcut: makes the shortcut of a transition from (in_channels, channels, stride); None: no identity anywhere.
         flow: makes the flow of a stage.
     """
-    require_counts(in_channels=in_channels, **{f"blocks[{i}]": n for i, n in enumerate(blocks)})
     widths = [expansion * 64 * 2**i for i in range(len(blocks))]
     stem = nn.Sequential(_stem(in_channels, 64, 7, 2, norm, "post"), nn.MaxPool2d(3, 2, padding=1))
     make = partial(branch, activation=activation, norm=norm)

@@ -18,7 +18,7 @@ from odenet.blocks.arguments import checked
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import Norm
 from odenet.blocks.theta import Time
-from odenet.models.images import require_counts, require_dtype
+from odenet.models.images import require_dtype
 from odenet.models.plain import plain_stage
 from odenet.models.resnet import Flow
 
@@ -176,7 +176,6 @@ class SigmoidMLP(nn.Module):
         flow: Flow = plain_stage,
     ) -> None:
         super().__init__()
-        require_counts(depth=depth, in_features=in_features, num_classes=num_classes, width=width)
         self.in_features = in_features
         self.first = SigmoidLayer(width, in_features=in_features, norm=norm, initialize=initialize)
 

@@ -14,15 +14,16 @@ An `FCN` of its trunk (`patch_trunk`) computes one answer in s² and interpolate
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import MayBeEmpty, checked
 from odenet.layers.grid import POINTWISE, Grid
 from odenet.models.fcn_trunks import Trunk
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 
 
 class PatchClassifier(nn.Module):
@@ -56,16 +57,13 @@ class PatchClassifier(nn.Module):
         num_classes: int,
         in_channels: int = 3,
         *,
-        stages: Sequence[Sequence[int]] = ((16, 16), (32,), (32,)),
+        stages: Annotated[Sequence[Sequence[int]], MayBeEmpty()] = ((16, 16), (32,), (32,)),
         side: int = 5,
         pool: int = 2,
         hidden: int = 64,
         last: int = 3,
     ) -> None:
         super().__init__()
-        counts = {f"stages[{i}][{j}]": n for i, stage in enumerate(stages) for j, n in enumerate(stage)}
-        require_counts(in_channels=in_channels, num_classes=num_classes, side=side, pool=pool, last=last, **counts)
-        require_counts(hidden=hidden)
         layers: list[nn.Module] = []
         channels = in_channels
         for stage in stages:
@@ -120,7 +118,6 @@ class SlidingWindow(nn.Module):
     @checked
     def __init__(self, classifier: PatchClassifier, patches: int = 64) -> None:
         super().__init__()
-        require_counts(patches=patches)
         self.classifier, self.patches = classifier, patches
 
     def forward(self, x: Tensor) -> Tensor:

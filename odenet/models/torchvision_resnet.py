@@ -11,12 +11,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import Inside, checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import BasicBranch, BottleneckBranch
 from odenet.blocks.solvers import Euler
@@ -70,7 +70,7 @@ def from_torchvision(model: TorchvisionResNet | Mapping[str, Tensor]) -> ResNet:
 
 
 @checked
-def to_torchvision(net: ResNet) -> dict[str, Tensor]:
+def to_torchvision(net: Annotated[ResNet, Inside()]) -> dict[str, Tensor]:
     """The state dict of the torchvision ResNet that computes what `net` does; it loads there with `strict=True`.
 
     The way back from `from_torchvision`, after training too, and for any net of `odenet.models.resnet18` and its

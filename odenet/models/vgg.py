@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from odenet.blocks.arguments import Share, checked
 from odenet.blocks.branches import Norm
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 
 
 class VGG(nn.Module):
@@ -47,8 +47,6 @@ class VGG(nn.Module):
         dropout: Share = 0.5,
     ) -> None:
         super().__init__()
-        _require_stages(stages)
-        require_counts(num_classes=num_classes, in_channels=in_channels, hidden=hidden)
         self.in_channels, self.smallest = in_channels, 2 ** len(stages)
         self.features = nn.Sequential(*_features(stages, in_channels, norm))
         self.pool = nn.AdaptiveAvgPool2d(7)
@@ -63,15 +61,6 @@ class VGG(nn.Module):
         """Logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
         require_images(x, self.in_channels, self.smallest, self)
         return self.classifier(self.pool(self.features(x)).flatten(1))
-
-
-def _require_stages(stages: Sequence[Sequence[int]]) -> None:
-    if not stages or not all(stages):
-        raise ValueError(
-            f"stages = {stages!r}; each stage of a VGG ends in a pooling of its convolutions: name at least one stage, "
-            "and the filters of at least one convolution in each."
-        )
-    require_counts(**{f"stages[{i}][{j}]": n for i, stage in enumerate(stages) for j, n in enumerate(stage)})
 
 
 def _features(stages: Sequence[Sequence[int]], in_channels: int, norm: Norm | None) -> Iterator[nn.Module]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from odenet.blocks.arguments import NumberFromZero
+from odenet.blocks.arguments import Number
 from odenet.models.googlenet import GoogLeNetOutput
 from odenet.training.tasks import Classification
 
@@ -32,7 +32,7 @@ class AuxiliaryClassification(Classification):
     tensor(3.6841)
     """
 
-    weight: NumberFromZero = 0.3
+    weight: Number = 0.3
 
     def __post_init__(self) -> None:
         super().__post_init__()

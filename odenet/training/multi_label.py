@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import check_fields
+from odenet.blocks.arguments import Inside, check_fields
 from odenet.data.class_names import class_names
 from odenet.training.tasks import Task
 
@@ -39,7 +39,7 @@ class MultiLabel(Task):
 for each, torch.int64, (n, 2); one label an image is the task Classification.
     """
 
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Inside()]
 
     headline: ClassVar[str] = "subset_accuracy"
 

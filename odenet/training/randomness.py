@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from odenet.blocks.arguments import Seed, checked
+from odenet.blocks.arguments import Whole, checked
 from odenet.data.counts import whole_number
 
 _LARGEST = 2**32 - 1
 
 
 @checked
-def seed_everything(seed: Seed) -> None:
+def seed_everything(seed: Whole) -> None:
     """Seed all global generators: call it before a model is built, so that its weights are a function of the seed.
 
     Args:

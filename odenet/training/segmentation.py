@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import AnyWhole, Share, check_fields
+from odenet.blocks.arguments import MayBeEmpty, Number, Whole, check_fields
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
 from odenet.training.tasks import Task
@@ -56,10 +56,10 @@ class Segmentation(Task):
 the right num_classes, or ignore_index=255 if such pixels are not to be judged.
     """
 
-    num_classes: int
-    ignore_index: AnyWhole | None = None
-    class_weights: tuple[float, ...] | None = None
-    dice: Share = 0.0
+    num_classes: Whole
+    ignore_index: Whole | None = None
+    class_weights: Annotated[tuple[Number, ...], MayBeEmpty()] | None = None
+    dice: Number = 0.0
 
     headline: ClassVar[str] = "mean_iou"
 

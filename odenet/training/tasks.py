@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import check_fields
+from odenet.blocks.arguments import Number, Whole, check_fields
 from odenet.data.counts import whole_number
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class Classification(Task):
 give the right num_classes.
     """
 
-    num_classes: int
-    label_smoothing: float = 0.0
-    top: tuple[int, ...] = ()
+    num_classes: Whole
+    label_smoothing: Number = 0.0
+    top: tuple[Whole, ...] = ()
 
     headline: ClassVar[str] = "accuracy"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import WholeFromZero, checked
+from odenet.blocks.arguments import Inside, Whole, checked
 from odenet.data.counts import whole_number
 from odenet.measure.mode import in_mode
 from odenet.measure.receptive_field import Reach, reach
@@ -30,11 +30,11 @@ class Tile(NamedTuple):
 
 @checked
 def segment(
-    model: nn.Module,
-    image: Tensor,
+    model: Annotated[nn.Module, Inside()],
+    image: Annotated[Tensor, Inside()],
     *,
-    tile: int = 512,
-    overlap: WholeFromZero | None = None,
+    tile: Whole = 512,
+    overlap: Whole | None = None,
     stride: int | None = None,
     quiet: bool = False,
 ) -> Tensor:
