@@ -47,6 +47,7 @@ NOT_CALLED_BY_USERS: Mapping[str, str] = {
     "odenet.Piece": "what a θ yields",
     "odenet.SolveReport": "what a solve leaves behind",
     "odenet.Status": "what a solve leaves behind",
+    "odenet.layers.InceptionWidths": "compared by Inception",
     "odenet.models.GoogLeNetOutput": "what a network returns",
     "odenet.data.SceneBatch": "what Scenes draws",
     "odenet.training.BatchSource": "a protocol",
@@ -240,7 +241,6 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.models.unet": lambda: {"widths": (2, 4)},
     "odenet.models.with_skip": lambda: {"net": odenet.models.FCN(_fcn_trunk(), 2)},
     "odenet.layers.Inception": lambda: {"in_channels": 2, "widths": InceptionWidths(1, 1, 1, 1, 1, 1)},
-    "odenet.layers.InceptionWidths": lambda: dict.fromkeys(InceptionWidths._fields, 1),
     "odenet.layers.NaiveInception": lambda: {"in_channels": 2, "ones": 1, "threes": 1, "fives": 1},
     "odenet.layers.Parallel": lambda: {"branches": {"a": nn.Conv2d(1, 2, 1)}, "channels": 2},
     "odenet.layers.convolution": lambda: {"in_channels": 2, "channels": 2, "size": 3},
@@ -551,9 +551,7 @@ def callables() -> dict[str, Callable[..., Any]]:
 def parameters(name: str) -> list[Parameter]:
     """The parameters of a callable whose annotation excludes anything."""
     target = callables()[name]
-    made_by = target
-    if inspect.isclass(target):
-        made_by = target.__new__ if issubclass(target, tuple) else target.__init__
+    made_by = target.__init__ if inspect.isclass(target) else target
     found = []
     for entry in inspect.signature(target).parameters.values():
         hint = _hint(made_by, entry.name)
@@ -669,7 +667,10 @@ def _is_clear(error: Exception, parameter: Parameter, value: Any) -> bool:
         ("raise", "return", ")", 'f"')
     )
     names = bool(re.search(rf"\b{re.escape(parameter.name)}\b", message))
-    shows = type(value).__name__ in message or (len(repr(value)) > 2 and repr(value) in message)
+    first = next(iter(value), value) if isinstance(value, list | dict) else value
+    shows = any(type(part).__name__ in message for part in (value, first)) or (
+        len(repr(value)) > 1 and bool(re.search(rf"(?<!\w){re.escape(repr(value))}(?!\w)", message))
+    )
     return own and (names or shows) and len(re.split(r"[;:] ", message)) > 1
 
 

@@ -90,7 +90,11 @@ def test_the_smallest_image_follows_from_the_stages():
 
 @pytest.mark.parametrize(
     ("stages", "complaint"),
-    [([], r"stages=\[\] cannot be: it is at least one value"), ([(4,), ()], r"stages\[1\]=\(\) cannot be: it is at least one value"), ([(4, 0)], r"stages\[0\]\[1\]=0 cannot be")],
+    [
+        ([], r"stages=\[\] cannot be: it is at least one value"),
+        ([(4,), ()], r"stages\[1\]=\(\) cannot be: it is at least one value"),
+        ([(4, 0)], r"stages\[0\]\[1\]=0 cannot be"),
+    ],
 )
 def test_stages_without_convolutions_or_filters_are_refused(stages, complaint):
     with pytest.raises(ValueError, match=complaint):

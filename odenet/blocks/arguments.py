@@ -15,90 +15,33 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
-from fractions import Fraction
 from functools import cache, wraps
 from numbers import Real
-from os import PathLike
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from odenet.blocks.annotations import (
+    KINDS,
+    SEVERAL,
+    Different,
+    Inside,
+    MayBeEmpty,
+    OneOf,
+    Within,
+    described,
+    of_other_kind,
+    out_of_bounds,
+)
 from odenet.blocks.errors import unknown_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_KINDS = {
-    int: "a whole number",
-    float: "a number",
-    Fraction: "a fraction",
-    bool: "True or False",
-    str: "a text",
-    Path: "a path",
-    PathLike: "a path",
-    torch.device: "a device",
-    Tensor: "a tensor",
-    NoneType: "None",
-}
-
-_SEVERAL: dict[Any, tuple[type, ...]] = {
-    tuple: (tuple, list),
-    list: (tuple, list),
-    collections.abc.Sequence: (collections.abc.Sequence, nn.ModuleList, nn.Sequential),
-    collections.abc.Iterable: (collections.abc.Iterable,),
-}
-
 _LARGEST = 2**63 - 1
 """Counts are sizes of tensors, which torch keeps in 64 bits."""
-
-
-@dataclass(frozen=True)
-class Within:
-    """A bound of a number: `Annotated[float, Within(0, 1)]`."""
-
-    least: float
-    """The smallest value."""
-    most: float = math.inf
-    """The largest value."""
-
-
-@dataclass(frozen=True)
-class Inside:
-    """The function compares the value itself, and says more: of a number its bounds, of anything else its kind too."""
-
-
-Whole = Annotated[int, Inside()]
-Number = Annotated[float, Inside()]
-WholeFromZero = Annotated[int, Within(0)]
-NumberFromZero = Annotated[float, Within(0)]
-AnyWhole = Annotated[int, Within(-math.inf)]
-AnyNumber = Annotated[float, Within(-math.inf)]
-Share = Annotated[float, Within(0, 1)]
-Seed = Annotated[int, Within(0, 2**64 - 1)]
-
-
-@dataclass(frozen=True)
-class OneOf:
-    """The names that a text may be: `Annotated[tuple[str, ...], OneOf(NETS)]`."""
-
-    names: Iterable[str]
-    """All of them."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(self.names))  # an annotation can be hashed
-
-
-@dataclass(frozen=True)
-class Different:
-    """The entries of a tuple are different: `Annotated[tuple[int, ...], Different()]`."""
-
-
-@dataclass(frozen=True)
-class MayBeEmpty:
-    """There may be no entries, though the default has some: `Annotated[Sequence[float], MayBeEmpty()]`."""
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -122,6 +65,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.compiler.is_compiling():  # in a graph there are no messages, and a solver is fitted to its steps
+            return function(*args, **kwargs)
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
@@ -211,10 +156,10 @@ class _Checker:
             return self._of_places(name, value, arguments, limits)
         if isinstance(origin, type) and issubclass(origin, collections.abc.Mapping):
             return self._of_mapping(name, value, arguments, limits)
-        if origin is not None and origin in _SEVERAL:
+        if origin is not None and origin in SEVERAL:
             return self._of_several(name, value, origin, arguments, limits)
         if not _is_of(value, hint):
-            raise _of_other_kind(name, value, described(hint))
+            raise of_other_kind(name, value, described(hint))
         if hint is str:
             for limit in (limit for limit in limits if isinstance(limit, OneOf)):
                 _of_names(name, value, limit.names)
@@ -234,19 +179,19 @@ class _Checker:
         if of_its_kind := [error for error in refusals if isinstance(error, ValueError)]:
             raise of_its_kind[-1]
         within = [error for error in refusals if not str(error).startswith(f"{name}=")]
-        raise within[0] if within else _of_other_kind(name, value, " or ".join(map(described, hints)))
+        raise within[0] if within else of_other_kind(name, value, " or ".join(map(described, hints)))
 
     def _of_places(self, name: str, value: Any, hints: tuple[Any, ...], limits: tuple[Any, ...]) -> tuple[Any, ...]:
         if not isinstance(value, tuple | list):
-            raise _of_other_kind(name, value, "several values, (…, …)")
+            raise of_other_kind(name, value, "several values, (…, …)")
         if len(value) != len(hints):
-            raise _out_of_bounds(name, value, f"{len(hints)} values")
+            raise out_of_bounds(name, value, f"{len(hints)} values")
         pairs = enumerate(zip(value, hints, strict=True))
         return tuple(self.checked(f"{name}[{i}]", *pair, limits) for i, pair in pairs)
 
     def _of_several(self, name: str, value: Any, kind: type, hints: tuple[Any, ...], limits: tuple[Any, ...]) -> Any:
-        if not isinstance(value, _SEVERAL[kind]) or isinstance(value, str | bytes) or hasattr(value, "__array__"):
-            raise _of_other_kind(name, value, "several values, (…, …)")
+        if not isinstance(value, SEVERAL[kind]) or isinstance(value, str | bytes) or hasattr(value, "__array__"):
+            raise of_other_kind(name, value, "several values, (…, …)")
         entries = list(value)
         if (
             self.bounded
@@ -254,16 +199,16 @@ class _Checker:
             and not _is_empty(self.default)
             and not any(isinstance(limit, MayBeEmpty) for limit in limits)
         ):
-            raise _out_of_bounds(name, value, "at least one value: with none there is nothing to do")
+            raise out_of_bounds(name, value, "at least one value: with none there is nothing to do")
         found = [self.checked(f"{name}[{i}]", entry, hints[0], limits) for i, entry in enumerate(entries)]
         different = (hints[0] is str and kind is tuple) or any(isinstance(limit, Different) for limit in limits)
         if self.bounded and different and len(set(found)) < len(found):
-            raise _out_of_bounds(name, value, "different values: the same work twice would be one result")
+            raise out_of_bounds(name, value, "different values: the same work twice would be one result")
         return found if isinstance(value, list) and kind is not tuple else tuple(found)
 
     def _of_mapping(self, name: str, value: Any, hints: tuple[Any, ...], limits: tuple[Any, ...]) -> Any:
         if not isinstance(value, Mapping):
-            raise _of_other_kind(name, value, "a dictionary, {…: …}")
+            raise of_other_kind(name, value, "a dictionary, {…: …}")
         for key, entry in value.items():
             self.checked(f"a key of {name}", key, hints[0], ())
             self.checked(f"{name}[{key!r}]", entry, hints[1], limits)
@@ -273,12 +218,12 @@ class _Checker:
         whole = kind is int
         number = _whole(value) if whole else _real(value)
         if number is None:
-            raise _of_other_kind(name, value, _KINDS[kind])
+            raise of_other_kind(name, value, KINDS[kind])
         if (not self.bounded or Inside() in limits) and (isinstance(number, float) or abs(number) <= _LARGEST):
             return number
         within = next((limit for limit in limits if isinstance(limit, Within)), None)
         if not math.isfinite(number) or not self._is_allowed(number, within, whole=whole):
-            raise _out_of_bounds(name, value, f"{_KINDS[kind]} {self._bounds(whole, within)}")
+            raise out_of_bounds(name, value, f"{KINDS[kind]} {self._bounds(whole, within)}")
         return number
 
     def _is_allowed(self, number: float, within: Within | None, *, whole: bool) -> bool:
@@ -321,9 +266,10 @@ def _real(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
     try:
-        return float(value)
+        number = float(value)
     except OverflowError:
         return math.inf
+    return value if isinstance(value, int) else number
 
 
 def _of_names(name: str, value: Any, names: Iterable[Any]) -> Any:
@@ -337,7 +283,7 @@ def _device(name: str, value: str) -> torch.device:
     try:
         return torch.device(value)
     except RuntimeError:
-        raise _out_of_bounds(name, value, "a device that torch knows, such as 'cpu' or 'cuda:0'") from None
+        raise out_of_bounds(name, value, "a device that torch knows, such as 'cpu' or 'cuda:0'") from None
 
 
 def _is_of(value: Any, hint: Any) -> bool:
@@ -351,45 +297,9 @@ def _is_of(value: Any, hint: Any) -> bool:
     return isinstance(value, kind)
 
 
-def described(hint: Any) -> str:
-    """What a value of the annotation is, in words."""
-    hint = hint.__bound__ if isinstance(hint, TypeVar) else hint
-    kind = get_origin(hint) or hint
-    if kind is Literal:
-        return f"one of {', '.join(map(repr, get_args(hint)))}"
-    if kind is Annotated:
-        return described(get_args(hint)[0])
-    if kind in _SEVERAL:
-        return "several values, (…, …)"
-    if kind is collections.abc.Callable:
-        return "a function or a class, which is called"
-    if kind in _KINDS:
-        return _KINDS[kind]
-    return f"of type {getattr(kind, '__name__', kind)}"
-
-
-def shown(value: object) -> str:
-    """The value as messages show it: in short, or the kind of it."""
-    text = repr(value)
-    return text if len(text) <= 80 and "\n" not in text else f"<{kind_of(value)}>"
-
-
-def kind_of(value: object) -> str:
-    """The type of the value, or which class it is, for messages."""
-    return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
-
-
 def _is_zero(default: Any) -> bool:
     return isinstance(default, int | float) and not isinstance(default, bool) and default == 0
 
 
 def _is_empty(default: Any) -> bool:
     return isinstance(default, tuple | list) and not default
-
-
-def _of_other_kind(name: str, value: Any, kind: str) -> TypeError:
-    return TypeError(f"{name}={shown(value)} cannot be: it is {kind}, and not {kind_of(value)}; give such a value.")
-
-
-def _out_of_bounds(name: str, value: Any, bounds: str) -> ValueError:
-    return ValueError(f"{name}={shown(value)} cannot be: it is {bounds}; give such a value.")

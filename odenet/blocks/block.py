@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from odenet.blocks.arguments import Inside, checked
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import checked
 from odenet.blocks.captures import ClosedNodes
 from odenet.blocks.combination import is_differentiable
 from odenet.blocks.compiled import Programs

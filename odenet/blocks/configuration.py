@@ -8,7 +8,8 @@ from typing import Annotated, Self, TypeAlias
 
 from torch import nn
 
-from odenet.blocks.arguments import Inside, checked
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import Compiled, ODEBlock
 from odenet.blocks.gradients import GradientMethod
 from odenet.blocks.stepping import Stepping

@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import Inside, MayBeEmpty, Number, checked
+from odenet.blocks.annotations import Inside, MayBeEmpty
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta import LinearTheta, Time, require_same_tensors
 
@@ -47,7 +48,7 @@ class Galerkin(LinearTheta):
         self,
         nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()],
         basis: str = "chebyshev",
-        horizon: Number | None = None,
+        horizon: Annotated[float | None, Inside()] = None,
     ) -> None:
         if basis not in BASES:
             raise unknown_name("basis", basis, BASES)

@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import Inside, checked
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import checked
 from odenet.blocks.combination import is_differentiable, named_tensors
 from odenet.blocks.theta import Constant, LinearTheta, Theta, require_same_tensors
 

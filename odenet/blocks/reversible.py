@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from odenet.blocks.adaptive import Adaptive
-from odenet.blocks.arguments import Number, checked
+from odenet.blocks.annotations import Number
+from odenet.blocks.arguments import checked
 from odenet.blocks.buffers import Buffers
 from odenet.blocks.coupled_samples import moves_of_samples
 from odenet.blocks.errors import OdenetWarning

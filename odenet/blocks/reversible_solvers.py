@@ -19,7 +19,8 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from odenet.blocks.arguments import Inside, Number, checked
+from odenet.blocks.annotations import Inside, Number
+from odenet.blocks.arguments import checked
 from odenet.blocks.solvers import RungeKutta, Solver, VectorField
 
 Move: TypeAlias = Callable[[VectorField, Tensor], Tensor]

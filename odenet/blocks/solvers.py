@@ -19,7 +19,8 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 
 from torch import Tensor, add
 
-from odenet.blocks.arguments import AnyWhole, MayBeEmpty, check_fields
+from odenet.blocks.annotations import AnyWhole, MayBeEmpty, Whole
+from odenet.blocks.arguments import check_fields
 from odenet.blocks.errors import unknown_name
 
 VectorField: TypeAlias = Callable[[float, Tensor], Tensor]
@@ -74,7 +75,7 @@ class ButcherTableau:
         ValueError: rows that do not make an explicit method, or an order condition that fails (the message names it).
     """
 
-    order: int
+    order: Whole
     a: Annotated[Sequence[Annotated[Sequence[Fraction | AnyWhole], MayBeEmpty()]], MayBeEmpty()]
     b: Sequence[Fraction | AnyWhole]
     c: tuple[Fraction, ...] = field(init=False)

@@ -14,7 +14,8 @@ from typing import Annotated, TypeVar
 
 from torch import nn
 
-from odenet.blocks.arguments import Inside, MayBeEmpty, Number, WholeFromZero, checked
+from odenet.blocks.annotations import Inside, MayBeEmpty, WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.blocks.theta import LinearTheta, Time, require_same_tensors
 
 Value = TypeVar("Value", Fraction, Time)
@@ -53,7 +54,7 @@ class Spline(LinearTheta):
         self,
         nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()],
         degree: WholeFromZero = 3,
-        horizon: Number | None = None,
+        horizon: Annotated[float | None, Inside()] = None,
     ) -> None:
         self.degree = degree
         self.fewest_nodes = degree + 1

@@ -9,7 +9,8 @@ from typing import Annotated, Any, NamedTuple
 from torch import Tensor
 
 from odenet.blocks import bridge
-from odenet.blocks.arguments import Inside, checked
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import checked
 from odenet.blocks.field import Field
 from odenet.blocks.fixed_steps import (
     FixedStep,

@@ -15,7 +15,8 @@ from typing import Annotated, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from odenet.blocks.arguments import Inside, Whole, checked
+from odenet.blocks.annotations import Inside, Whole
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta import Piece, Time
 

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from odenet.blocks.arguments import Inside, MayBeEmpty, Number, checked
+from odenet.blocks.annotations import Inside, MayBeEmpty
+from odenet.blocks.arguments import checked
 from odenet.blocks.combination import Combination, named_tensors
 from odenet.blocks.properties import ModuleWithProperties
 from odenet.blocks.signature import refusal_of_times
@@ -74,7 +75,9 @@ class Theta(ModuleWithProperties, ABC):
 
     @checked
     def __init__(
-        self, nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()], horizon: Number | None = None
+        self,
+        nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()],
+        horizon: Annotated[float | None, Inside()] = None,
     ) -> None:
         super().__init__()
         branches = list(nodes)
@@ -176,7 +179,9 @@ class Constant(LinearTheta):
     """
 
     @checked
-    def __init__(self, branch: Annotated[nn.Module, Inside()], horizon: Number | None = None) -> None:
+    def __init__(
+        self, branch: Annotated[nn.Module, Inside()], horizon: Annotated[float | None, Inside()] = None
+    ) -> None:
         super().__init__([branch], horizon)
 
     @property
@@ -234,7 +239,9 @@ class PiecewiseLinear(LinearTheta):
 
     @checked
     def __init__(
-        self, nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()], horizon: Number | None = None
+        self,
+        nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()],
+        horizon: Annotated[float | None, Inside()] = None,
     ) -> None:
         super().__init__(nodes, horizon)
         require_same_tensors(self)

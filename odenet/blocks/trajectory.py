@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from odenet.blocks.adaptive import Adaptive
-from odenet.blocks.arguments import MayBeEmpty, NumberFromZero, checked
+from odenet.blocks.annotations import MayBeEmpty, Number
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.embedded_steps import EmbeddedSteps
 from odenet.blocks.error_control import time_of
@@ -29,7 +30,7 @@ from odenet.blocks.theta import Piece
 
 @checked
 def trajectory(
-    block: ODEBlock, x: Tensor, times: Annotated[Sequence[NumberFromZero | Tensor], MayBeEmpty()] | Tensor
+    block: ODEBlock, x: Tensor, times: Annotated[Sequence[Number | Tensor], MayBeEmpty()] | Tensor
 ) -> Tensor:
     """x(t) for every t of `times`, of shape (times, batch, …), from x = x(0) of shape (batch, …).
 
@@ -78,7 +79,7 @@ def trajectory(
     return torch.stack(found) if found else x.new_empty(0, *x.shape)
 
 
-def _moments(times: Annotated[Sequence[NumberFromZero | Tensor], MayBeEmpty()] | Tensor) -> list[float | Tensor]:
+def _moments(times: Annotated[Sequence[Number | Tensor], MayBeEmpty()] | Tensor) -> list[float | Tensor]:
     """The times one by one; tensors that ask for a gradient as they are."""
     given = list(times.flatten()) if isinstance(times, Tensor) else list(times)
     return [t.reshape(()) if isinstance(t, Tensor) and t.requires_grad else float(t) for t in given]

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from odenet.blocks.arguments import Number, Whole, check_fields, checked
+from odenet.blocks.annotations import Number, Whole
+from odenet.blocks.arguments import check_fields, checked
 from odenet.data.counts import whole_number
 
 

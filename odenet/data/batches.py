@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from odenet.blocks.arguments import AnyNumber, Number, Whole, checked
+from odenet.blocks.annotations import AnyNumber, Number, Whole
+from odenet.blocks.arguments import checked
 from odenet.data.augmentation import Augmentation, check_augmentation
 from odenet.data.counts import whole_number
 from odenet.data.seeds import seeded_generator

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from odenet.blocks.arguments import Whole, checked
+from odenet.blocks.annotations import Whole
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.data.augmentation import Augmentation, Compose, RandomCrop, RandomFlip
 from odenet.data.digits import read_digits

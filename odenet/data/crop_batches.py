@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import Whole, checked
+from odenet.blocks.annotations import Whole
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
 from odenet.data.masked_images import IGNORED, MaskedImages

@@ -9,7 +9,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from odenet.blocks.arguments import Inside, check_fields
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import check_fields
 from odenet.data.augmentation import Augmentation
 from odenet.data.batches import Batches
 from odenet.data.class_names import class_names

@@ -14,7 +14,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from odenet.blocks.arguments import Inside, MayBeEmpty, Whole, check_fields, checked
+from odenet.blocks.annotations import Inside, MayBeEmpty, Whole
+from odenet.blocks.arguments import check_fields, checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.class_names import class_names
 from odenet.data.counts import whole_number

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from odenet.blocks.arguments import Whole, checked
+from odenet.blocks.annotations import Whole
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
 from odenet.data.scene_batch import TARGETS

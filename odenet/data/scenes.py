@@ -11,7 +11,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from odenet.blocks.arguments import Number, Whole, check_fields
+from odenet.blocks.annotations import Number, Whole
+from odenet.blocks.arguments import check_fields
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
 from odenet.data.painting import PERIOD, TEXTURES, paint_codes, paint_images

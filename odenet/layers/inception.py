@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import checked, checked_value
 from odenet.blocks.branches import Norm
 
 
@@ -145,7 +145,8 @@ class Inception(Parallel):
     def __init__(
         self, in_channels: int, widths: InceptionWidths, *, norm: Norm | None = None, largest: int = 5
     ) -> None:
-        ones, reduced_threes, threes, reduced_fives, fives, pooled = widths
+        counts = (checked_value(name, count, int) for name, count in widths._asdict().items())
+        ones, reduced_threes, threes, reduced_fives, fives, pooled = counts
         branches = {
             "ones": convolution(in_channels, ones, 1, norm=norm),
             "threes": _reduced(in_channels, reduced_threes, threes, 3, norm),

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import WholeFromZero, checked
+from odenet.blocks.annotations import WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.layers.upsampling import Channelwise, Upsampling, fitted
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import AnyWhole, NumberFromZero, checked
+from odenet.blocks.annotations import AnyWhole, NumberFromZero
+from odenet.blocks.arguments import checked
 
 
 @checked

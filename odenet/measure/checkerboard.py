@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from odenet.blocks.arguments import Whole, checked
+from odenet.blocks.annotations import Whole
+from odenet.blocks.arguments import checked
 
 
 @checked

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from odenet.blocks.arguments import Number, Whole, checked
+from odenet.blocks.annotations import Number, Whole
+from odenet.blocks.arguments import checked
 
 
 @checked

@@ -10,7 +10,8 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from odenet.blocks.arguments import MayBeEmpty, WholeFromZero, checked
+from odenet.blocks.annotations import MayBeEmpty, WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.measure.mode import in_mode
 
 WARM_UP = 3

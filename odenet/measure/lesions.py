@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from odenet.blocks.arguments import WholeFromZero, checked
+from odenet.blocks.annotations import WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.theta import PiecewiseConstant
 

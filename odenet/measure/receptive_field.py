@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import WholeFromZero, checked
+from odenet.blocks.annotations import WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.measure.mode import in_mode
 
 LARGEST_STRIDE = 64

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import Share, checked
+from odenet.blocks.annotations import Share
+from odenet.blocks.arguments import checked
 from odenet.models.images import require_images
 
 

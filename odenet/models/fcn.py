@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import Whole, WholeFromZero, checked
+from odenet.blocks.annotations import Whole, WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import BasicBranch, Norm
 from odenet.layers.grid import Grid

@@ -12,7 +12,8 @@ from typing import Annotated, TypeAlias
 
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import Inside, MayBeEmpty, checked
+from odenet.blocks.annotations import Inside, MayBeEmpty
+from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
 from odenet.layers.grid import Grid
 from odenet.layers.inception import Parallel, convolution

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import Share, checked
+from odenet.blocks.annotations import Share
+from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
 from odenet.layers.inception import Inception, InceptionWidths, Parallel, convolution
 from odenet.models.images import require_images

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import MayBeEmpty, checked
+from odenet.blocks.annotations import MayBeEmpty
+from odenet.blocks.arguments import checked
 from odenet.layers.grid import POINTWISE, Grid
 from odenet.models.fcn_trunks import Trunk
 from odenet.models.images import require_images

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import nn
 
+from odenet.blocks.annotations import Number
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.errors import unknown_name
@@ -18,7 +19,7 @@ from odenet.models.resnet import Transition
 @checked
 def set_stochastic_depth(
     model: nn.Module,
-    last: float = 0.5,
+    last: Number = 0.5,
     *,
     decay: Literal["linear", "constant"] = "linear",
     per: Literal["batch", "sample"] = "batch",

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import checked, kind_of, shown
+from odenet.blocks.annotations import kind_of, shown
+from odenet.blocks.arguments import checked
 from odenet.models.googlenet import AuxiliaryClassifier, GoogLeNet, googlenet_bn
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import MayBeEmpty, WholeFromZero, checked
+from odenet.blocks.annotations import MayBeEmpty, WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import Autonomous, Norm
 from odenet.layers.transpose_convolution import TransposeConvolution

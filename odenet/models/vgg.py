@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import Share, checked
+from odenet.blocks.annotations import Share
+from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
 from odenet.models.images import require_images
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from odenet.blocks.arguments import Number
+from odenet.blocks.annotations import Number
 from odenet.models.googlenet import GoogLeNetOutput
 from odenet.training.tasks import Classification
 

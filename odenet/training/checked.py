@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from odenet.blocks.arguments import Different, OneOf, Within, check_fields
+from odenet.blocks.annotations import Different, OneOf, Within
+from odenet.blocks.arguments import check_fields
 
 __all__ = ["Checked", "Different", "OneOf", "Within"]
 

@@ -7,7 +7,8 @@ from typing import Annotated
 import torch
 from torch import nn
 
-from odenet.blocks.arguments import Inside, checked
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import checked
 from odenet.measure.mode import in_mode
 from odenet.training.arguments import require_batches, require_model, require_task
 from odenet.training.batches import BatchSource

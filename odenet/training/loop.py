@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from torch import nn, optim
 
-from odenet.blocks.arguments import Inside, Seed, Whole, checked
+from odenet.blocks.annotations import Inside, Seed, Whole
+from odenet.blocks.arguments import checked
 from odenet.blocks.compiled import CompileWarning, first_line
 from odenet.blocks.errors import NonFiniteState
 from odenet.data.seeds import seeded_generator

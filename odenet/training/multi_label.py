@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import Inside, check_fields
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import check_fields
 from odenet.data.class_names import class_names
 from odenet.training.tasks import Task
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from odenet.blocks.arguments import Whole, checked
+from odenet.blocks.annotations import Whole
+from odenet.blocks.arguments import checked
 from odenet.data.counts import whole_number
 
 _LARGEST = 2**32 - 1

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import MayBeEmpty, Number, Whole, check_fields
+from odenet.blocks.annotations import MayBeEmpty, Number, Whole
+from odenet.blocks.arguments import check_fields
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
 from odenet.training.tasks import Task

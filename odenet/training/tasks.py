@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from odenet.blocks.arguments import Number, Whole, check_fields
+from odenet.blocks.annotations import Number, Whole
+from odenet.blocks.arguments import check_fields
 from odenet.data.counts import whole_number
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.arguments import Inside, Whole, checked
+from odenet.blocks.annotations import Inside, Whole
+from odenet.blocks.arguments import checked
 from odenet.data.counts import whole_number
 from odenet.measure.mode import in_mode
 from odenet.measure.receptive_field import Reach, reach
