@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections.abc
 import inspect
 import math
+import os
 import re
 import signal
 import sys
@@ -98,6 +99,10 @@ def _pairs() -> Any:
 
     files = [[_folder() / part / f"{name}.png" for name in "ab"] for part in ("images", "masks")]
     return MaskedImages(tuple(files[0]), tuple(files[1]), ("ground", "thing"))
+
+
+def _data() -> Any:
+    return odenet.data.ImageData("a", _split(), _split(), ("a", "b", "c"))
 
 
 def _batches() -> Any:
@@ -252,6 +257,17 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     },
     "odenet.data.Batches": lambda: {"split": _split(), "batch_size": 2, "mean": [0.5], "std": [0.5]},
     "odenet.data.Compose": lambda: {"parts": odenet.data.RandomFlip()},
+    "odenet.data.Batches.epoch": lambda: {"epoch": 1},
+    "odenet.data.Batches.global_size": lambda: {"index": 1},
+    "odenet.data.CropBatches.epoch": lambda: {"epoch": 1},
+    "odenet.data.ImageData.test_batches": lambda: {"batch_size": 2},
+    "odenet.data.ImageData.train_batches": lambda: {"batch_size": 2},
+    "odenet.data.ImageData.with_train_images": lambda: {"train_images": 3},
+    "odenet.data.MaskedImages.read": lambda: {"index": 1},
+    "odenet.data.SceneBatches.epoch": lambda: {"epoch": 1},
+    "odenet.data.Scenes.draw": lambda: {"indices": [1, 2]},
+    "odenet.data.Split.first": lambda: {"n": 2},
+    "odenet.data.Split.subset": lambda: {"indices": torch.tensor([1])},
     "odenet.data.CropBatches": lambda: {"pairs": _pairs(), "size": 4, "batch_size": 1, "train": True},
     "odenet.data.ImageData": lambda: {"name": "a", "train": _split(), "test": _split(), "classes": ("a", "b", "c")},
     "odenet.data.MaskedImages": lambda: {
@@ -364,6 +380,21 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
 }
 """Arguments that are right, by callable; those without an entry are called without any."""
 
+METHODS: Mapping[str, Callable[[], Any]] = {
+    "odenet.data.Batches.epoch": _batches,
+    "odenet.data.Batches.global_size": _batches,
+    "odenet.data.CropBatches.epoch": lambda: odenet.data.CropBatches(_pairs(), 4, 1, train=True),
+    "odenet.data.ImageData.test_batches": lambda: _data(),
+    "odenet.data.ImageData.train_batches": lambda: _data(),
+    "odenet.data.ImageData.with_train_images": lambda: _data(),
+    "odenet.data.MaskedImages.read": _pairs,
+    "odenet.data.SceneBatches.epoch": lambda: odenet.data.SceneBatches(odenet.data.Scenes(size=(8, 8)), 2, 2),
+    "odenet.data.Scenes.draw": lambda: odenet.data.Scenes(size=(8, 8)),
+    "odenet.data.Split.first": _split,
+    "odenet.data.Split.subset": _split,
+}
+"""Methods that users call, and of what."""
+
 NEEDS_WHAT_IS_NOT_HERE = {"odenet.data.garment_scenes", "odenet.data.voc2012", "odenet.measure.peak_cuda_bytes"}
 """Right arguments raise where a data set or a device is absent; bad ones are refused before."""
 
@@ -384,6 +415,12 @@ ZERO_IS_MEANT = {
     ("odenet.models.alexnet_towers", "dropout"),
     ("odenet.models.UNet", "shrinkage"),
     ("odenet.layers.TransposeConvolution", "padding"),
+    ("odenet.data.Batches.epoch", "epoch"),
+    ("odenet.data.Batches.global_size", "index"),
+    ("odenet.data.CropBatches.epoch", "epoch"),
+    ("odenet.data.SceneBatches.epoch", "epoch"),
+    ("odenet.data.MaskedImages.read", "index"),
+    ("odenet.data.Scenes.draw", "indices"),
     ("odenet.data.Batches", "mean"),
     ("odenet.data.MaskedImages", "values"),
     ("odenet.data.Scenes", "clutter"),
@@ -421,6 +458,7 @@ EMPTY_IS_MEANT = {
     ("odenet.ButcherTableau", "a"),
     ("odenet.training.Training", "milestones"),
     ("odenet.data.Compose", "parts"),
+    ("odenet.data.Scenes.draw", "indices"),
     ("odenet.models.UNet", "ups"),
     ("odenet.models.UNet", "up"),
     ("odenet.models.PatchClassifier", "stages"),
@@ -544,7 +582,7 @@ def callables() -> dict[str, Callable[..., Any]]:
                 continue
             if full not in NOT_CALLED_BY_USERS:
                 found[full] = value
-    return found
+    return found | {name: getattr(make(), name.rpartition(".")[2]) for name, make in METHODS.items()}
 
 
 @cache
@@ -672,6 +710,11 @@ def _is_clear(error: Exception, parameter: Parameter, value: Any) -> bool:
         len(repr(value)) > 1 and bool(re.search(rf"(?<!\w){re.escape(repr(value))}(?!\w)", message))
     )
     return own and (names or shows) and len(re.split(r"[;:] ", message)) > 1
+
+
+def examples() -> int:
+    """How many bad calls are drawn of each callable: more of them by `ODENET_DRILLS=1`."""
+    return 400 if os.environ.get("ODENET_DRILLS") else 4
 
 
 def main() -> None:

@@ -119,5 +119,5 @@ def test_counts_that_are_no_positive_integers_are_refused(make: Any, arguments: 
 
 
 def test_a_number_of_steps_below_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="per_piece=0 cannot be"):
+    with pytest.raises(ValueError, match="steps=0 cannot be"):
         rk_net(steps=0)

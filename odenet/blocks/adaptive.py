@@ -93,7 +93,7 @@ class Adaptive(Stepping):
                 "and finite, and at least one positive."
             )
         budget = 1 if max_evaluations is None else max_evaluations
-        if isinstance(budget, bool) or not isinstance(budget, Integral) or budget < 1:
+        if isinstance(budget, bool) or not isinstance(budget, Integral) or not 1 <= budget < 2**63:
             raise ValueError(
                 f"max_evaluations = {max_evaluations!r}; a budget is a positive whole number of evaluations, or None."
             )

@@ -26,6 +26,7 @@ KINDS = {
     torch.device: "a device",
     Tensor: "a tensor",
     NoneType: "None",
+    collections.abc.Mapping: "a dictionary, {…: …}",
 }
 
 """Of types whose name is not enough."""

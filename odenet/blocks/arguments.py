@@ -208,7 +208,7 @@ class _Checker:
 
     def _of_mapping(self, name: str, value: Any, hints: tuple[Any, ...], limits: tuple[Any, ...]) -> Any:
         if not isinstance(value, Mapping):
-            raise of_other_kind(name, value, "a dictionary, {…: …}")
+            raise of_other_kind(name, value, KINDS[collections.abc.Mapping])
         for key, entry in value.items():
             self.checked(f"a key of {name}", key, hints[0], ())
             self.checked(f"{name}[{key!r}]", entry, hints[1], limits)
@@ -220,7 +220,7 @@ class _Checker:
         if number is None:
             raise of_other_kind(name, value, KINDS[kind])
         if (not self.bounded or Inside() in limits) and (isinstance(number, float) or abs(number) <= _LARGEST):
-            return number
+            return value if Inside() in limits and isinstance(value, int) else number
         within = next((limit for limit in limits if isinstance(limit, Within)), None)
         if not math.isfinite(number) or not self._is_allowed(number, within, whole=whole):
             raise out_of_bounds(name, value, f"{KINDS[kind]} {self._bounds(whole, within)}")
@@ -269,7 +269,7 @@ def _real(value: Any) -> float | None:
         number = float(value)
     except OverflowError:
         return math.inf
-    return value if isinstance(value, int) else number
+    return number
 
 
 def _of_names(name: str, value: Any, names: Iterable[Any]) -> Any:

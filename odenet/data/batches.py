@@ -89,7 +89,8 @@ class Batches:
         whole, rest = divmod(len(self.split), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    @checked
+    def epoch(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches start, start + 1, …, len(self) - 1 of an epoch.
 
         Args:
@@ -105,7 +106,8 @@ class Batches:
         order = self._order(epoch)
         return (self._batch(order, epoch, index) for index in range(start, len(self)))
 
-    def global_size(self, index: int) -> int:
+    @checked
+    def global_size(self, index: Whole) -> int:
         """The number of images of batch `index` over all processes: its weight in a mean over the split."""
         index = whole_number("index", index, 0, len(self) - 1, because=f"an epoch has {len(self)} batches")
         return min(self.batch_size, len(self.split) - index * self.batch_size)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from odenet.blocks.annotations import Whole
+from odenet.blocks.annotations import Whole, WholeFromZero
 from odenet.blocks.arguments import checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
@@ -76,7 +76,8 @@ class CropBatches:
         whole, rest = divmod(len(self.pairs), self.batch_size)
         return whole + (rest > 0 and not self.train and self.world_size == 1)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    @checked
+    def epoch(self, epoch: WholeFromZero, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches start, start + 1, …, len(self) - 1 of an epoch.
 
         Yields:

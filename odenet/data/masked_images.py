@@ -14,7 +14,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from odenet.blocks.annotations import Inside, MayBeEmpty, Whole
+from odenet.blocks.annotations import Inside, MayBeEmpty, Whole, WholeFromZero
 from odenet.blocks.arguments import check_fields, checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.class_names import class_names
@@ -81,7 +81,8 @@ class MaskedImages:
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, index: int) -> tuple[Tensor, Tensor]:
+    @checked
+    def read(self, index: WholeFromZero) -> tuple[Tensor, Tensor]:
         """Pair `index`: uint8 (3, H, W) and int64 (H, W), class numbers, and 255 where nothing is to be judged.
 
         A mask that is 255 everywhere gives an `OdenetWarning`.
@@ -90,6 +91,7 @@ class MaskedImages:
             ValueError: a file is damaged, image and mask differ in size, or the mask is in colour or has a value that
                 is no class.
         """
+        whole_number("index", index, 0, len(self) - 1, because=f"there are {len(self)} images")
         pixels, classes = read_picture(self.images[index]), self._classes_in(self.masks[index])
         if pixels.shape[1:] != classes.shape:
             raise ValueError(

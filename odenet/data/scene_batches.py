@@ -94,7 +94,8 @@ class SceneBatches:
         """Batches in an epoch, the same for every process."""
         return -(-self.count // self.batch_size)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    @checked
+    def epoch(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches start, start + 1, …, len(self) - 1 of an epoch.
 
         Yields:

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from odenet.blocks.annotations import Number, Whole
-from odenet.blocks.arguments import check_fields
+from odenet.blocks.annotations import MayBeEmpty, Number, Seed, Whole
+from odenet.blocks.arguments import check_fields, checked
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
 from odenet.data.painting import PERIOD, TEXTURES, paint_codes, paint_images
@@ -90,7 +90,8 @@ class Scenes:
         """The same scenes, drawn on `device`."""
         return replace(self, templates=self.templates.to(device))
 
-    def draw(self, indices: Iterable[int]) -> SceneBatch:
+    @checked
+    def draw(self, indices: Annotated[Iterable[Seed], MayBeEmpty()]) -> SceneBatch:
         """The scenes with these indices, 0 ≤ i < 2⁶⁴, in their order."""
         count = 2 + len(self._depths) * numbers_of_layer(self.templates) + NUMBERS_OF_GROUND
         numbers = indexed_uniforms(self.seed, f"{self.part} scenes", indices, count)
