@@ -562,11 +562,12 @@ def _may_be_entries(hint: Any, entries: list[Any], parameter: Parameter) -> bool
 def _may_be_number(kind: Any, value: Any, parameter: Parameter) -> bool:
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral if kind is int else Real):
         return False
-    if not math.isfinite(value) or (kind is int and abs(value) >= 2**64):
+    number = float(value)
+    if not math.isfinite(number) or (kind is int and abs(number) >= 2**64):
         return False
-    if value == 0:
+    if number == 0:
         return parameter.default == 0 or parameter.place in ZERO_IS_MEANT
-    return value > 0 or parameter.place in NEGATIVE_IS_MEANT
+    return number > 0 or parameter.place in NEGATIVE_IS_MEANT
 
 
 @cache

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
-from typing import Annotated, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -140,12 +140,17 @@ def linear_decay(
     return [1 - (first + k) / total * (1 - last) for k in range(pieces)]
 
 
-def _require_probabilities(name: str, given: object, values: Sequence[object]) -> None:
-    if not values or not all(isinstance(p, Real) and not isinstance(p, bool) and 0 < p <= 1 for p in values):
+def _require_probabilities(name: str, given: object, values: Sequence[Any]) -> None:
+    if not values or not all(map(_is_probability, values)):
         raise ValueError(
             f"{name} = {given!r}; each piece survives with a probability in (0, 1]: a piece that never does would be "
             "no part of the network. Pass such numbers, or leave the piece out."
         )
+
+
+def _is_probability(p: Any) -> bool:
+    number: Any = p if isinstance(p, Real) and not isinstance(p, bool) else 0
+    return bool(0 < number <= 1)
 
 
 def _scaled(piece: Piece, factor: float | Tensor) -> Piece:
