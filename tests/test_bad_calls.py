@@ -41,9 +41,7 @@ def test_a_bad_value_of_each_kind_is_refused_by_name_for_each_parameter(name: st
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(
-    max_examples=examples(), suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], database=None
-)
+@settings(max_examples=examples(), suppress_health_check=UNHURRIED, database=None)
 @given(data=st.data())
 def test_bad_values_that_are_drawn_are_refused_by_name(name: str, data: st.DataObject) -> None:
     parameter = data.draw(st.sampled_from(parameters(name)), label="parameter")
