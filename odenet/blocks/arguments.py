@@ -61,12 +61,12 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     ...
     ValueError: per_piece=0 cannot be: it is a whole number of at least 1; give such a value.
     """
-    signature = inspect.signature(function)
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         if torch.compiler.is_compiling():  # in a graph there are no messages, and a solver is fitted to its steps
             return function(*args, **kwargs)
+        signature = _signature(function)  # no variable of the closure: torch.compile would have to follow it
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
@@ -109,6 +109,11 @@ def _default_of(entry: Field[Any]) -> Any:
 def checked_value(name: str, value: Any, hint: Any, default: Any = None) -> Any:
     """One value, called `name` where the user gives it, as `checked` compares arguments with the annotation `hint`."""
     return _Checker(default, bounded=True).checked(name, value, hint, ())
+
+
+@cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
 
 
 @cache
