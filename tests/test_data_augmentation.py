@@ -128,7 +128,7 @@ def test_one_state_of_the_generator_gives_one_result() -> None:
 
 @pytest.mark.parametrize(("padding", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError)])
 def test_a_shift_that_is_no_positive_number_of_pixels_is_refused(padding: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"padding=.* largest shift, in pixels"):
+    with pytest.raises(error, match=r"padding=.* (largest shift, in pixels|it is a whole number)"):
         RandomCrop(padding)
 
 
@@ -139,5 +139,5 @@ def test_a_shift_that_can_lose_the_whole_image_is_refused() -> None:
 
 @pytest.mark.parametrize("part", [RandomFlip, torch.flip, None])
 def test_what_is_not_an_augmentation_cannot_be_composed(part: Any) -> None:
-    with pytest.raises(TypeError, match="is not an Augmentation object"):
+    with pytest.raises(TypeError, match=r"parts\[1\]=.* cannot be: it is of type Augmentation, and not"):
         Compose(RandomCrop(1), part)

@@ -106,7 +106,7 @@ def test_an_accelerator_draws_the_scenes_of_the_cpu() -> None:
         ({"objects": (1, 256)}, ValueError, r"objects\[1\]=256 cannot be.* from 1 to 255"),
         ({"clutter": (-1, 2)}, ValueError, r"clutter\[0\]=-1 cannot be"),
         ({"size": (0, 5)}, ValueError, "size=0 cannot be: a scene has at least one pixel each way"),
-        ({"size": (5.0, 5)}, TypeError, r"size=5\.0 cannot be"),
+        ({"size": (5.0, 5)}, TypeError, r"size\[0\]=5\.0 cannot be"),
         ({"seed": -1}, ValueError, "seed=-1 cannot be: a seed is an unsigned number"),
         ({"seed": 0.5}, TypeError, r"seed=0\.5 cannot be"),
         ({"smallest": 1.0}, ValueError, r"smallest=1\.0 cannot be: it is the share of the image"),

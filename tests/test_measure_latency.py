@@ -35,7 +35,7 @@ def test_the_ratio_is_taken_within_rounds():
 
 
 def test_no_round_is_refused():
-    with pytest.raises(ValueError, match=r"repetitions = 0; .* pass 1 or more"):
+    with pytest.raises(ValueError, match="repetitions=0 cannot be: it is a whole number of at least 1"):
         interleaved({"a": lambda: None}, 0)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from odenet.models import SigmoidMLP, resnet20, unet
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 
 
 class Net(nn.Module):
@@ -61,10 +61,3 @@ def test_autocast_takes_floats_of_less_precision_and_no_bytes() -> None:
 def test_images_that_are_no_tensor_are_refused() -> None:
     with pytest.raises(TypeError, match=r"ResNet was given a ndarray; it takes a tensor \(batch, 3, height, width\)"):
         resnet20(in_channels=3)(np.zeros((2, 3, 8, 8)))
-
-
-@pytest.mark.parametrize("value", [0, -1, 2.0, True, "10", None], ids=repr)
-def test_a_count_that_is_no_positive_integer_is_refused_by_its_name(value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"num_classes = {value!r}; .* pass an integer of 1 or more"):
-        require_counts(in_channels=3, num_classes=value)
-    require_counts(in_channels=3, num_classes=1)

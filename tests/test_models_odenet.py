@@ -114,10 +114,10 @@ def test_smaller_images_and_other_channels_are_refused() -> None:
 )
 def test_counts_that_are_no_positive_integers_are_refused(make: Any, arguments: dict[str, Any]) -> None:
     ((name, value),) = arguments.items()
-    with pytest.raises(ValueError, match=rf"{name} = {value!r}; .* pass an integer of 1 or more"):
+    with pytest.raises((TypeError, ValueError), match=rf"{name}={value!r} cannot be: it is a whole number"):
         make(**arguments)
 
 
 def test_a_number_of_steps_below_one_is_refused() -> None:
-    with pytest.raises(ValueError, match="per_piece = 0"):
+    with pytest.raises(ValueError, match="steps=0 cannot be"):
         rk_net(steps=0)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from numbers import Integral
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from odenet.blocks import bridge
 from odenet.blocks.accepted_steps import require_one_step
+from odenet.blocks.annotations import Inside, Number
+from odenet.blocks.arguments import checked
 from odenet.blocks.embedded import PAIRS
 from odenet.blocks.error_control import Tolerance
 from odenet.blocks.errors import unknown_name
@@ -64,14 +68,15 @@ class Adaptive(Stepping):
         ValueError: an unknown method or option, or a tolerance or budget out of range.
     """
 
+    @checked
     def __init__(
         self,
         method: str = "dopri5",
-        rtol: float = 1e-3,
-        atol: float = 1e-3,
-        max_evaluations: int | None = None,
+        rtol: Number = 1e-3,
+        atol: Number = 1e-3,
+        max_evaluations: Annotated[int | None, Inside()] = None,
         *,
-        per_sample: bool = False,
+        per_sample: Annotated[bool, Inside()] = False,
         **options: Any,
     ) -> None:
         if not isinstance(per_sample, bool):
@@ -82,18 +87,18 @@ class Adaptive(Stepping):
             _check_pair(method, options)
         else:
             bridge.check_method(method, options)
-        if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
+        if not (rtol >= 0 and atol >= 0 and 0 < rtol + atol < math.inf):
             raise ValueError(
                 f"rtol = {rtol!r}, atol = {atol!r}; error control needs a positive tolerance: make both non-negative "
-                "and at least one positive."
+                "and finite, and at least one positive."
             )
         budget = 1 if max_evaluations is None else max_evaluations
-        if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
+        if isinstance(budget, bool) or not isinstance(budget, Integral) or not 1 <= budget < 2**63:
             raise ValueError(
                 f"max_evaluations = {max_evaluations!r}; a budget is a positive whole number of evaluations, or None."
             )
         self.method, self.rtol, self.atol = method, rtol, atol
-        self.max_evaluations = max_evaluations
+        self.max_evaluations = None if max_evaluations is None else int(max_evaluations)
         self.per_sample = per_sample
         self.options = options
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import checked
 from odenet.blocks.captures import ClosedNodes
 from odenet.blocks.combination import is_differentiable
 from odenet.blocks.compiled import Programs
@@ -60,14 +62,15 @@ class ODEBlock(ModuleWithProperties):
         ValueError: a combination that mathematics forbids; the message says what to use instead.
     """
 
+    @checked
     def __init__(
         self,
-        theta: Theta,
-        stepping: Stepping | None = None,
-        gradient: GradientMethod | None = None,
+        theta: Annotated[Theta, Inside()],
+        stepping: Annotated[Stepping | None, Inside()] = None,
+        gradient: Annotated[GradientMethod | None, Inside()] = None,
         *,
-        projection: Projection | None = None,
-        noise: StochasticDepth | None = None,
+        projection: Annotated[Projection | None, Inside()] = None,
+        noise: Annotated[StochasticDepth | None, Inside()] = None,
     ) -> None:
         super().__init__()
         self._stepping, self._gradient, self._noise = FixedSteps(), Backprop(), None
@@ -79,7 +82,9 @@ class ODEBlock(ModuleWithProperties):
         self._programs = Programs()
         self._closed = ClosedNodes()
         self.compiled = False
-        self._replace(stepping or self._stepping, gradient or self._gradient)
+        self._replace(
+            self._stepping if stepping is None else stepping, self._gradient if gradient is None else gradient
+        )
         self.noise = noise
 
     def __setattr__(self, name: str, value: Any) -> None:

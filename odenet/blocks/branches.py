@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.errors import unknown_name
+from odenet.blocks.arguments import checked
 from odenet.blocks.theta import Time
 
 Norm: TypeAlias = Callable[[int], nn.Module]
@@ -23,6 +23,7 @@ Norm: TypeAlias = Callable[[int], nn.Module]
 Activation: TypeAlias = Literal["pre", "post"]
 
 
+@checked
 def group_norm(channels: int) -> nn.GroupNorm:
     """GroupNorm of 32 groups, or of one group a channel where there are fewer (Chen et al. 2018, released code).
 
@@ -46,6 +47,7 @@ class BasicBranch(nn.Module):
         stride: of the first convolution, for a transition.
     """
 
+    @checked
     def __init__(
         self,
         channels: int,
@@ -56,8 +58,8 @@ class BasicBranch(nn.Module):
         stride: int = 1,
     ) -> None:
         super().__init__()
-        in_channels = _checked_channels(channels, in_channels)
-        self.activation = _checked_activation(activation)
+        in_channels = channels if in_channels is None else in_channels
+        self.activation = activation
         self.conv1 = _conv(in_channels, channels, 3, stride)
         self.norm1 = norm(in_channels if activation == "pre" else channels)
         self.conv2 = _conv(channels, channels, 3)
@@ -92,6 +94,7 @@ class BottleneckBranch(nn.Module):
         ValueError: counts that are not positive whole numbers, or both `width` and `width_per_group`.
     """
 
+    @checked
     def __init__(
         self,
         channels: int,
@@ -105,9 +108,9 @@ class BottleneckBranch(nn.Module):
         stride: int = 1,
     ) -> None:
         super().__init__()
-        in_channels = _checked_channels(channels, in_channels)
+        in_channels = channels if in_channels is None else in_channels
         width = _bottleneck_width(channels, width, groups, width_per_group)
-        self.activation = _checked_activation(activation)
+        self.activation = activation
         before = activation == "pre"
         self.conv1 = _conv(in_channels, width, 1)
         self.norm1 = norm(in_channels if before else width)
@@ -130,6 +133,7 @@ class BottleneckBranch(nn.Module):
 class ConcatConv(nn.Module):
     """A 3×3 convolution of x with the time t appended as one more channel (Chen et al. 2018, released code)."""
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels + 1, out_channels, 3, padding=1)
@@ -143,9 +147,9 @@ class ConcatConv(nn.Module):
 class ConcatConvBranch(nn.Module):
     """F(t, x) of the ODE-Net: norm-relu-conv(t), norm-relu-conv(t), norm (Chen et al. 2018, released code)."""
 
+    @checked
     def __init__(self, channels: int, *, norm: Norm = group_norm) -> None:
         super().__init__()
-        _checked_channels(channels, None)
         self.norm1 = norm(channels)
         self.conv1 = ConcatConv(channels, channels)
         self.norm2 = norm(channels)
@@ -168,11 +172,9 @@ class MLPBranch(nn.Module):
         layers: number of hidden layers.
     """
 
+    @checked
     def __init__(self, features: int, hidden: int = 50, layers: int = 1) -> None:
         super().__init__()
-        _checked_channels(features, hidden)
-        if isinstance(layers, bool) or not isinstance(layers, int) or layers < 1:
-            raise ValueError(f"layers = {layers!r}; an MLP has a whole number of hidden layers: pass 1 or more.")
         widths = [features + 1, *[hidden] * layers]
         modules = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.Tanh())]
         self.net = nn.Sequential(*modules, nn.Linear(hidden, features))
@@ -191,6 +193,7 @@ class Autonomous(nn.Module):
     torch.Size([2, 3])
     """
 
+    @checked
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
@@ -204,21 +207,7 @@ def _conv(in_channels: int, out_channels: int, size: int, stride: int = 1, group
     return nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, groups=groups, bias=False)
 
 
-def _checked_channels(channels: int, in_channels: int | None) -> int:
-    for value in (channels, in_channels):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"a branch of {value!r} channels was asked for; a width is a positive whole number.")
-    return channels if in_channels is None else in_channels
-
-
 def _bottleneck_width(channels: int, width: int | None, groups: int, width_per_group: int) -> int:
-    for name, value in (
-        ("width", 1 if width is None else width),
-        ("groups", groups),
-        ("width_per_group", width_per_group),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} = {value!r}; convolutions have whole channels: pass an integer of 1 or more.")
     if width is None:
         return max(1, channels // 4 * width_per_group // 64) * groups
     if width_per_group != 64:
@@ -227,9 +216,3 @@ def _bottleneck_width(channels: int, width: int | None, groups: int, width_per_g
             "the first: pass one of them."
         )
     return width
-
-
-def _checked_activation(activation: str) -> Activation:
-    if activation == "pre" or activation == "post":
-        return activation
-    raise unknown_name("activation", activation, ["pre", "post"])

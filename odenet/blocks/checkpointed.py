@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.combination import is_differentiable
 from odenet.blocks.errors import OdenetWarning
 from odenet.blocks.field import Field
@@ -51,13 +52,8 @@ class Checkpointed(GradientMethod):
         ValueError: a number that is not positive, or both.
     """
 
+    @checked
     def __init__(self, segments: int | None = None, *, memory: int | None = None) -> None:
-        for name, value in (("segments", segments), ("memory", memory)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(
-                    f"{name} = {value!r}; steps are recomputed in whole segments, memory is counted in whole "
-                    "bytes: pass an integer of 1 or more, or None."
-                )
         if segments is not None and memory is not None:
             raise ValueError(
                 f"segments = {segments} and memory = {memory} were given; one follows from the other: pass one of them."

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import difflib
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Annotated, Self, TypeAlias
 
 from torch import nn
 
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import Compiled, ODEBlock
 from odenet.blocks.gradients import GradientMethod
 from odenet.blocks.stepping import Stepping
 
 
+@checked
 def configure(
-    model: nn.Module,
+    model: Annotated[nn.Module, Inside()],
     *,
-    stepping: Stepping | None = None,
-    gradient: GradientMethod | None = None,
+    stepping: Annotated[Stepping | None, Inside()] = None,
+    gradient: Annotated[GradientMethod | None, Inside()] = None,
     compile: Compiled | None = None,  # noqa: A002 (torch's word for it)
     **unknown: object,
 ) -> Configuration:
@@ -76,7 +79,12 @@ class Configuration:
     ) -> None:
         self.former: list[_Setting] = [(block, block.stepping, block.gradient, block.compiled) for block in blocks]
         wanted: list[_Setting] = [
-            (block, stepping or former, gradient or kept, was if compiled is None else compiled)
+            (
+                block,
+                former if stepping is None else stepping,
+                kept if gradient is None else gradient,
+                was if compiled is None else compiled,
+            )
             for block, former, kept, was in self.former
         ]
         for block, new_stepping, new_gradient, _ in wanted:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.annotations import Inside, MayBeEmpty
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta import LinearTheta, Time, require_same_tensors
 
@@ -41,7 +43,13 @@ class Galerkin(LinearTheta):
     Source: Massaroli et al. 2020, *Dissecting Neural ODEs*, section 4.1 ("Galerkin neural ODEs").
     """
 
-    def __init__(self, nodes: Iterable[nn.Module], basis: str = "chebyshev", horizon: float | None = None) -> None:
+    @checked
+    def __init__(
+        self,
+        nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()],
+        basis: str = "chebyshev",
+        horizon: Annotated[float | None, Inside()] = None,
+    ) -> None:
         if basis not in BASES:
             raise unknown_name("basis", basis, BASES)
         super().__init__(nodes, horizon)

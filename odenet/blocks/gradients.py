@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from odenet.blocks.adaptive import Adaptive
+from odenet.blocks.annotations import Number
+from odenet.blocks.arguments import checked
 from odenet.blocks.buffers import Buffers
 from odenet.blocks.field import Field
 from odenet.blocks.generators import Generators
@@ -63,10 +66,11 @@ class ContinuousAdjoint(GradientMethod):
         method: torchdiffeq's method backwards; by default that of the solve forwards.
     """
 
-    def __init__(self, rtol: float | None = None, atol: float | None = None, method: str | None = None) -> None:
+    @checked
+    def __init__(self, rtol: Number | None = None, atol: Number | None = None, method: str | None = None) -> None:
         given = {"adjoint_rtol": rtol, "adjoint_atol": atol, "adjoint_method": method}
         self.backward = {name: value for name, value in given.items() if value is not None}
-        if any(not value >= 0 for name, value in self.backward.items() if name != "adjoint_method"):
+        if any(not 0 <= value < math.inf for name, value in self.backward.items() if name != "adjoint_method"):
             raise ValueError(f"rtol = {rtol!r}, atol = {atol!r}; a tolerance is not negative: pass positive numbers.")
         if method is not None:
             # Raises where torchdiffeq has no such method.

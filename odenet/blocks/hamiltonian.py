@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
 from odenet.blocks.theta import Time
 
@@ -21,6 +22,7 @@ class SymmetricBranch(nn.Module):
         norm: makes the normalization of a number of channels; `nn.Identity` for none.
     """
 
+    @checked
     def __init__(self, channels: int, *, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
@@ -45,6 +47,7 @@ class HamiltonianBranch(nn.Module):
         ValueError: an odd number of channels.
     """
 
+    @checked
     def __init__(self, channels: int, *, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         if channels % 2:

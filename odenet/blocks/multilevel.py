@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from torch import nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.projection import combine, project_theta
 from odenet.blocks.spline import Spline, knot_insertion
@@ -28,6 +29,7 @@ from odenet.blocks.theta import PiecewiseConstant, PiecewiseLinear, Theta
 Model = TypeVar("Model", bound=nn.Module)
 
 
+@checked
 def refine_steps(model: Model, factor: int = 2) -> Model:
     """The same θ(t) with `factor` times the steps: h → h/factor on every block; the output moves by O(h^order).
 
@@ -38,18 +40,20 @@ def refine_steps(model: Model, factor: int = 2) -> Model:
     Raises:
         ValueError: a block whose steps are not fixed.
     """
-    return _on_copies(model, factor, lambda block: _step(block, _fixed(block).per_piece * factor))
+    return _on_copies(model, lambda block: _step(block, _fixed(block).per_piece * factor))
 
 
+@checked
 def coarsen_steps(model: Model, factor: int = 2) -> Model:
     """The left inverse of `refine_steps`: a `factor`-th of the steps on every piece.
 
     Raises:
         ValueError: the number of steps on a piece is not a multiple of `factor`.
     """
-    return _on_copies(model, factor, lambda block: _step(block, _divided(_fixed(block).per_piece, factor, block)))
+    return _on_copies(model, lambda block: _step(block, _divided(_fixed(block).per_piece, factor, block)))
 
 
+@checked
 def refine_theta(model: Model, factor: int = 2) -> Model:
     """The same function θ(t) on `factor` times the pieces, a `factor`-th of the steps on each: the output is the same.
 
@@ -68,9 +72,10 @@ def refine_theta(model: Model, factor: int = 2) -> Model:
         _hold(block, _refined(block.theta, factor))
         _step(block, per_piece)
 
-    return _on_copies(model, factor, refine)
+    return _on_copies(model, refine)
 
 
+@checked
 def coarsen_theta(model: Model, factor: int = 2) -> Model:
     """The left inverse of `refine_theta`: every `factor`-th node, with `factor` times the steps on each piece.
 
@@ -87,12 +92,10 @@ def coarsen_theta(model: Model, factor: int = 2) -> Model:
         _hold(block, _coarsened(block.theta, factor))
         _step(block, per_piece)
 
-    return _on_copies(model, factor, coarsen)
+    return _on_copies(model, coarsen)
 
 
-def _on_copies(model: Model, factor: int, change: Callable[[ODEBlock], None]) -> Model:
-    if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
-        raise ValueError(f"factor = {factor!r}; pieces and steps are whole: pass an integer of 1 or more.")
+def _on_copies(model: Model, change: Callable[[ODEBlock], None]) -> Model:
     new = copy.deepcopy(model)
     blocks = [module for module in new.modules() if isinstance(module, ODEBlock)]
     if not blocks:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import checked
 from odenet.blocks.combination import is_differentiable, named_tensors
 from odenet.blocks.theta import Constant, LinearTheta, Theta, require_same_tensors
 
@@ -18,7 +20,8 @@ _POINTS = 16
 """Gauss points on each interval, besides two for each node: exact for polynomials of degree 31 and more."""
 
 
-def project_theta(theta: Theta, kind: Callable[..., Kind], nodes: int) -> Kind:
+@checked
+def project_theta(theta: Annotated[Theta, Inside()], kind: Callable[..., Kind], nodes: int) -> Kind:
     """The θ̂ of `nodes` nodes that minimizes ∫₀ᵀ ‖θ(t) - θ̂(t)‖² dt, parameter by parameter.
 
     Where the other kind contains θ, it is θ, to rounding: as a polygon is a spline of degree 1, and a constant one is
@@ -59,7 +62,7 @@ def project_theta(theta: Theta, kind: Callable[..., Kind], nodes: int) -> Kind:
         )
     require_same_tensors(theta)
     old = len(theta.nodes)
-    copies = [copy.deepcopy(theta.nodes[j * old // nodes]) for j in range(_positive(nodes))]
+    copies = [copy.deepcopy(theta.nodes[j * old // nodes]) for j in range(nodes)]
     new = _built(kind, copies, theta.horizon)
     matrix, contained = _least_squares(theta, new)
     if nodes > old and not contained:
@@ -86,12 +89,6 @@ def combine(node: nn.Module, nodes: Sequence[nn.Module] | nn.ModuleList, weights
             double = torch.promote_types(tensor.dtype, torch.float64)
             terms = (float(weights[j]) * source[name].to(double) for j, source in sources.items())
             tensor.copy_(sum(terms, torch.zeros_like(tensor, dtype=double)))
-
-
-def _positive(nodes: int) -> int:
-    if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1:
-        raise ValueError(f"nodes = {nodes!r}; θ has whole nodes: pass an integer of 1 or more.")
-    return nodes
 
 
 def _built(kind: Callable[..., Kind], nodes: list[nn.Module], horizon: float) -> Kind:

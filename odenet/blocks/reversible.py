@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from odenet.blocks.adaptive import Adaptive
+from odenet.blocks.annotations import Number
+from odenet.blocks.arguments import checked
 from odenet.blocks.buffers import Buffers
 from odenet.blocks.coupled_samples import moves_of_samples
 from odenet.blocks.errors import OdenetWarning
@@ -59,7 +61,8 @@ class Reversible(GradientMethod):
         ValueError: a coupling outside (0, 1].
     """
 
-    def __init__(self, coupling: float | None = None) -> None:
+    @checked
+    def __init__(self, coupling: Number | None = None) -> None:
         if coupling is not None:
             Coupled(Euler(), coupling)  # raises where it is out of range
         self.coupling = coupling

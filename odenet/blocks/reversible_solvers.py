@@ -14,11 +14,13 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from odenet.blocks.annotations import Inside, Number
+from odenet.blocks.arguments import checked
 from odenet.blocks.solvers import RungeKutta, Solver, VectorField
 
 Move: TypeAlias = Callable[[VectorField, Tensor], Tensor]
@@ -157,7 +159,8 @@ class Coupled(ReversibleSolver):
         ValueError: c outside (0, 1].
     """
 
-    def __init__(self, solver: RungeKutta, coupling: float | None = None) -> None:
+    @checked
+    def __init__(self, solver: Annotated[RungeKutta, Inside()], coupling: Number | None = None) -> None:
         if not isinstance(solver, RungeKutta):
             raise TypeError(
                 f"Coupled was given {solver!r}; the increment of an explicit Runge-Kutta method is coupled: pass e.g. "

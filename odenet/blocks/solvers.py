@@ -15,10 +15,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 from torch import Tensor, add
 
+from odenet.blocks.annotations import AnyWhole, MayBeEmpty, Whole
+from odenet.blocks.arguments import check_fields
 from odenet.blocks.errors import unknown_name
 
 VectorField: TypeAlias = Callable[[float, Tensor], Tensor]
@@ -73,12 +75,13 @@ class ButcherTableau:
         ValueError: rows that do not make an explicit method, or an order condition that fails (the message names it).
     """
 
-    order: int
-    a: Sequence[Sequence[Fraction | int]]
-    b: Sequence[Fraction | int]
+    order: Whole
+    a: Annotated[Sequence[Annotated[Sequence[Fraction | AnyWhole], MayBeEmpty()]], MayBeEmpty()]
+    b: Sequence[Fraction | AnyWhole]
     c: tuple[Fraction, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.order not in (1, 2, 3, 4):
             raise ValueError(
                 f"order = {self.order!r}; the conditions of orders 1 to 4 are checked here: claim one of these."

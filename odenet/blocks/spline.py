@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from torch import nn
 
+from odenet.blocks.annotations import Inside, MayBeEmpty, WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.blocks.theta import LinearTheta, Time, require_same_tensors
 
-Number = TypeVar("Number", Fraction, Time)
+Value = TypeVar("Value", Fraction, Time)
 
 
 class Spline(LinearTheta):
@@ -47,9 +49,13 @@ class Spline(LinearTheta):
     Source: de Boor, *A Practical Guide to Splines* (1978), chapters IX and X.
     """
 
-    def __init__(self, nodes: Iterable[nn.Module], degree: int = 3, horizon: float | None = None) -> None:
-        if isinstance(degree, bool) or not isinstance(degree, int) or degree < 0:
-            raise ValueError(f"degree = {degree!r}; a spline is made of polynomials: pass a whole number of 0 or more.")
+    @checked
+    def __init__(
+        self,
+        nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()],
+        degree: WholeFromZero = 3,
+        horizon: Annotated[float | None, Inside()] = None,
+    ) -> None:
         self.degree = degree
         self.fewest_nodes = degree + 1
         super().__init__(nodes, horizon)
@@ -78,7 +84,7 @@ class Spline(LinearTheta):
         return f"degree={self.degree}, {super().extra_repr()}"
 
 
-def blossom_weights(span: int, knot: Callable[[int], Number], arguments: Sequence[Number]) -> list[Number]:
+def blossom_weights(span: int, knot: Callable[[int], Value], arguments: Sequence[Value]) -> list[Value]:
     """The weights of the p+1 coefficients of span `span` in the blossom at the p `arguments`.
 
     Args:

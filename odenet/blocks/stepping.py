@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from torch import Tensor
 
 from odenet.blocks import bridge
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import checked
 from odenet.blocks.field import Field
 from odenet.blocks.fixed_steps import (
     FixedStep,
@@ -90,16 +92,13 @@ class FixedSteps(Stepping):
         per_piece: number of steps on a piece, a positive whole number.
     """
 
-    def __init__(self, solver: Solver | str | None = None, per_piece: int = 1) -> None:
+    @checked
+    def __init__(self, solver: Annotated[Solver | str | None, Inside()] = None, per_piece: int = 1) -> None:
         solver = Euler() if solver is None else solver_named(solver) if isinstance(solver, str) else solver
         if not isinstance(solver, Solver):
             raise TypeError(
                 f"FixedSteps was given {solver!r} as its solver; it steps with a Solver object: pass e.g. Euler() or "
                 "'midpoint'."
-            )
-        if isinstance(per_piece, bool) or not isinstance(per_piece, int) or per_piece < 1:
-            raise ValueError(
-                f"per_piece = {per_piece!r}; a piece is cut into whole steps: pass an integer of 1 or more."
             )
         self.solver = solver
         self.per_piece = per_piece

@@ -9,11 +9,14 @@ batch, nothing moves: the branch is not evaluated and no step is taken (Huang et
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from numbers import Real
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from odenet.blocks.annotations import Inside, Whole
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta import Piece, Time
 
@@ -51,9 +54,10 @@ class StochasticDepth:
     StochasticDepth([1.0, 0.75, 0.5], per='batch', scaling='training')
     """
 
+    @checked
     def __init__(
         self,
-        survival: float | Sequence[float],
+        survival: Annotated[float | Sequence[float], Inside()],
         *,
         per: Literal["batch", "sample"] = "batch",
         scaling: Literal["training", "evaluation"] = "training",
@@ -108,7 +112,10 @@ class StochasticDepth:
         return f"StochasticDepth({self.survival}, per={self.per!r}, scaling={self.scaling!r})"
 
 
-def linear_decay(pieces: int, last: float = 0.5, *, first: int = 1, total: int | None = None) -> list[float]:
+@checked
+def linear_decay(
+    pieces: Whole, last: Annotated[float, Inside()] = 0.5, *, first: Whole = 1, total: Whole | None = None
+) -> list[float]:
     """p_l = 1 - (l/L)·(1 - p_L) for l = first, …, first + pieces - 1 of L blocks (Huang et al. 2016, equation 4).
 
     >>> linear_decay(4, 0.5)
@@ -133,12 +140,17 @@ def linear_decay(pieces: int, last: float = 0.5, *, first: int = 1, total: int |
     return [1 - (first + k) / total * (1 - last) for k in range(pieces)]
 
 
-def _require_probabilities(name: str, given: object, values: Sequence[object]) -> None:
-    if not values or not all(isinstance(p, int | float) and not isinstance(p, bool) and 0 < p <= 1 for p in values):
+def _require_probabilities(name: str, given: object, values: Sequence[Any]) -> None:
+    if not values or not all(map(_is_probability, values)):
         raise ValueError(
             f"{name} = {given!r}; each piece survives with a probability in (0, 1]: a piece that never does would be "
             "no part of the network. Pass such numbers, or leave the piece out."
         )
+
+
+def _is_probability(p: Any) -> bool:
+    number: Any = p if isinstance(p, Real) and not isinstance(p, bool) else 0
+    return bool(0 < number <= 1)
 
 
 def _scaled(piece: Piece, factor: float | Tensor) -> Piece:

@@ -15,12 +15,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple, TypeAlias
+from numbers import Real
+from typing import Annotated, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from odenet.blocks.annotations import Inside, MayBeEmpty
+from odenet.blocks.arguments import checked
 from odenet.blocks.combination import Combination, named_tensors
 from odenet.blocks.properties import ModuleWithProperties
 from odenet.blocks.signature import refusal_of_times
@@ -70,7 +73,12 @@ class Theta(ModuleWithProperties, ABC):
 
     fewest_nodes = 1
 
-    def __init__(self, nodes: Iterable[nn.Module], horizon: float | None = None) -> None:
+    @checked
+    def __init__(
+        self,
+        nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()],
+        horizon: Annotated[float | None, Inside()] = None,
+    ) -> None:
         super().__init__()
         branches = list(nodes)
         for index, branch in enumerate(branches):
@@ -96,7 +104,7 @@ class Theta(ModuleWithProperties, ABC):
 
     @horizon.setter
     def horizon(self, value: float) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
             raise ValueError(
                 f"horizon = {value!r}; the flow runs over [0, T] with a finite T > 0: pass a positive real number."
             )
@@ -170,7 +178,10 @@ class Constant(LinearTheta):
         horizon: T, 1 by default.
     """
 
-    def __init__(self, branch: nn.Module, horizon: float | None = None) -> None:
+    @checked
+    def __init__(
+        self, branch: Annotated[nn.Module, Inside()], horizon: Annotated[float | None, Inside()] = None
+    ) -> None:
         super().__init__([branch], horizon)
 
     @property
@@ -226,7 +237,12 @@ class PiecewiseLinear(LinearTheta):
 
     fewest_nodes = 2
 
-    def __init__(self, nodes: Iterable[nn.Module], horizon: float | None = None) -> None:
+    @checked
+    def __init__(
+        self,
+        nodes: Annotated[Iterable[Annotated[nn.Module, Inside()]], MayBeEmpty()],
+        horizon: Annotated[float | None, Inside()] = None,
+    ) -> None:
         super().__init__(nodes, horizon)
         require_same_tensors(self)
 

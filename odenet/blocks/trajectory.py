@@ -12,12 +12,14 @@ for it but what the steps had evaluated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from odenet.blocks.adaptive import Adaptive
+from odenet.blocks.annotations import MayBeEmpty, Number
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.embedded_steps import EmbeddedSteps
 from odenet.blocks.error_control import time_of
@@ -26,7 +28,10 @@ from odenet.blocks.sample_grid import Grid
 from odenet.blocks.theta import Piece
 
 
-def trajectory(block: ODEBlock, x: Tensor, times: Sequence[float | Tensor] | Tensor) -> Tensor:
+@checked
+def trajectory(
+    block: ODEBlock, x: Tensor, times: Annotated[Sequence[Number | Tensor], MayBeEmpty()] | Tensor
+) -> Tensor:
     """x(t) for every t of `times`, of shape (times, batch, …), from x = x(0) of shape (batch, …).
 
     >>> from odenet import Constant, MLPBranch
@@ -74,7 +79,7 @@ def trajectory(block: ODEBlock, x: Tensor, times: Sequence[float | Tensor] | Ten
     return torch.stack(found) if found else x.new_empty(0, *x.shape)
 
 
-def _moments(times: Sequence[float | Tensor] | Tensor) -> list[float | Tensor]:
+def _moments(times: Annotated[Sequence[Number | Tensor], MayBeEmpty()] | Tensor) -> list[float | Tensor]:
     """The times one by one; tensors that ask for a gradient as they are."""
     given = list(times.flatten()) if isinstance(times, Tensor) else list(times)
     return [t.reshape(()) if isinstance(t, Tensor) and t.requires_grad else float(t) for t in given]

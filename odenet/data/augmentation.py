@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from odenet.blocks.annotations import Number, Whole
+from odenet.blocks.arguments import check_fields, checked
 from odenet.data.counts import whole_number
 
 
@@ -52,9 +54,10 @@ class RandomCrop(Augmentation):
         padding: Largest shift, in pixels, ≥ 1.
     """
 
-    padding: int
+    padding: Whole
 
     def __post_init__(self) -> None:
+        check_fields(self)
         whole_number("padding", self.padding, 1, because="it is the largest shift, in pixels")
 
     @property
@@ -102,9 +105,10 @@ class RandomErasing(Augmentation):
         probability: The share of images of which a rectangle is erased, in (0, 1].
     """
 
-    probability: float = 0.5
+    probability: Number = 0.5
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 < self.probability <= 1:
             raise ValueError(
                 f"probability={self.probability} cannot be the share of images of which a rectangle is erased: give a "
@@ -148,6 +152,7 @@ class Compose(Augmentation):
 
     parts: tuple[Augmentation, ...]
 
+    @checked
     def __init__(self, *parts: Augmentation) -> None:
         for part in parts:
             check_augmentation(part)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from odenet.blocks.annotations import AnyNumber, Number, Whole
+from odenet.blocks.arguments import checked
 from odenet.data.augmentation import Augmentation, check_augmentation
 from odenet.data.counts import whole_number
 from odenet.data.seeds import seeded_generator
@@ -52,20 +54,21 @@ class Batches:
     [((4, 1, 8, 8), [0, 1, 2, 3]), ((4, 1, 8, 8), [4, 5, 6, 7]), ((2, 1, 8, 8), [8, 9])]
     """
 
+    @checked
     def __init__(
         self,
         split: Split,
-        batch_size: int,
+        batch_size: Whole,
         *,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Sequence[AnyNumber],
+        std: Sequence[Number],
         augmentation: Augmentation | None = None,
         shuffle: bool = False,
         drop_last: bool = False,
-        seed: int = 0,
+        seed: Whole = 0,
         device: torch.device | str = "cpu",
-        rank: int = 0,
-        world_size: int = 1,
+        rank: Whole = 0,
+        world_size: Whole = 1,
     ) -> None:
         self.world_size = whole_number("world_size", world_size, 1, because="it is the number of processes")
         self.rank = whole_number("rank", rank, 0, world_size - 1, because=f"there are {world_size} processes")
@@ -86,7 +89,8 @@ class Batches:
         whole, rest = divmod(len(self.split), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    @checked
+    def epoch(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches start, start + 1, …, len(self) - 1 of an epoch.
 
         Args:
@@ -102,7 +106,8 @@ class Batches:
         order = self._order(epoch)
         return (self._batch(order, epoch, index) for index in range(start, len(self)))
 
-    def global_size(self, index: int) -> int:
+    @checked
+    def global_size(self, index: Whole) -> int:
         """The number of images of batch `index` over all processes: its weight in a mean over the split."""
         index = whole_number("index", index, 0, len(self) - 1, because=f"an epoch has {len(self)} batches")
         return min(self.batch_size, len(self.split) - index * self.batch_size)
@@ -144,7 +149,7 @@ class Batches:
             )
 
 
-def _check_statistics(channels: int, mean: Sequence[float], std: Sequence[float]) -> None:
+def _check_statistics(channels: int, mean: Sequence[AnyNumber], std: Sequence[Number]) -> None:
     if len(mean) != channels or len(std) != channels:
         raise ValueError(
             f"{len(mean)} means and {len(std)} standard deviations cannot normalise images of {channels} channels: "

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from odenet.blocks.annotations import Whole
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.data.augmentation import Augmentation, Compose, RandomCrop, RandomFlip
 from odenet.data.digits import read_digits
@@ -46,12 +48,13 @@ DATA_SETS: Mapping[str, Entry] = {
 }
 
 
+@checked
 def load(
     name: str,
     root: str | os.PathLike[str] | None = None,
     *,
     download: bool = True,
-    train_images: int | None = None,
+    train_images: Whole | None = None,
 ) -> ImageData:
     """The data set `name`, verified, on the CPU.
 
@@ -82,6 +85,7 @@ def load(
     return data if train_images is None else data.with_train_images(train_images)
 
 
+@checked
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     """The folder of the data sets: `root` if given, else the environment variable `ODENET_DATA`, else `data`."""
     return Path(root if root is not None else os.environ.get("ODENET_DATA") or "data").expanduser()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -26,7 +26,8 @@ class; give a tuple of names, such as ('horse',).
             f"classes={classes!r} cannot be the names of classes: text is a sequence of letters, each of which would "
             f"be a class; give a tuple of names, such as ({classes!r},)."
         )
-    names: tuple[Any, ...] = tuple(classes) if isinstance(classes, Iterable) else (None,)
+    is_several = isinstance(classes, Iterable) and not isinstance(classes, Mapping)
+    names: tuple[Any, ...] = tuple(classes) if is_several else (None,)
     if not all(isinstance(name, str) for name in names):
         raise TypeError(
             f"classes={classes!r} cannot be the names of classes: each class has a name, which is text; give a tuple "

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odenet.blocks.annotations import Whole, WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
 from odenet.data.masked_images import IGNORED, MaskedImages
@@ -40,17 +42,18 @@ class CropBatches:
             masks is to be judged.
     """
 
+    @checked
     def __init__(
         self,
         pairs: MaskedImages,
-        size: int,
-        batch_size: int,
+        size: Whole,
+        batch_size: Whole,
         *,
         train: bool,
-        seed: int = 0,
+        seed: Whole = 0,
         device: torch.device | str = "cpu",
-        rank: int = 0,
-        world_size: int = 1,
+        rank: Whole = 0,
+        world_size: Whole = 1,
     ) -> None:
         self.size = whole_number("size", size, 1, because="a crop has at least one pixel")
         self.world_size = whole_number("world_size", world_size, 1, because="it is the number of processes")
@@ -73,7 +76,8 @@ class CropBatches:
         whole, rest = divmod(len(self.pairs), self.batch_size)
         return whole + (rest > 0 and not self.train and self.world_size == 1)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    @checked
+    def epoch(self, epoch: WholeFromZero, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches start, start + 1, …, len(self) - 1 of an epoch.
 
         Yields:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from odenet.blocks.arguments import checked
 from odenet.data.scenes import Scenes, one_label_split
 from odenet.data.silhouettes import silhouettes
 from odenet.data.split import Split
@@ -36,6 +37,7 @@ def garment_templates(split: Split, names: tuple[str, ...]) -> Templates:
     return garments.with_clutter(clutter)
 
 
+@checked
 def garment_scenes(root: Path, *, download: bool = True, **settings: Any) -> tuple[Scenes, Scenes]:
     """Training scenes, of the training images alone, and test scenes, of the test images alone.
 

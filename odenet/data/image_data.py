@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from odenet.blocks.annotations import Inside, Whole
+from odenet.blocks.arguments import check_fields, checked
 from odenet.data.augmentation import Augmentation
 from odenet.data.batches import Batches
 from odenet.data.class_names import class_names
@@ -35,10 +38,11 @@ class ImageData:
     name: str
     train: Split
     test: Split
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Inside()]
     augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "classes", class_names(self.classes))
         if self.train.image_shape != self.test.image_shape:
             raise ValueError(
@@ -74,26 +78,29 @@ class ImageData:
         pairs = zip(_histograms(self.train.images), self.mean, strict=True)
         return tuple(float((counts @ (_GREYS - mean) ** 2 / counts.sum()).sqrt()) for counts, mean in pairs)
 
-    def with_train_images(self, n: int, seed: int = 0) -> ImageData:
-        """The same data with only `n` training images, the classes equally often to within one image.
+    @checked
+    def with_train_images(self, train_images: Whole, seed: Whole = 0) -> ImageData:
+        """The same data with only `train_images` training images, the classes equally often to within one image.
 
         Of two numbers, the smaller set is part of the larger; the test split stays whole. `mean` and `std` are those of
-        the `n` images: nothing else is known in such a training.
+        those images: nothing else is known in such a training.
         """
-        n = whole_number("train_images", n, 1, len(self.train), because=f"{self.name!r} has {len(self.train)} of them")
+        there = len(self.train)
+        n = whole_number("train_images", train_images, 1, there, because=f"{self.name!r} has {there} of them")
         return replace(self, train=self.train.subset(balanced_order(self.train.labels, seed)[:n]))
 
+    @checked
     def train_batches(
         self,
-        batch_size: int,
+        batch_size: Whole,
         *,
-        seed: int = 0,
+        seed: Whole = 0,
         device: torch.device | str = "cpu",
         augment: bool = True,
         shuffle: bool = True,
         drop_last: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: Whole = 0,
+        world_size: Whole = 1,
     ) -> Batches:
         """The training split in batches, shuffled anew in every epoch; see `Batches` for the arguments.
 
@@ -113,8 +120,9 @@ class ImageData:
             world_size=world_size,
         )
 
+    @checked
     def test_batches(
-        self, batch_size: int, *, device: torch.device | str = "cpu", rank: int = 0, world_size: int = 1
+        self, batch_size: Whole, *, device: torch.device | str = "cpu", rank: Whole = 0, world_size: Whole = 1
     ) -> Batches:
         """The test split in batches: every image once, in order, as it is."""
         return Batches(

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from odenet.blocks.annotations import Inside, MayBeEmpty, Whole, WholeFromZero
+from odenet.blocks.arguments import check_fields, checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.class_names import class_names
 from odenet.data.counts import whole_number
@@ -48,19 +51,20 @@ class MaskedImages:
         ValueError: there is no image, not one mask for each, or not one value for each class.
     """
 
-    images: tuple[Path, ...]
-    masks: tuple[Path, ...]
-    classes: tuple[str, ...]
-    values: tuple[int, ...] | None = None
+    images: Annotated[tuple[Path, ...], MayBeEmpty()]
+    masks: Annotated[tuple[Path, ...], MayBeEmpty()]
+    classes: Annotated[tuple[str, ...], Inside()]
+    values: Annotated[tuple[Whole, ...], MayBeEmpty()] | None = None
 
     def __post_init__(self) -> None:
-        for name, checked in {
+        check_fields(self)
+        for name, value in {
             "images": tuple(map(Path, self.images)),
             "masks": tuple(map(Path, self.masks)),
             "classes": class_names(self.classes),
             "values": None if self.values is None else tuple(self.values),
         }.items():
-            object.__setattr__(self, name, checked)
+            object.__setattr__(self, name, value)
         if not self.images or len(self.images) != len(self.masks):
             raise ValueError(
                 f"{len(self.images)} images and {len(self.masks)} masks cannot be pairs: name at least one image, and "
@@ -77,7 +81,8 @@ class MaskedImages:
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, index: int) -> tuple[Tensor, Tensor]:
+    @checked
+    def read(self, index: WholeFromZero) -> tuple[Tensor, Tensor]:
         """Pair `index`: uint8 (3, H, W) and int64 (H, W), class numbers, and 255 where nothing is to be judged.
 
         A mask that is 255 everywhere gives an `OdenetWarning`.
@@ -86,6 +91,7 @@ class MaskedImages:
             ValueError: a file is damaged, image and mask differ in size, or the mask is in colour or has a value that
                 is no class.
         """
+        whole_number("index", index, 0, len(self) - 1, because=f"there are {len(self)} images")
         pixels, classes = read_picture(self.images[index]), self._classes_in(self.masks[index])
         if pixels.shape[1:] != classes.shape:
             raise ValueError(
@@ -165,8 +171,9 @@ class MaskedImages:
         return ", which its EXIF orientation turns upright, as the mask must be too"
 
 
+@checked
 def masked_folder(
-    folder: str | os.PathLike[str], classes: Sequence[str], values: Sequence[int] | None = None
+    folder: str | os.PathLike[str], classes: Annotated[Sequence[str], Inside()], values: Sequence[Whole] | None = None
 ) -> MaskedImages:
     """The pairs folder/images/NAME.png (or .jpg) and folder/masks/NAME.png, by name.
 
@@ -204,6 +211,7 @@ def masked_folder(
     return pairs
 
 
+@checked
 def voc2012(root: str | os.PathLike[str], part: str = "train", *, download: bool = True) -> MaskedImages:
     """VOC 2012 with its 21 classes: part train (1,464 images), val (1,449) or trainval, read by torchvision.
 

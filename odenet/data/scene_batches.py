@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from odenet.blocks.annotations import Whole
+from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
 from odenet.data.scene_batch import TARGETS
@@ -54,16 +56,17 @@ class SceneBatches:
     [((4, 3, 16, 16), (4, 4)), ((4, 3, 16, 16), (4, 4)), ((2, 3, 16, 16), (2, 4))]
     """
 
+    @checked
     def __init__(
         self,
         scenes: Scenes,
-        count: int,
-        batch_size: int,
+        count: Whole,
+        batch_size: Whole,
         *,
         target: str = "label",
         fresh: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: Whole = 0,
+        world_size: Whole = 1,
     ) -> None:
         if target not in TARGETS:
             raise unknown_name("target", target, TARGETS)
@@ -91,7 +94,8 @@ class SceneBatches:
         """Batches in an epoch, the same for every process."""
         return -(-self.count // self.batch_size)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    @checked
+    def epoch(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches start, start + 1, …, len(self) - 1 of an epoch.
 
         Yields:

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from odenet.blocks.annotations import MayBeEmpty, Number, Seed, Whole
+from odenet.blocks.arguments import check_fields, checked
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
 from odenet.data.painting import PERIOD, TEXTURES, paint_codes, paint_images
@@ -56,15 +58,16 @@ class Scenes:
     (torch.Size([5, 3, 32, 48]), torch.Size([5, 4]), torch.Size([5, 32, 48]))
     """
 
-    size: tuple[int, int] = (64, 64)
-    seed: int = 0
-    objects: tuple[int, int] = (1, 3)
-    clutter: tuple[int, int] = (0, 1)
-    smallest: float = 0.005
+    size: tuple[Whole, Whole] = (64, 64)
+    seed: Whole = 0
+    objects: tuple[Whole, Whole] = (1, 3)
+    clutter: tuple[Whole, Whole] = (0, 1)
+    smallest: Number = 0.005
     part: Part = "training"
     templates: Templates = field(default_factory=silhouettes)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for length in self.size:
             whole_number("size", length, 1, because="a scene has at least one pixel each way")
         if self.part not in (parts := get_args(Part)):
@@ -87,7 +90,8 @@ class Scenes:
         """The same scenes, drawn on `device`."""
         return replace(self, templates=self.templates.to(device))
 
-    def draw(self, indices: Iterable[int]) -> SceneBatch:
+    @checked
+    def draw(self, indices: Annotated[Iterable[Seed], MayBeEmpty()]) -> SceneBatch:
         """The scenes with these indices, 0 ≤ i < 2⁶⁴, in their order."""
         count = 2 + len(self._depths) * numbers_of_layer(self.templates) + NUMBERS_OF_GROUND
         numbers = indexed_uniforms(self.seed, f"{self.part} scenes", indices, count)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from odenet.blocks.annotations import Whole
+from odenet.blocks.arguments import check_fields, checked
 from odenet.data.counts import whole_number
 from odenet.data.seeds import seeded_generator
 
@@ -31,6 +33,7 @@ class Split:
     labels: Tensor
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_dtypes(self.images, self.labels)
         _check_shapes(self.images, self.labels)
         if self.images.device != self.labels.device:
@@ -57,12 +60,19 @@ class Split:
         """The same split on `device`; no copy if it is there already."""
         return Split(self.images.to(device), self.labels.to(device))
 
+    @checked
     def subset(self, indices: Tensor) -> Split:
         """The pairs at `indices`, int64 (m,), in that order."""
+        if indices.dtype not in (torch.int64, torch.bool) or indices.dim() != 1:
+            raise TypeError(
+                f"indices of {indices.dtype} and shape {tuple(indices.shape)} cannot be: they are numbers of images; "
+                "give a vector, torch.int64."
+            )
         indices = indices.to(self.images.device)
         return Split(self.images[indices], self.labels[indices])
 
-    def first(self, n: int) -> Split:
+    @checked
+    def first(self, n: Whole) -> Split:
         """The first `n` pairs, 1 ≤ n ≤ len(self); a view."""
         n = whole_number("n", n, 1, len(self), because=f"the split has {len(self)} images")
         return Split(self.images[:n], self.labels[:n])

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked, checked_value
 from odenet.blocks.branches import Norm
 
 
@@ -40,6 +41,7 @@ class InceptionWidths(NamedTuple):
     """Channels that the pooling branch is projected to."""
 
 
+@checked
 def convolution(
     in_channels: int, channels: int, size: int, *, stride: int = 1, norm: Norm | None = None
 ) -> nn.Sequential:
@@ -73,6 +75,7 @@ class Parallel(nn.ModuleDict):
         channels: of y, Σcᵢ.
     """
 
+    @checked
     def __init__(self, branches: Mapping[str, nn.Module], channels: int) -> None:
         super().__init__(branches)
         self.channels = channels
@@ -102,10 +105,10 @@ class NaiveInception(Parallel):
     672
     """
 
+    @checked
     def __init__(
         self, in_channels: int, ones: int, threes: int, fives: int, *, norm: Norm | None = None, largest: int = 5
     ) -> None:
-        _require_channels(in_channels=in_channels, ones=ones, threes=threes, fives=fives)
         branches = {
             "ones": convolution(in_channels, ones, 1, norm=norm),
             "threes": convolution(in_channels, threes, 3, norm=norm),
@@ -138,11 +141,12 @@ class Inception(Parallel):
     256
     """
 
+    @checked
     def __init__(
         self, in_channels: int, widths: InceptionWidths, *, norm: Norm | None = None, largest: int = 5
     ) -> None:
-        _require_channels(in_channels=in_channels, **widths._asdict())
-        ones, reduced_threes, threes, reduced_fives, fives, pooled = widths
+        counts = (checked_value(name, count, int) for name, count in widths._asdict().items())
+        ones, reduced_threes, threes, reduced_fives, fives, pooled = counts
         branches = {
             "ones": convolution(in_channels, ones, 1, norm=norm),
             "threes": _reduced(in_channels, reduced_threes, threes, 3, norm),
@@ -160,12 +164,3 @@ def _reduced(in_channels: int, reduced: int, channels: int, size: int, norm: Nor
 def _pooled(in_channels: int, channels: int, norm: Norm | None) -> nn.Sequential:
     pool = nn.MaxPool2d(3, 1, padding=1)
     return nn.Sequential(OrderedDict(pool=pool, project=convolution(in_channels, channels, 1, norm=norm)))
-
-
-def _require_channels(**counts: int) -> None:
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"{name} = {value!r}; a branch of an Inception module has a whole number of channels: "
-                "pass an integer of 1 or more."
-            )

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from odenet.layers.upsampling import Channelwise, Upsampling, fitted, require_whole
+from odenet.blocks.annotations import WholeFromZero
+from odenet.blocks.arguments import checked
+from odenet.layers.upsampling import Channelwise, Upsampling, fitted
 
 
 class TransposeConvolution(Upsampling):
@@ -40,6 +42,7 @@ class TransposeConvolution(Upsampling):
     tensor([[[  2.,  20., 203.,  30., 300.]]])
     """
 
+    @checked
     def __init__(
         self,
         in_channels: int,
@@ -47,13 +50,11 @@ class TransposeConvolution(Upsampling):
         *,
         factor: int = 2,
         kernel: int = 3,
-        padding: int = 1,
+        padding: WholeFromZero = 1,
         bias: bool = True,
         dimensions: int = 2,
     ) -> None:
         super().__init__(in_channels, channels, factor=factor)
-        require_whole(kernel=kernel)
-        require_whole(0, padding=padding)
         if kernel <= 2 * padding:
             raise ValueError(
                 f"kernel = {kernel} with padding = {padding}; a single pixel would be cut off entirely: pass a kernel "
@@ -91,6 +92,7 @@ class Bilinear(Channelwise):
         learned: whether the filters only begin so, and may mix channels; else they stay, and cost no parameters.
     """
 
+    @checked
     def __init__(self, in_channels: int, channels: int | None = None, *, factor: int = 2, learned: bool = True) -> None:
         super().__init__(in_channels, channels, factor=factor)
         kernel, channels = 2 * factor - factor % 2, self.channels
@@ -106,6 +108,7 @@ class Bilinear(Channelwise):
         return transposed(self.filter, x, size)
 
 
+@checked
 def bilinear_kernel(factor: int) -> Tensor:
     """k[i, j] = a[i]·a[j] with a[i] = 1 - |i - (K - 1)/2|/factor, i < K = 2·factor - factor mod 2: sums to factor².
 
@@ -117,6 +120,7 @@ def bilinear_kernel(factor: int) -> Tensor:
     return torch.outer(axis, axis)
 
 
+@checked
 @torch.no_grad()
 def initialize_bilinear(filters: nn.ConvTranspose2d) -> None:
     """Give a transpose convolution the weights of bilinear interpolation, each channel from itself alone.

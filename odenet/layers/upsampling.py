@@ -18,6 +18,8 @@ from typing import ClassVar, TypeAlias
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet.blocks.arguments import checked
+
 
 class Upsampling(nn.Module, ABC):
     """y = U(x): pixel i of x, counted along an axis, becomes the pixels of y from factor·i on.
@@ -39,7 +41,6 @@ class Upsampling(nn.Module, ABC):
     def __init__(self, in_channels: int, channels: int | None = None, *, factor: int = 2) -> None:
         super().__init__()
         channels = in_channels if channels is None else channels
-        require_whole(in_channels=in_channels, channels=channels, factor=factor)
         self.in_channels, self.channels, self.factor = in_channels, channels, factor
 
     def forward(self, x: Tensor, size: Sequence[int] | None = None, indices: Tensor | None = None) -> Tensor:
@@ -94,6 +95,7 @@ class Channelwise(Upsampling):
     P comes first, where it costs a factor² of what it would cost after, and where max unpooling needs it.
     """
 
+    @checked
     def __init__(self, in_channels: int, channels: int | None = None, *, factor: int = 2) -> None:
         super().__init__(in_channels, channels, factor=factor)
         same = self.channels == in_channels
@@ -200,12 +202,3 @@ def centred(x: Tensor, size: Sequence[int]) -> Tensor:
 
 def _pixels(size: Sequence[int]) -> str:
     return "×".join(map(str, size))
-
-
-def require_whole(least: int = 1, **counts: int) -> None:
-    """Raise a `ValueError` where a count is not an integer of at least `least`."""
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(
-                f"{name} = {value!r}; an upsampling counts channels and pixels: pass an integer of {least} or more."
-            )

@@ -8,9 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odenet.blocks.annotations import AnyWhole, NumberFromZero
+from odenet.blocks.arguments import checked
 
+
+@checked
 def boundary_f1(
-    labels: Tensor, targets: Tensor, num_classes: int, *, ignore_index: int | None = None, tolerance: float = 0.0075
+    labels: Tensor,
+    targets: Tensor,
+    num_classes: int,
+    *,
+    ignore_index: AnyWhole | None = None,
+    tolerance: NumberFromZero = 0.0075,
 ) -> Tensor:
     """F1 = 2·P·R/(P + R) of the outlines of each image, mean over the classes that it shows or is said to show.
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from odenet.blocks.annotations import Whole
+from odenet.blocks.arguments import checked
 
-def checkerboard_energy(maps: Tensor, stride: int = 2) -> float:
+
+@checked
+def checkerboard_energy(maps: Tensor, stride: Whole = 2) -> float:
     """The share of the energy of maps, mean removed, at the frequencies (k/s, l/s) cycles a pixel, (k, l) ≠ (0, 0).
 
     By Parseval's theorem that is the share of the variance of each map that the position modulo s explains: the

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from odenet.blocks.annotations import Number, Whole
+from odenet.blocks.arguments import checked
 
-def observed_order(steps: Sequence[int], errors: Sequence[float]) -> float:
+
+@checked
+def observed_order(steps: Sequence[Whole], errors: Sequence[Number]) -> float:
     """The p of error ≈ C·h^p, h ∝ 1/steps: the least-squares slope of -log(error) over log(steps).
 
     >>> round(observed_order([8, 16, 32], [1e-2, 2.5e-3, 6.25e-4]), 6)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.configuration import configure
 from odenet.blocks.stepping import Stepping
 from odenet.measure.mode import in_mode
 from odenet.models.resnet import ResNet
 
 
+@checked
 def distance_to_flow(model: ResNet, images: Tensor, reference: Stepping) -> float:
     """Mean over images of ‖x_h - x‖₂/‖x‖₂: the final state as the net computes it, against that under `reference`.
 
@@ -28,6 +30,7 @@ def distance_to_flow(model: ResNet, images: Tensor, reference: Stepping) -> floa
         return relative_distance(as_is, final_state(model, images))
 
 
+@checked
 @torch.no_grad()
 def final_state(model: ResNet, images: Tensor) -> Tensor:
     """x(T) of the last flow: the last feature map, before pooling, in evaluation mode.
@@ -40,6 +43,7 @@ def final_state(model: ResNet, images: Tensor) -> Tensor:
         return model.features(images)
 
 
+@checked
 def relative_distance(found: Tensor, expected: Tensor) -> float:
     """Mean over samples of ‖found - expected‖₂/‖expected‖₂, where 0/0 = 0.
 
@@ -54,6 +58,7 @@ def relative_distance(found: Tensor, expected: Tensor) -> float:
     return float(torch.where(difference == 0, 0, difference / size).mean())
 
 
+@checked
 @torch.no_grad()
 def output_distance(before: nn.Module, after: nn.Module, x: Tensor) -> float:
     """Mean over samples of ‖after(x) - before(x)‖₂/‖before(x)‖₂: how far a change of a network moved its output.

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import torch
 
+from odenet.blocks.arguments import checked
+
 Power = Callable[[], float | None]
 """Watts at this moment; None where nothing reports them."""
 
@@ -30,6 +32,7 @@ class Energy(NamedTuple):
     """Just before."""
 
 
+@checked
 def gpu_power() -> float | None:
     """Power of the current CUDA device in watts, as NVML reports it; None where there is no device, or no report.
 
@@ -44,6 +47,7 @@ def gpu_power() -> float | None:
         return _power_by_nvidia_smi()
 
 
+@checked
 def measure_energy(
     work: Callable[[], object], seconds: float = 3.0, *, power: Power = gpu_power, interval: float = 0.05
 ) -> Energy | None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.captures import is_looking_for_captures
 from odenet.blocks.replay import resting_statistics
 
@@ -42,6 +43,7 @@ class LayerGradient:
     error: float
 
 
+@checked
 def layer_gradients(model: nn.Module, inputs: Tensor, cost: Callable[[Any], Tensor]) -> list[LayerGradient]:
     """The gradient of C(model(inputs)) at each layer, in the order in which the forward pass evaluates them.
 
@@ -76,6 +78,7 @@ def layer_gradients(model: nn.Module, inputs: Tensor, cost: Callable[[Any], Tens
     return [evaluation.measured(norms, len(inputs)) for evaluation in trace.evaluations]
 
 
+@checked
 def weight_movement(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
     """‖W′ - W‖/‖W‖ for each weight of two or more axes in two state dicts of one net, by the name of the layer."""
     weights = {name: value for name, value in before.items() if name.endswith("weight") and value.dim() > 1}

@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
+from typing import Annotated
 
 import torch
 from torch import nn
 
+from odenet.blocks.annotations import MayBeEmpty, WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.measure.mode import in_mode
 
 WARM_UP = 3
 """Rounds that do not count: allocators, caches and cuDNN's choice of algorithms settle in them."""
 
 
+@checked
 def interleaved(
-    contestants: Mapping[str, Callable[[], object]], repetitions: int = 51, *, warm_up: int = WARM_UP
+    contestants: Mapping[str, Callable[[], object]], repetitions: int = 51, *, warm_up: WholeFromZero = WARM_UP
 ) -> dict[str, list[float]]:
     """Seconds of each contestant in each of `repetitions` rounds, after `warm_up` rounds that do not count.
 
@@ -38,18 +42,20 @@ def interleaved(
     return seconds
 
 
+@checked
 def ratio(seconds: Mapping[str, Sequence[float]], name: str, baseline: str) -> float:
     """The median over rounds of the time of `name` over that of `baseline` in the same round."""
     return median(a / b for a, b in zip(seconds[name], seconds[baseline], strict=True))
 
 
+@checked
 def latencies(
     model: nn.Module,
     shape: Sequence[int],
-    batch_sizes: Iterable[int],
+    batch_sizes: Annotated[Iterable[int], MayBeEmpty()],
     repetitions: int = 11,
     *,
-    warm_up: int = WARM_UP,
+    warm_up: WholeFromZero = WARM_UP,
 ) -> dict[int, float]:
     """Seconds of a forward pass by batch size: the median of the repetitions, in evaluation mode, without gradients.
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from odenet.blocks.annotations import WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.theta import PiecewiseConstant
 
 
+@checked
 @contextmanager
-def dropped(block: ODEBlock, index: int) -> Iterator[None]:
+def dropped(block: ODEBlock, index: WholeFromZero) -> Iterator[None]:
     """Within the context, `block` has no piece `index`; the others keep their lengths.
 
     Args:
@@ -29,8 +32,9 @@ def dropped(block: ODEBlock, index: int) -> Iterator[None]:
         yield
 
 
+@checked
 @contextmanager
-def swapped(block: ODEBlock, index: int) -> Iterator[None]:
+def swapped(block: ODEBlock, index: WholeFromZero) -> Iterator[None]:
     """Within the context, the pieces `index` and `index + 1` of `block` have changed places.
 
     Raises:

@@ -12,10 +12,12 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.replay import resting_statistics
 from odenet.measure.mode import as_in_training
 
 
+@checked
 def activation_bytes(model: nn.Module, images: Tensor) -> int:
     """Bytes that are kept between forward and backward pass in training: saved tensors and outputs, each storage once.
 
@@ -45,6 +47,7 @@ def activation_bytes(model: nn.Module, images: Tensor) -> int:
     return sum(storage.nbytes() for storage in kept - own)
 
 
+@checked
 def peak_bytes(work: Callable[[], object]) -> int:
     """The most bytes alive at once among the tensors that are made while `work()` runs, wherever they are stored.
 
@@ -60,6 +63,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
     return living.most
 
 
+@checked
 def peak_cuda_bytes(work: Callable[[], object]) -> int:
     """The most bytes that CUDA's allocator had handed out while `work()` ran, beyond those before: with workspaces.
 

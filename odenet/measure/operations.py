@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from odenet.blocks.arguments import checked
 from odenet.measure.mode import in_mode
 
 OPERATIONS = 2
@@ -13,6 +14,7 @@ OPERATIONS = 2
 Canziani et al. 2016 print operations; a factor of two stands between the two."""
 
 
+@checked
 @torch.no_grad()
 def count_multiply_adds(model: nn.Module, images: Tensor) -> int:
     """Multiply-adds of model(images) in evaluation mode: Σ c·k²·n·h·w over convolutions, Σ m·n over linear layers.
@@ -37,6 +39,7 @@ def count_multiply_adds(model: nn.Module, images: Tensor) -> int:
     return counter.get_total_flops() // OPERATIONS
 
 
+@checked
 def count_operations(model: nn.Module, images: Tensor) -> int:
     """Operations of model(images), each multiply-add counting two: the unit of Canziani et al. 2016."""
     return OPERATIONS * count_multiply_adds(model, images)

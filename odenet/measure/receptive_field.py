@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.annotations import WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.measure.mode import in_mode
 
 LARGEST_STRIDE = 64
@@ -40,7 +42,8 @@ class Reach(NamedTuple):
     """Rows before the cut whose answers depend on rows after it."""
 
 
-def receptive_field(net: nn.Module, shape: Sequence[int], row: int) -> range:
+@checked
+def receptive_field(net: nn.Module, shape: Sequence[int], row: WholeFromZero) -> range:
     """The rows of the image that row `row` of net(image) depends on; in evaluation mode.
 
     Takes two evaluations for each doubling of the height. Between two rows of the answer the field moves by the stride.
@@ -51,10 +54,18 @@ def receptive_field(net: nn.Module, shape: Sequence[int], row: int) -> range:
             cut off.
         row: of the answer.
 
+    Raises:
+        ValueError: the answer has no such row.
+
     >>> layers = nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(1, 1, 3))
     >>> receptive_field(layers, (1, 20, 20), row=2)
     range(4, 12)
     """
+    if row >= (rows := _touched(net, shape, [slice(0)], axis=1).shape[1]):
+        raise ValueError(
+            f"row={row} cannot be: the answer to an image of shape {tuple(shape)} has {rows} rows; give one of them, "
+            f"from 0 to {rows - 1}, or a larger image."
+        )
     heights = range(shape[1] + 1)
     # With the rows before r NaN, the answer is clean for r up to the first row of its field; likewise from below.
     first = bisect_left(heights, True, key=lambda r: bool(_touched(net, shape, [slice(0, r)], axis=1)[0, row])) - 1
@@ -62,6 +73,7 @@ def receptive_field(net: nn.Module, shape: Sequence[int], row: int) -> range:
     return range(first, end)
 
 
+@checked
 def reach(net: nn.Module, in_channels: int, *, stride: int | None = None) -> Reach:
     """How far the answers of a network that gives one for every pixel depend on other pixels; in evaluation mode.
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from torch import nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.models.resnet import Transition
 
 
+@checked
 def count_parameters(model: nn.Module) -> int:
     """Number of trainable scalars; a parameter that several modules share counts once."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
+@checked
 def count_layers(model: nn.Module) -> int:
     """Number of convolutions and linear layers, without the projections of shortcuts: the number in a ResNet's name.
 
@@ -25,6 +28,7 @@ def count_layers(model: nn.Module) -> int:
     return sum(isinstance(m, nn.Conv2d | nn.Linear) and m not in beside for m in model.modules())
 
 
+@checked
 def count_evaluations(model: nn.Module) -> int:
     """Evaluations of F over all ODE blocks in the last forward pass."""
     return sum(module.evaluations for module in model.modules() if isinstance(module, ODEBlock))

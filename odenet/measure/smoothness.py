@@ -12,11 +12,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.replay import resting_statistics
 from odenet.blocks.theta import Theta
 
 
+@checked
 @torch.no_grad()
 def theta_roughness(theta: Theta) -> list[float]:
     """2·‖θ_{i+1} - θ_i‖/(‖θ_{i+1}‖ + ‖θ_i‖) of neighbouring nodes: 0 where they are equal, √2 where unrelated.
@@ -32,6 +34,7 @@ def theta_roughness(theta: Theta) -> list[float]:
     return [_relative_difference(left, right) for left, right in pairwise(vectors)]
 
 
+@checked
 @torch.no_grad()
 def state_roughness(block: ODEBlock, x: Tensor) -> list[float]:
     """2·‖v_{k+1} - v_k‖/(‖v_{k+1}‖ + ‖v_k‖) of neighbouring steps v_k = x_{k+1} - x_k: of the speed of the state.
@@ -47,6 +50,7 @@ def state_roughness(block: ODEBlock, x: Tensor) -> list[float]:
     return [_relative_difference(first, second) for first, second in pairwise(speeds)]
 
 
+@checked
 @torch.no_grad()
 def visited_states(block: ODEBlock, x: Tensor) -> list[Tensor]:
     """The arguments of F in a forward pass from x, in order, and x(T): under Euler, the states at the steps.

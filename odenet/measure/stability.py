@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.solvers import ButcherTableau
 
 
+@checked
 def stability_function(tableau: ButcherTableau, z: np.ndarray) -> np.ndarray:
     """R(z) for complex z of any shape.
 
@@ -31,6 +33,7 @@ def stability_function(tableau: ButcherTableau, z: np.ndarray) -> np.ndarray:
     )
 
 
+@checked
 def largest_eigenvalues(field: Callable[[Tensor], Tensor], x: Tensor, number: int = 12) -> np.ndarray:
     """The `number` eigenvalues of largest modulus of ∂F/∂x at x, by Arnoldi's method on products.
 

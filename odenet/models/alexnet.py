@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from odenet.models.images import require_counts, require_images
+from odenet.blocks.annotations import Share
+from odenet.blocks.arguments import checked
+from odenet.models.images import require_images
 
 
 class AlexNet(nn.Module):
@@ -28,9 +30,9 @@ class AlexNet(nn.Module):
     smallest = 63
     """Side of the smallest image that leaves a pixel to the last pooling."""
 
-    def __init__(self, num_classes: int = 1000, in_channels: int = 3, *, dropout: float = 0.5) -> None:
+    @checked
+    def __init__(self, num_classes: int = 1000, in_channels: int = 3, *, dropout: Share = 0.5) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels = in_channels
         self.features = nn.Sequential(
             *(nn.Conv2d(in_channels, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2)),
@@ -52,6 +54,7 @@ class AlexNet(nn.Module):
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
-def alexnet(num_classes: int = 1000, in_channels: int = 3, *, dropout: float = 0.5) -> AlexNet:
+@checked
+def alexnet(num_classes: int = 1000, in_channels: int = 3, *, dropout: Share = 0.5) -> AlexNet:
     """Krizhevsky 2014: 61,100,840 parameters, 0.71 G multiply-adds at 224×224; 56.5 % top-1 (torchvision)."""
     return AlexNet(num_classes, in_channels, dropout=dropout)

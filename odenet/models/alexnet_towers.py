@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from odenet.models.images import require_counts, require_images
+from odenet.blocks.annotations import Share
+from odenet.blocks.arguments import checked
+from odenet.models.images import require_images
 
 
 class TwoTowerAlexNet(nn.Module):
@@ -26,9 +28,9 @@ class TwoTowerAlexNet(nn.Module):
     smallest = 39
     """Side of the smallest image that leaves a pixel to the last pooling."""
 
-    def __init__(self, num_classes: int = 1000, in_channels: int = 3, *, dropout: float = 0.5) -> None:
+    @checked
+    def __init__(self, num_classes: int = 1000, in_channels: int = 3, *, dropout: Share = 0.5) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels = in_channels
         self.features = nn.Sequential(
             *(nn.Conv2d(in_channels, 96, 11, stride=4), nn.ReLU(), nn.LocalResponseNorm(5), _pool()),
@@ -54,6 +56,7 @@ def _pool() -> nn.MaxPool2d:
     return nn.MaxPool2d(3, 2, ceil_mode=True)
 
 
-def alexnet_towers(num_classes: int = 1000, in_channels: int = 3, *, dropout: float = 0.5) -> TwoTowerAlexNet:
+@checked
+def alexnet_towers(num_classes: int = 1000, in_channels: int = 3, *, dropout: Share = 0.5) -> TwoTowerAlexNet:
     """Krizhevsky et al. 2012: 60,965,224 parameters, 0.724 G multiply-adds at 227×227."""
     return TwoTowerAlexNet(num_classes, in_channels, dropout=dropout)

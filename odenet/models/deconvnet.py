@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
 from odenet.layers.transpose_convolution import TransposeConvolution
 from odenet.layers.upsampling import MakeUpsampling, MaxUnpooling, centred
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 
 VGG16 = ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)
 """Filters of each convolution of each stage."""
@@ -106,6 +107,7 @@ class DeconvNet(nn.Module):
             number of channels.
     """
 
+    @checked
     def __init__(
         self,
         stages: Sequence[Sequence[int]],
@@ -117,8 +119,6 @@ class DeconvNet(nn.Module):
         upsampling: MakeUpsampling,
     ) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes, in_channels=in_channels, hidden=hidden, window=window)
-        _require_stages(stages)
         self.in_channels = in_channels
         first, widths = stages[0][0], [stage[-1] for stage in stages]
         befores = [in_channels, *widths[:-1]]
@@ -146,6 +146,7 @@ class DeconvNet(nn.Module):
         return self.head(x)
 
 
+@checked
 def deconvnet(
     num_classes: int = 21,
     in_channels: int = 3,
@@ -172,15 +173,6 @@ def deconvnet(
         upsampling: makes the upsampling of each stage.
     """
     return DeconvNet(stages, num_classes, in_channels, hidden, window, norm, upsampling)
-
-
-def _require_stages(stages: Sequence[Sequence[int]]) -> None:
-    if not stages or not all(stages):
-        raise ValueError(
-            f"stages = {stages!r}; each stage of a DeconvNet ends in a pooling of its convolutions: name at least one "
-            "stage, and the filters of at least one convolution in each."
-        )
-    require_counts(**{f"stages[{i}][{j}]": n for i, stage in enumerate(stages) for j, n in enumerate(stage)})
 
 
 def _stage(channels: Sequence[int], filters: Callable[[int, int], nn.Module], norm: Norm) -> nn.Sequential:

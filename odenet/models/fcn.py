@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet.blocks.annotations import Whole, WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import BasicBranch, Norm
 from odenet.layers.grid import Grid
 from odenet.models.fcn_trunks import Classifier, Trunk, trunk_of
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 from odenet.models.resnet import Flow, residual_flow
 from odenet.models.vgg import vgg16
 
@@ -103,9 +105,11 @@ class FCN(nn.Module):
         ValueError: a count that is none, or more skips than maps; images of another number of channels.
     """
 
-    def __init__(self, trunk: Trunk, num_classes: int, *, skips: int = 0, padding: int | None = None) -> None:
+    @checked
+    def __init__(
+        self, trunk: Trunk, num_classes: int, *, skips: Whole = 0, padding: WholeFromZero | None = None
+    ) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes)
         if not 0 <= skips < len(trunk.grids):
             raise ValueError(
                 f"skips = {skips}; this trunk has {len(trunk.grids)} maps, and each but the coarsest can be added "
@@ -166,6 +170,7 @@ def _sum_on_grid(y: Tensor, finer: Tensor, start: int) -> Tensor:
     return y[:, :, :height, :width] + finer[:, :, :height, :width]
 
 
+@checked
 def with_skip(net: FCN) -> FCN:
     """A new net with one more skip, whose score begins at zero: FCN-16s that begins as the FCN-32s given, and so on.
 
@@ -178,6 +183,7 @@ def with_skip(net: FCN) -> FCN:
     return finer
 
 
+@checked
 def fcn32s(num_classes: int = 21, in_channels: int = 3, *, trunk: Classifier | Trunk | None = None) -> FCN:
     """Long et al. 2015 on VGG-16: 134,346,581 parameters; 59.4 % mean IoU on VOC 2011 val.
 
@@ -194,18 +200,19 @@ def fcn32s(num_classes: int = 21, in_channels: int = 3, *, trunk: Classifier | T
     return _fcn(0, num_classes, in_channels, trunk)
 
 
+@checked
 def fcn16s(num_classes: int = 21, in_channels: int = 3, *, trunk: Classifier | Trunk | None = None) -> FCN:
     """`fcn32s` with the scores of the map of stride 16: 62.4 %."""
     return _fcn(1, num_classes, in_channels, trunk)
 
 
+@checked
 def fcn8s(num_classes: int = 21, in_channels: int = 3, *, trunk: Classifier | Trunk | None = None) -> FCN:
     """`fcn16s` with the scores of the map of stride 8 too: 62.7 %; 65.5 % in the authors' later release."""
     return _fcn(2, num_classes, in_channels, trunk)
 
 
 def _fcn(skips: int, num_classes: int, in_channels: int, trunk: Classifier | Trunk | None) -> FCN:
-    require_counts(num_classes=num_classes, in_channels=in_channels)
     if trunk is None:
         trunk = trunk_of(vgg16(1, in_channels))
     elif not isinstance(trunk, Trunk):
@@ -235,6 +242,7 @@ class FullResolution(nn.Module):
 
     stride = 1
 
+    @checked
     def __init__(
         self,
         num_classes: int,
@@ -246,7 +254,6 @@ class FullResolution(nn.Module):
         flow: Flow = residual_flow,
     ) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes, in_channels=in_channels, width=width, blocks=blocks)
         self.in_channels = in_channels
         self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.flow = flow(lambda: BasicBranch(width, norm=norm), blocks, None)
@@ -260,6 +267,7 @@ class FullResolution(nn.Module):
         return self.score(self.finish(self.flow(self.stem(x))))
 
 
+@checked
 def fcn(num_classes: int = 21, in_channels: int = 3, **options: Any) -> FullResolution:
     """Fully convolutional without downsampling: 4 residual blocks of 32 channels, 75,861 parameters."""
     return FullResolution(num_classes, in_channels, **options)

@@ -8,17 +8,18 @@ al. 2015, section 3.1).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 from torch import Tensor, nn
 
+from odenet.blocks.annotations import Inside, MayBeEmpty
+from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
 from odenet.layers.grid import Grid
 from odenet.layers.inception import Parallel, convolution
 from odenet.models.alexnet import AlexNet
 from odenet.models.alexnet_towers import TwoTowerAlexNet
 from odenet.models.googlenet import GoogLeNet
-from odenet.models.images import require_counts
 from odenet.models.resnet import ResNet
 from odenet.models.vgg import VGG
 
@@ -42,8 +43,13 @@ class Trunk(nn.Module):
         ValueError: other numbers of stages, channels and grids, or none.
     """
 
+    @checked
     def __init__(
-        self, stages: Iterable[nn.Module], channels: Sequence[int], grids: Sequence[Grid], in_channels: int
+        self,
+        stages: Annotated[Iterable[nn.Module], MayBeEmpty()],
+        channels: Annotated[Sequence[int], MayBeEmpty()],
+        grids: Annotated[Sequence[Grid], MayBeEmpty()],
+        in_channels: int,
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
@@ -53,7 +59,6 @@ class Trunk(nn.Module):
                 f"a trunk was given {len(self.stages)} stages, channels of {len(self.channels)} maps and "
                 f"{len(self.grids)} grids; each stage ends in a map that has both: name as many of each, at least one."
             )
-        require_counts(in_channels=in_channels, **{f"channels[{i}]": n for i, n in enumerate(channels)})
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(batch, in_channels, height, width) → a map (batch, channels[i], ·, ·) for each stage, the coarsest last."""
@@ -69,7 +74,8 @@ class Trunk(nn.Module):
         return int(grid.stride * (size - 1) + 2 * grid.centre) + 1
 
 
-def trunk_of(classifier: Classifier) -> Trunk:
+@checked
+def trunk_of(classifier: Annotated[Classifier, Inside()]) -> Trunk:
     """The classifier without its last layer, its linear layers as convolutions: its own modules, with its weights.
 
     The maps are those before the last two halvings and the features that the last layer saw. Where the classifier takes
@@ -116,6 +122,7 @@ def as_convolution(linear: nn.Linear, side: int) -> nn.Conv2d:
     return filters
 
 
+@checked
 def plain_trunk(widths: Sequence[Sequence[int]], in_channels: int = 3, *, norm: Norm | None = nn.BatchNorm2d) -> Trunk:
     """A VGG without linear layers: in each stage 3×3 convolutions to the `widths` given, and 2×2 pooling.
 

@@ -21,9 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet.blocks.annotations import Share
+from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
 from odenet.layers.inception import Inception, InceptionWidths, Parallel, convolution
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 
 InceptionModule: TypeAlias = Callable[..., Parallel]
 """Makes an Inception module: `module(in_channels, widths, norm=…)`."""
@@ -143,6 +145,7 @@ class GoogLeNet(nn.Module):
             channels, or below 31×31 (15×15 with `last_pool=2`), where pooling leaves nothing.
     """
 
+    @checked
     def __init__(
         self,
         num_classes: int = 1000,
@@ -152,11 +155,10 @@ class GoogLeNet(nn.Module):
         norm: Norm | None = None,
         last_pool: int = 3,
         auxiliary: Auxiliary | None = AuxiliaryClassifier,
-        dropout: float = 0.4,
+        dropout: Share = 0.4,
         transform: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes, in_channels=in_channels)
         _require_last_pool(last_pool)
         # Pooling by 3 needs two pixels, and there are 16 pixels of the image to one before it, less one at the border.
         self.in_channels, self.smallest = in_channels, 16 * (last_pool - 1) - 1
@@ -233,6 +235,7 @@ def _initialize(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
+@checked
 def googlenet(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> GoogLeNet:
     """The paper's net: 6,998,552 parameters, 13,378,280 with auxiliaries; 1.58 G multiply-adds at 224×224.
 
@@ -242,6 +245,7 @@ def googlenet(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> 
     return GoogLeNet(num_classes, in_channels, **options)
 
 
+@checked
 def googlenet_bn(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> GoogLeNet:
     """The net of torchvision: 6,624,904 parameters, 13,004,888 with auxiliaries; 1.5 G multiply-adds at 224×224.
 

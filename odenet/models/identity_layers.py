@@ -12,16 +12,17 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import BasicBranch, BottleneckBranch
 from odenet.blocks.stepping import FixedSteps
 from odenet.blocks.theta import PiecewiseConstant
-from odenet.models.images import require_counts
 from odenet.models.plain import Substitution
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
+@checked
 def add_identity_layers(model: Model, layers: int) -> Model:
     """A copy of `model` with `layers` more pieces at the end of every flow, none of which changes the state.
 
@@ -52,7 +53,6 @@ def add_identity_layers(model: Model, layers: int) -> Model:
     Raises:
         ValueError: a network without flows, or a flow whose layers cannot be made identities.
     """
-    require_counts(layers=layers)
     deeper = copy.deepcopy(model)
     blocks = [module for module in deeper.modules() if isinstance(module, ODEBlock)]
     if not blocks:

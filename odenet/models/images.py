@@ -50,10 +50,3 @@ def require_dtype(x: Tensor, net: nn.Module) -> None:
         f"{network} with weights of {dtype} was given images of {x.dtype}; torch multiplies numbers of one dtype: "
         f"convert {to_do}."
     )
-
-
-def require_counts(**counts: int) -> None:
-    """Raise a `ValueError` where a count (`num_classes=…`, `in_channels=…`, `blocks=…`) is not a positive integer."""
-    for name, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} = {value!r}; a network has a whole number of them: pass an integer of 1 or more.")

@@ -16,13 +16,14 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from odenet.blocks.adaptive import Adaptive
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock, label_blocks
 from odenet.blocks.branches import BasicBranch, ConcatConvBranch, Norm, group_norm
 from odenet.blocks.gradients import ContinuousAdjoint, GradientMethod
 from odenet.blocks.solvers import RK4
 from odenet.blocks.stepping import FixedSteps, Stepping
 from odenet.blocks.theta import Constant, PiecewiseConstant
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 
 
 class FlowClassifier(nn.Module):
@@ -36,11 +37,11 @@ class FlowClassifier(nn.Module):
         norm: makes the normalization of a number of channels.
     """
 
+    @checked
     def __init__(
         self, flow: nn.Module, num_classes: int, in_channels: int, channels: int, norm: Norm = group_norm
     ) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels = in_channels
         self.trunk = nn.Sequential(
             nn.Conv2d(in_channels, channels, 3),
@@ -63,6 +64,7 @@ class FlowClassifier(nn.Module):
         return self.head(x.mean(dim=(2, 3)))
 
 
+@checked
 def ode_net(
     num_classes: int = 10,
     in_channels: int = 1,
@@ -72,7 +74,6 @@ def ode_net(
     gradient: GradientMethod | None = None,
 ) -> FlowClassifier:
     """The ODE-Net: x′ = F(x, t; θ) on [0, 1], dopri5 at tolerance 1e-3 and the continuous adjoint by default."""
-    require_counts(channels=channels)
     flow = ODEBlock(
         Constant(ConcatConvBranch(channels)),
         stepping or Adaptive("dopri5", rtol=1e-3, atol=1e-3),
@@ -81,15 +82,15 @@ def ode_net(
     return FlowClassifier(flow, num_classes, in_channels, channels)
 
 
+@checked
 def rk_net(num_classes: int = 10, in_channels: int = 1, *, channels: int = 64, steps: int = 1) -> FlowClassifier:
     """The RK-Net: the ODE-Net's vector field under `steps` fixed steps of RK4, backpropagated through."""
-    require_counts(channels=channels)
     flow = ODEBlock(Constant(ConcatConvBranch(channels)), FixedSteps(RK4(), per_piece=steps))
     return FlowClassifier(flow, num_classes, in_channels, channels)
 
 
+@checked
 def res_net(num_classes: int = 10, in_channels: int = 1, *, channels: int = 64, blocks: int = 6) -> FlowClassifier:
     """The ResNet of the comparison: `blocks` pre-activation residual blocks with GroupNorm."""
-    require_counts(channels=channels, blocks=blocks)
     flow = ODEBlock(PiecewiseConstant([BasicBranch(channels, norm=group_norm) for _ in range(blocks)]))
     return FlowClassifier(flow, num_classes, in_channels, channels)

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock, label_blocks
 from odenet.blocks.branches import Activation, BasicBranch, BottleneckBranch, Norm
 from odenet.blocks.stepping import Projection
 from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.blocks.theta import Piece, PiecewiseConstant
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 
 Branch: TypeAlias = Callable[..., nn.Module]
 """Makes a branch: `branch(channels, in_channels=…, stride=…)`."""
@@ -97,6 +98,7 @@ class ResNet(nn.Module):
         ValueError: images of another number of channels, or so small that a stride meets a single pixel.
     """
 
+    @checked
     def __init__(
         self,
         stem: nn.Module,
@@ -108,7 +110,6 @@ class ResNet(nn.Module):
         finish: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        require_counts(num_classes=num_classes, in_channels=in_channels)
         self.in_channels, self.smallest = in_channels, stride // 2 + 1
         self.stem = stem
         self.stages = nn.Sequential(*stages)
@@ -128,6 +129,7 @@ class ResNet(nn.Module):
         return self.head(x.mean(dim=(2, 3)))
 
 
+@checked
 def cifar_resnet(
     blocks: int,
     num_classes: int = 10,
@@ -158,7 +160,6 @@ def cifar_resnet(
         shortcut: makes the shortcut of a transition from (in_channels, channels, stride); None: no identity anywhere.
         flow: makes the flow of a stage.
     """
-    require_counts(blocks=blocks, in_channels=in_channels, stem_stride=stem_stride)
     stem = _stem(in_channels, widths[0], 3, stem_stride, norm, activation)
     make = partial(branch, activation=activation, norm=norm)
     stages = _stages(widths, [blocks] * len(widths), widths[0], make, shortcut, flow, activation)
@@ -166,6 +167,7 @@ def cifar_resnet(
     return ResNet(stem, stages, widths[-1], num_classes, in_channels, stem_stride * 2 ** (len(widths) - 1), finish)
 
 
+@checked
 def imagenet_resnet(
     blocks: Sequence[int],
     num_classes: int = 1000,
@@ -191,7 +193,6 @@ def imagenet_resnet(
         shortcut: makes the shortcut of a transition from (in_channels, channels, stride); None: no identity anywhere.
         flow: makes the flow of a stage.
     """
-    require_counts(in_channels=in_channels, **{f"blocks[{i}]": n for i, n in enumerate(blocks)})
     widths = [expansion * 64 * 2**i for i in range(len(blocks))]
     stem = nn.Sequential(_stem(in_channels, 64, 7, 2, norm, "post"), nn.MaxPool2d(3, 2, padding=1))
     make = partial(branch, activation=activation, norm=norm)
@@ -244,56 +245,67 @@ def _initialize(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
+@checked
 def resnet20(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
     """He et al. 2015, n = 3: 269,722 parameters, 40.6 M multiply-adds at 32×32; 8.75 % on CIFAR-10."""
     return cifar_resnet(3, num_classes, in_channels, **options)
 
 
+@checked
 def resnet32(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
     """He et al. 2015, n = 5: 464,154 parameters; 7.51 % on CIFAR-10."""
     return cifar_resnet(5, num_classes, in_channels, **options)
 
 
+@checked
 def resnet44(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
     """He et al. 2015, n = 7: 658,586 parameters; 7.17 % on CIFAR-10."""
     return cifar_resnet(7, num_classes, in_channels, **options)
 
 
+@checked
 def resnet56(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
     """He et al. 2015, n = 9: 853,018 parameters; 6.97 % on CIFAR-10."""
     return cifar_resnet(9, num_classes, in_channels, **options)
 
 
+@checked
 def resnet110(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
     """He et al. 2015, n = 18: 1,727,962 parameters; 6.43 % on CIFAR-10."""
     return cifar_resnet(18, num_classes, in_channels, **options)
 
 
+@checked
 def resnet1202(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
     """He et al. 2015, n = 200: 19,421,274 parameters; 7.93 % on CIFAR-10."""
     return cifar_resnet(200, num_classes, in_channels, **options)
 
 
+@checked
 def resnet18(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """He et al. 2015, table 1: 11,689,512 parameters, 1.8 G multiply-adds at 224×224."""
     return imagenet_resnet([2, 2, 2, 2], num_classes, in_channels, **options)
 
 
+@checked
 def resnet34(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """He et al. 2015, table 1: 21,797,672 parameters, 3.6 G multiply-adds at 224×224."""
     return imagenet_resnet([3, 4, 6, 3], num_classes, in_channels, **options)
 
 
+@checked
 def resnet50(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """He et al. 2015, table 1 with the stride in the 3×3: 25,557,032 parameters, 4.1 G multiply-adds at 224×224."""
     return _bottleneck_resnet([3, 4, 6, 3], num_classes, in_channels, **options)
 
 
+@checked
 def resnet101(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """He et al. 2015, table 1 with the stride in the 3×3: 44,549,160 parameters, 7.8 G multiply-adds at 224×224."""
     return _bottleneck_resnet([3, 4, 23, 3], num_classes, in_channels, **options)
 
 
+@checked
 def resnet152(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """He et al. 2015, table 1 with the stride in the 3×3: 60,192,808 parameters, 11.5 G multiply-adds at 224×224."""
     return _bottleneck_resnet([3, 8, 36, 3], num_classes, in_channels, **options)

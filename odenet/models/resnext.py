@@ -10,30 +10,36 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.branches import BottleneckBranch
 from odenet.models.resnet import ResNet, imagenet_resnet
 
 
+@checked
 def resnext50_32x4d(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """Xie et al. 2017, table 1: 25,028,904 parameters, 4.2 G multiply-adds at 224×224."""
     return _grouped([3, 4, 6, 3], 32, 4, num_classes, in_channels, **options)
 
 
+@checked
 def resnext101_32x8d(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """32 groups of 8, of torchvision alone: 88,791,336 parameters, 16.4 G multiply-adds at 224×224."""
     return _grouped([3, 4, 23, 3], 32, 8, num_classes, in_channels, **options)
 
 
+@checked
 def resnext101_64x4d(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """Xie et al. 2017, table 4: 83,455,272 parameters, 15.5 G multiply-adds at 224×224."""
     return _grouped([3, 4, 23, 3], 64, 4, num_classes, in_channels, **options)
 
 
+@checked
 def wide_resnet50_2(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """Zagoruyko and Komodakis 2016, table 8: 68,883,240 parameters, 11.4 G multiply-adds at 224×224."""
     return _grouped([3, 4, 6, 3], 1, 128, num_classes, in_channels, **options)
 
 
+@checked
 def wide_resnet101_2(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
     """The deeper one, of torchvision alone: 126,886,696 parameters, 22.8 G multiply-adds at 224×224."""
     return _grouped([3, 4, 23, 3], 1, 128, num_classes, in_channels, **options)

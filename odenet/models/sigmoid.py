@@ -14,10 +14,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import Norm
 from odenet.blocks.theta import Time
-from odenet.models.images import require_counts, require_dtype
+from odenet.models.images import require_dtype
 from odenet.models.plain import plain_stage
 from odenet.models.resnet import Flow
 
@@ -73,6 +74,7 @@ class SigmoidChain(nn.Module):
         ValueError: shapes that are not those of one weight and one bias a layer.
     """
 
+    @checked
     def __init__(self, weights: Tensor, biases: Tensor) -> None:
         super().__init__()
         if weights.dim() != 1 or len(weights) == 0 or biases.shape != weights.shape:
@@ -161,6 +163,7 @@ class SigmoidMLP(nn.Module):
         ValueError: a count that is not a positive integer; images of another number of features.
     """
 
+    @checked
     def __init__(
         self,
         depth: int,
@@ -173,7 +176,6 @@ class SigmoidMLP(nn.Module):
         flow: Flow = plain_stage,
     ) -> None:
         super().__init__()
-        require_counts(depth=depth, in_features=in_features, num_classes=num_classes, width=width)
         self.in_features = in_features
         self.first = SigmoidLayer(width, in_features=in_features, norm=norm, initialize=initialize)
 

@@ -14,14 +14,17 @@ An `FCN` of its trunk (`patch_trunk`) computes one answer in s² and interpolate
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet.blocks.annotations import MayBeEmpty
+from odenet.blocks.arguments import checked
 from odenet.layers.grid import POINTWISE, Grid
 from odenet.models.fcn_trunks import Trunk
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 
 
 class PatchClassifier(nn.Module):
@@ -49,21 +52,19 @@ class PatchClassifier(nn.Module):
     46
     """
 
+    @checked
     def __init__(
         self,
         num_classes: int,
         in_channels: int = 3,
         *,
-        stages: Sequence[Sequence[int]] = ((16, 16), (32,), (32,)),
+        stages: Annotated[Sequence[Sequence[int]], MayBeEmpty()] = ((16, 16), (32,), (32,)),
         side: int = 5,
         pool: int = 2,
         hidden: int = 64,
         last: int = 3,
     ) -> None:
         super().__init__()
-        counts = {f"stages[{i}][{j}]": n for i, stage in enumerate(stages) for j, n in enumerate(stage)}
-        require_counts(in_channels=in_channels, num_classes=num_classes, side=side, pool=pool, last=last, **counts)
-        require_counts(hidden=hidden)
         layers: list[nn.Module] = []
         channels = in_channels
         for stage in stages:
@@ -115,9 +116,9 @@ class SlidingWindow(nn.Module):
 
     stride = 1
 
+    @checked
     def __init__(self, classifier: PatchClassifier, patches: int = 64) -> None:
         super().__init__()
-        require_counts(patches=patches)
         self.classifier, self.patches = classifier, patches
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,6 +150,7 @@ class DenseClassifier(nn.Module):
 
     stride = 1
 
+    @checked
     def __init__(self, classifier: PatchClassifier) -> None:
         super().__init__()
         self.classifier = classifier
@@ -160,6 +162,7 @@ class DenseClassifier(nn.Module):
         return self.layers(self.classifier.surrounded(x))
 
 
+@checked
 def a_trous(layers: Sequence[nn.Module]) -> nn.Sequential:
     """Layers without strides that agree with those given wherever these give an answer, on the same weights.
 
@@ -193,6 +196,7 @@ def _spread(layer: nn.Module, spread: int) -> nn.Module:
     )
 
 
+@checked
 def shift_and_stitch(classifier: PatchClassifier, x: Tensor) -> Tensor:
     """The same logits from s² passes over shifted images, each of which has every s-th (Long et al. 2015, section 3.2).
 
@@ -220,6 +224,7 @@ def shift_and_stitch(classifier: PatchClassifier, x: Tensor) -> Tensor:
     return logits[:, :, :height, :width]
 
 
+@checked
 def patch_trunk(classifier: PatchClassifier) -> Trunk:
     """The classifier's features as a trunk of one map: `FCN(patch_trunk(classifier), …)` interpolates its answers."""
     channels, grid = classifier.score.in_channels, Grid().through(classifier.features)

@@ -6,6 +6,8 @@ from typing import Literal
 
 from torch import nn
 
+from odenet.blocks.annotations import Number
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.stepping import FixedSteps
@@ -14,9 +16,10 @@ from odenet.models.plain import Substitution
 from odenet.models.resnet import Transition
 
 
+@checked
 def set_stochastic_depth(
     model: nn.Module,
-    last: float = 0.5,
+    last: Number = 0.5,
     *,
     decay: Literal["linear", "constant"] = "linear",
     per: Literal["batch", "sample"] = "batch",

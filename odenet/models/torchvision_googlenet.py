@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.annotations import kind_of, shown
+from odenet.blocks.arguments import checked
 from odenet.models.googlenet import AuxiliaryClassifier, GoogLeNet, googlenet_bn
 
 if TYPE_CHECKING:
@@ -74,12 +76,18 @@ def load_torchvision(net: GoogLeNet, state: Mapping[str, Tensor]) -> None:
     net.load_state_dict(renamed)
 
 
+@checked
 def googlenet_from_torchvision(model: TorchvisionGoogLeNet) -> GoogLeNet:
     """A `googlenet_bn` of the outputs of `model`, in evaluation and, with the same seed for dropout, in training.
 
     Its weights are copies, on the same device. The rescaling of images that torchvision's pretrained net begins with is
     the `transform`.
+
+    Raises:
+        TypeError: a model of another class.
+        ValueError: weights that do not fit.
     """
+    _require_torchvision(model)
     options: dict[str, Any] = {"dropout": model.dropout.p, "auxiliary": None}
     if model.aux1 is not None:
         dropout = cast("InceptionAux", model.aux1).dropout.p
@@ -95,6 +103,16 @@ def googlenet_from_torchvision(model: TorchvisionGoogLeNet) -> GoogLeNet:
         net.get_parameter(_renamed(name)).requires_grad_(parameter.requires_grad)
         net.get_submodule(_layer_of(_renamed(name))).training = model.get_submodule(_layer_of(name)).training
     return net
+
+
+def _require_torchvision(model: object) -> None:
+    from torchvision.models import GoogLeNet as Torchvision
+
+    if not isinstance(model, Torchvision):
+        raise TypeError(
+            f"googlenet_from_torchvision was given model={shown(model)}, {kind_of(model)}; it converts "
+            "torchvision.models.GoogLeNet: pass one, or use odenet.from_torchvision for a ResNet."
+        )
 
 
 def _layer_of(parameter: str) -> str:

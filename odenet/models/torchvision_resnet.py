@@ -11,11 +11,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import BasicBranch, BottleneckBranch
 from odenet.blocks.solvers import Euler
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
 
+@checked
 def from_torchvision(model: TorchvisionResNet | Mapping[str, Tensor]) -> ResNet:
     """The network of flows and transitions that computes what `model` does, in evaluation and in training mode.
 
@@ -67,7 +70,8 @@ def from_torchvision(model: TorchvisionResNet | Mapping[str, Tensor]) -> ResNet:
     return net
 
 
-def to_torchvision(net: ResNet) -> dict[str, Tensor]:
+@checked
+def to_torchvision(net: Annotated[ResNet, Inside()]) -> dict[str, Tensor]:
     """The state dict of the torchvision ResNet that computes what `net` does; it loads there with `strict=True`.
 
     The way back from `from_torchvision`, after training too, and for any net of `odenet.models.resnet18` and its

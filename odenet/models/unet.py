@@ -11,18 +11,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from odenet.blocks.annotations import MayBeEmpty, WholeFromZero
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import Autonomous, Norm
-from odenet.blocks.errors import unknown_name
 from odenet.layers.transpose_convolution import TransposeConvolution
 from odenet.layers.upsampling import MakeUpsampling, centred
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 from odenet.models.resnet import Flow
 
 Borders: TypeAlias = Literal["padded", "mirrored", "valid"]
@@ -50,15 +51,16 @@ class UNet(nn.Module):
         ValueError: images of another number of channels, or, with valid borders, of a size that pooling does not halve.
     """
 
+    @checked
     def __init__(
         self,
         down: Sequence[nn.Module],
-        ups: Sequence[nn.Module],
-        up: Sequence[nn.Module],
+        ups: Annotated[Sequence[nn.Module], MayBeEmpty()],
+        up: Annotated[Sequence[nn.Module], MayBeEmpty()],
         head: nn.Module,
         in_channels: int,
         borders: Borders,
-        shrinkage: int,
+        shrinkage: WholeFromZero,
     ) -> None:
         super().__init__()
         self.in_channels, self.borders = in_channels, borders
@@ -141,6 +143,7 @@ def mirrored(x: Tensor, sizes: ValidSizes) -> Tensor:
     return x
 
 
+@checked
 def unet(
     num_classes: int = 2,
     in_channels: int = 1,
@@ -183,9 +186,7 @@ def unet(
         ValueError: a count that is not a positive integer, no widths, unknown borders; unpadded flows, a flow of no
             convolution, a branch without flow, unpadded max unpooling.
     """
-    require_counts(num_classes=num_classes, in_channels=in_channels, convolutions=convolutions)
-    require_counts(**{f"widths[{i}]": width for i, width in enumerate(widths)})
-    _require_possible(widths, convolutions, borders, flow, branch)
+    _require_possible(convolutions, borders, flow, branch)
     if flow is None:
         parts = _ordinary(convolutions, int(borders == "padded"), norm)
     else:
@@ -204,13 +205,7 @@ def unet(
     return net
 
 
-def _require_possible(
-    widths: Sequence[int], convolutions: int, borders: str, flow: Flow | None, branch: Callable | None
-) -> None:
-    if not widths:
-        raise ValueError("widths = (); a U-Net has a stage at least: pass the channels of each, from the image down.")
-    if borders not in get_args(Borders):
-        raise unknown_name("borders", borders, get_args(Borders))
+def _require_possible(convolutions: int, borders: str, flow: Flow | None, branch: Callable | None) -> None:
     if flow is not None and borders != "padded":
         raise ValueError(
             f"a U-Net of flows with borders={borders!r} was asked for; a flow keeps the shape of its state, and an "

@@ -11,8 +11,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from odenet.blocks.annotations import Share
+from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
-from odenet.models.images import require_counts, require_images
+from odenet.models.images import require_images
 
 
 class VGG(nn.Module):
@@ -34,6 +36,7 @@ class VGG(nn.Module):
             number of channels, or so small that pooling leaves nothing (below 32×32 with five stages).
     """
 
+    @checked
     def __init__(
         self,
         stages: Sequence[Sequence[int]],
@@ -42,11 +45,9 @@ class VGG(nn.Module):
         *,
         norm: Norm | None = None,
         hidden: int = 4096,
-        dropout: float = 0.5,
+        dropout: Share = 0.5,
     ) -> None:
         super().__init__()
-        _require_stages(stages)
-        require_counts(num_classes=num_classes, in_channels=in_channels, hidden=hidden)
         self.in_channels, self.smallest = in_channels, 2 ** len(stages)
         self.features = nn.Sequential(*_features(stages, in_channels, norm))
         self.pool = nn.AdaptiveAvgPool2d(7)
@@ -61,15 +62,6 @@ class VGG(nn.Module):
         """Logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
         require_images(x, self.in_channels, self.smallest, self)
         return self.classifier(self.pool(self.features(x)).flatten(1))
-
-
-def _require_stages(stages: Sequence[Sequence[int]]) -> None:
-    if not stages or not all(stages):
-        raise ValueError(
-            f"stages = {stages!r}; each stage of a VGG ends in a pooling of its convolutions: name at least one stage, "
-            "and the filters of at least one convolution in each."
-        )
-    require_counts(**{f"stages[{i}][{j}]": n for i, stage in enumerate(stages) for j, n in enumerate(stage)})
 
 
 def _features(stages: Sequence[Sequence[int]], in_channels: int, norm: Norm | None) -> Iterator[nn.Module]:
@@ -94,12 +86,14 @@ def _initialize(model: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+@checked
 def vgg16(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> VGG:
     """Configuration D: 138,357,544 parameters, 15.5 G multiply-adds at 224×224; 28.07 % top-1 error (10 crops)."""
     stages = [(64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3]
     return VGG(stages, num_classes, in_channels, **options)
 
 
+@checked
 def vgg19(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> VGG:
     """Configuration E: 143,667,240 parameters, 19.6 G multiply-adds at 224×224."""
     stages = [(64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4]

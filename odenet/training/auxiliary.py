@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from odenet.blocks.annotations import Number
 from odenet.models.googlenet import GoogLeNetOutput
 from odenet.training.tasks import Classification
 
@@ -31,7 +32,7 @@ class AuxiliaryClassification(Classification):
     tensor(3.6841)
     """
 
-    weight: float = 0.3
+    weight: Number = 0.3
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.training.settings import Training
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+@checked
 def launch(settings: Training, model: nn.Module | None = None) -> Fabric:
     """The device, precision and processes of `settings`, as a launched Fabric; cheap to call again.
 
@@ -82,6 +84,7 @@ def skips_branches(model: nn.Module) -> bool:
     return any(isinstance(noise, StochasticDepth) and noise.per == "batch" for noise in noises)
 
 
+@checked
 def is_main_process() -> bool:
     """Whether this process is the one that writes files and progress: rank 0, or the only one."""
     return os.environ.get("RANK", "0") == "0"

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import nn
 
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import checked
 from odenet.measure.mode import in_mode
 from odenet.training.arguments import require_batches, require_model, require_task
 from odenet.training.batches import BatchSource
 from odenet.training.tasks import Task
 
 
-def evaluate(model: nn.Module, task: Task, batches: BatchSource) -> dict[str, float]:
+@checked
+def evaluate(
+    model: Annotated[nn.Module, Inside()], task: Annotated[Task, Inside()], batches: BatchSource
+) -> dict[str, float]:
     """The mean loss (under "loss") and the metrics of `task` over all of `batches`, weights and modes left as they are.
 
     Under torchrun every process must call it: the metrics are reduced over all of them.

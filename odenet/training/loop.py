@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import nn, optim
 
+from odenet.blocks.annotations import Inside, Seed, Whole
+from odenet.blocks.arguments import checked
 from odenet.blocks.compiled import CompileWarning, first_line
 from odenet.blocks.errors import NonFiniteState
 from odenet.data.seeds import seeded_generator
@@ -51,19 +53,20 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+@checked
 def fit(
-    model: nn.Module,
-    task: Task,
+    model: Annotated[nn.Module, Inside()],
+    task: Annotated[Task, Inside()],
     train: BatchSource,
     test: BatchSource | None,
-    settings: Training,
+    settings: Annotated[Training, Inside()],
     *,
-    seed: int,
-    folder: str | PathLike[str],
-    optimizer: optim.Optimizer | None = None,
+    seed: Whole,
+    folder: Annotated[str | PathLike[str], Inside()],
+    optimizer: Annotated[optim.Optimizer | None, Inside()] = None,
     context: Plain = None,
-    label: str = "",
-    quiet: bool = False,
+    label: Annotated[str, Inside()] = "",
+    quiet: Annotated[bool, Inside()] = False,
 ) -> History:
     """Train `model` in place, from where the checkpoint in `folder` left off if there is one.
 
@@ -118,8 +121,8 @@ def fit(
 
 
 def _fit(
-    model: nn.Module,
-    task: Task,
+    model: Annotated[nn.Module, Inside()],
+    task: Annotated[Task, Inside()],
     train: BatchSource,
     test: BatchSource | None,
     settings: Training,
@@ -175,12 +178,12 @@ def _fit(
 
 
 def _check(
-    model: nn.Module,
-    task: Task,
+    model: Annotated[nn.Module, Inside()],
+    task: Annotated[Task, Inside()],
     train: BatchSource,
     test: BatchSource | None,
     settings: Training,
-    seed: int,
+    seed: Seed,
     folder: str | PathLike[str],
     optimizer: optim.Optimizer | None,
     label: str,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import check_fields
 from odenet.data.class_names import class_names
 from odenet.training.tasks import Task
 
@@ -38,11 +40,12 @@ class MultiLabel(Task):
 for each, torch.int64, (n, 2); one label an image is the task Classification.
     """
 
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], Inside()]
 
     headline: ClassVar[str] = "subset_accuracy"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "classes", class_names(self.classes))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from odenet.blocks.annotations import Whole
+from odenet.blocks.arguments import checked
 from odenet.data.counts import whole_number
 
 _LARGEST = 2**32 - 1
 
 
-def seed_everything(seed: int) -> None:
+@checked
+def seed_everything(seed: Whole) -> None:
     """Seed all global generators: call it before a model is built, so that its weights are a function of the seed.
 
     Args:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn, optim
 
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.multilevel import degree_of
 from odenet.blocks.spline import integrals, knot_insertion
@@ -34,6 +35,7 @@ class Origin(NamedTuple):
     part: Fraction
 
 
+@checked
 def refine_optimizer_state(optimizer: Optimizer, before: nn.Module, after: nn.Module) -> Optimizer:
     """A new optimizer of the parameters of `after`, with the settings and the state that `optimizer` has for `before`.
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from torch import nn
 
+from odenet.blocks.arguments import checked
 from odenet.training.batches import BatchSource
 from odenet.training.checkpoints import CheckpointError
 from odenet.training.devices import is_main_process
@@ -51,6 +52,7 @@ class Run:
         path: Of its file.
     """
 
+    @checked
     def __init__(self, record: Record, path: Path) -> None:
         self.record, self.path = record, path
         self._hold: Hold | None = None

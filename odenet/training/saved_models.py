@@ -26,6 +26,7 @@ from torch.nn.modules.module import (
 )
 
 import odenet
+from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock, label_blocks
 from odenet.blocks.configuration import configure
 from odenet.blocks.gradients import GradientMethod
@@ -61,6 +62,7 @@ Names = Mapping[str, Any]
 """Classes and functions that are none of odenet's, by name."""
 
 
+@checked
 def save_model(
     model: nn.Module, path: Path | str, construction: Callable[..., nn.Module], *, names: Names | None = None
 ) -> None:
@@ -99,6 +101,7 @@ def save_model(
     write_atomically(Path(path), content, what="saved model")
 
 
+@checked
 def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
     """The network or block that `save_model` wrote, on the CPU, in the mode and precision that it had.
 

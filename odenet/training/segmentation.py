@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odenet.blocks.annotations import MayBeEmpty, Number, Whole
+from odenet.blocks.arguments import check_fields
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
 from odenet.training.tasks import Task
@@ -55,14 +57,15 @@ class Segmentation(Task):
 the right num_classes, or ignore_index=255 if such pixels are not to be judged.
     """
 
-    num_classes: int
-    ignore_index: int | None = None
-    class_weights: tuple[float, ...] | None = None
-    dice: float = 0.0
+    num_classes: Whole
+    ignore_index: Whole | None = None
+    class_weights: Annotated[tuple[Number, ...], MayBeEmpty()] | None = None
+    dice: Number = 0.0
 
     headline: ClassVar[str] = "mean_iou"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         whole_number("num_classes", self.num_classes, 2, because="a choice has at least two classes")
         if self.ignore_index is not None:
             whole_number("ignore_index", self.ignore_index, -(2**63), because="it is a value of the masks")

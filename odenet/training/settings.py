@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from odenet.blocks.arguments import check_fields
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
-from odenet.training.checked import check_types
 
 OptimizerName = Literal["sgd", "nesterov", "adam", "adamw"]
 ScheduleName = Literal["constant", "cosine", "one-cycle", "steps"]
@@ -83,7 +83,7 @@ class Training:
     """Whether to refuse GPU algorithms whose results vary from run to run. A CPU's do not vary: no effect there."""
 
     def __post_init__(self) -> None:
-        check_types(self)
+        check_fields(self, bounded=False)
         for field, known in _NAMES.items():
             if (name := getattr(self, field)) not in known:
                 raise unknown_name(field, name, known)
@@ -100,9 +100,16 @@ class Training:
         _require("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and less than 1")
         _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "at least 0 and finite")
         _require("warmup", self.warmup, 0 <= self.warmup < 1, "a share of the training: at least 0 and less than 1")
-        _require("checkpoint_seconds", self.checkpoint_seconds, self.checkpoint_seconds >= 0, "at least 0")
+        _require(
+            "checkpoint_seconds",
+            self.checkpoint_seconds,
+            0 <= self.checkpoint_seconds < math.inf,
+            "at least 0 and finite",
+        )
         if self.gradient_clip is not None:
-            _require("gradient_clip", self.gradient_clip, self.gradient_clip > 0, "positive, or None for no limit")
+            _require(
+                "gradient_clip", self.gradient_clip, 0 < self.gradient_clip < math.inf, "positive, or None for no limit"
+            )
         ascending = list(self.milestones) == sorted({m for m in self.milestones if 0 < m < 1})
         _require(
             "milestones", self.milestones, ascending, "shares of the training: between 0 and 1, in ascending order"

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from odenet.blocks.annotations import Number, Whole
+from odenet.blocks.arguments import check_fields
 from odenet.data.counts import whole_number
 
 if TYPE_CHECKING:
@@ -68,13 +70,14 @@ class Classification(Task):
 give the right num_classes.
     """
 
-    num_classes: int
-    label_smoothing: float = 0.0
-    top: tuple[int, ...] = ()
+    num_classes: Whole
+    label_smoothing: Number = 0.0
+    top: tuple[Whole, ...] = ()
 
     headline: ClassVar[str] = "accuracy"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         whole_number("num_classes", self.num_classes, 2, because="a choice has at least two classes")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.annotations import Inside, Whole
+from odenet.blocks.arguments import checked
 from odenet.data.counts import whole_number
 from odenet.measure.mode import in_mode
 from odenet.measure.receptive_field import Reach, reach
@@ -27,12 +29,13 @@ class Tile(NamedTuple):
         return slice(self.kept.start - self.seen.start, self.kept.stop - self.seen.start)
 
 
+@checked
 def segment(
-    model: nn.Module,
-    image: Tensor,
+    model: Annotated[nn.Module, Inside()],
+    image: Annotated[Tensor, Inside()],
     *,
-    tile: int = 512,
-    overlap: int | None = None,
+    tile: Whole = 512,
+    overlap: Whole | None = None,
     stride: int | None = None,
     quiet: bool = False,
 ) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.arguments import checked
 from odenet.training.files import write_atomically
 from odenet.training.tensor_files import DamagedFile, read_tensors, tensors_to_bytes
 
@@ -19,6 +20,7 @@ class WeightsError(ValueError):
     """Weights that cannot be read, or that belong to another network."""
 
 
+@checked
 def save_weights(model: nn.Module, path: Path | str) -> None:
     """Write the state dict of `model` to `path`, atomically; its folder is made if there is none.
 
@@ -28,6 +30,7 @@ def save_weights(model: nn.Module, path: Path | str) -> None:
     write_atomically(Path(path), tensors_to_bytes(model.state_dict(), {}), what="weights file")
 
 
+@checked
 def load_weights(model: nn.Module, path: Path | str) -> None:
     """Read what `save_weights` wrote into `model`, in place; names and shapes must be exactly those of its state dict.
 
