@@ -78,6 +78,7 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("nodes", "ab", TypeError, "nodes='ab' cannot be: it is several values"),
     ("tensors", {"a": 1}, TypeError, r"tensors\['a'\]=1 cannot be: it is a tensor"),
     ("tensors", {1: torch.ones(1)}, TypeError, "a key of tensors=1 cannot be: it is a text"),
+    ("tensors", {}, ValueError, "tensors={} cannot be: it is at least one value"),
     ("tensors", [1], TypeError, "it is a dictionary"),
     ("kind", "pro", ValueError, "unknown kind 'pro'; did you mean 'pre'"),
     ("kind", np.ones(2), ValueError, "unknown kind"),

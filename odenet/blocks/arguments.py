@@ -214,6 +214,8 @@ class _Checker:
     def _of_mapping(self, name: str, value: Any, hints: tuple[Any, ...], limits: tuple[Any, ...]) -> Any:
         if not isinstance(value, Mapping):
             raise of_other_kind(name, value, KINDS[collections.abc.Mapping])
+        if self.bounded and not value and not any(isinstance(limit, MayBeEmpty) for limit in limits):
+            raise out_of_bounds(name, value, "at least one value: with none there is nothing to do")
         for key, entry in value.items():
             self.checked(f"a key of {name}", key, hints[0], ())
             self.checked(f"{name}[{key!r}]", entry, hints[1], limits)
