@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from odenet.blocks.annotations import WholeFromZero
+from odenet.blocks.annotations import AnyWhole
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.theta import PiecewiseConstant
@@ -17,7 +17,7 @@ from odenet.blocks.theta import PiecewiseConstant
 
 @checked
 @contextmanager
-def dropped(block: ODEBlock, index: WholeFromZero) -> Iterator[None]:
+def dropped(block: ODEBlock, index: AnyWhole) -> Iterator[None]:
     """Within the context, `block` has no piece `index`; the others keep their lengths.
 
     Args:
@@ -34,7 +34,7 @@ def dropped(block: ODEBlock, index: WholeFromZero) -> Iterator[None]:
 
 @checked
 @contextmanager
-def swapped(block: ODEBlock, index: WholeFromZero) -> Iterator[None]:
+def swapped(block: ODEBlock, index: AnyWhole) -> Iterator[None]:
     """Within the context, the pieces `index` and `index + 1` of `block` have changed places.
 
     Raises:
