@@ -109,6 +109,7 @@ class Totals:
         self.leaves = cut([*parameters, *captured])
         self.of: dict[Tensor, Tensor | None] = dict.fromkeys(self.leaves)
         self._captured, self._label = captured, label
+        self._leaf_of = {id(tensor): leaf for tensor, leaf in self.leaves.items()}  # to hash a tensor takes longer
         self._of_nodes: dict[tuple[nn.Module, ...], tuple[list[Tensor], list[Tensor], KnownEnds]] = {}
 
     def add(
@@ -153,9 +154,11 @@ class Totals:
         """Those whose gradient is asked for where these nodes are evaluated, their leaves, and the ends of a graph."""
         if nodes not in self._of_nodes:
             own = _trainable(nodes)
-            wanted = list(dict.fromkeys([*(p for p in own if p in self.leaves), *self._captured]))
-            unfrozen_since = (p for p in own if p not in self.leaves)
-            leaves = [self.leaves[p] for p in wanted]
+            wanted = [p for p in own if id(p) in self._leaf_of]
+            unfrozen_since = [p for p in own if id(p) not in self._leaf_of] if len(wanted) < len(own) else []
+            if self._captured:
+                wanted = list(dict.fromkeys([*wanted, *self._captured]))
+            leaves = [self._leaf_of[id(p)] for p in wanted]
             self._of_nodes[nodes] = wanted, leaves, KnownEnds([*leaves, *unfrozen_since], self._label)
         return self._of_nodes[nodes]
 

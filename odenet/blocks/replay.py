@@ -68,7 +68,7 @@ class Replay:
             stack.enter_context(_in_modes(self._modules, self._modes))
             stack.enter_context(_at_rest(self._modules))
             stack.enter_context(self.buffers.lent(always=on_copies))
-            for parameter in self.parameters():
+            for parameter in self.trainable:
                 if parameter._backward_hooks:
                     stack.enter_context(_replaced(parameter._backward_hooks, {}))
             for parameter in self.trainable:
