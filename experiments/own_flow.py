@@ -22,9 +22,9 @@ class OwnFlow:
     test: Batches
     """The images on which it was measured."""
     accuracy: float
-    """Of the net solved by dopri5."""
+    """The accuracy of the net when dopri5 solves it."""
     evaluations: int
-    """Of F, by dopri5."""
+    """The evaluations of F that dopri5 takes."""
     final_state: Tensor
     """x(T) of the first batch, by the finest solution."""
 

@@ -115,5 +115,5 @@ def number_of_jobs(asked: int | Literal["auto"], threads: int | None) -> int:
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

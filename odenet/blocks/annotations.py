@@ -29,7 +29,7 @@ KINDS = {
     collections.abc.Mapping: "a dictionary, {…: …}",
 }
 
-"""Of types whose name is not enough."""
+"""Words for types whose name is not enough."""
 
 SEVERAL: dict[Any, tuple[type, ...]] = {
     tuple: (tuple, list),
