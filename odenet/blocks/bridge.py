@@ -238,7 +238,7 @@ class _Watch:
     def adjoint_parameters(self) -> tuple[Tensor, ...]:
         """What the adjoint equation integrates gradients of: trainable parameters, and captured tensors."""
         tensors = dict.fromkeys([*self.replay.trainable, *self.captured])
-        self.ends = {tensor: tensor if tensor.is_leaf else self.gate.stopping(tensor) for tensor in tensors}
+        self.ends = {tensor: self.gate.stopping(tensor) for tensor in tensors}
         unfrozen_since = (p for p in self.replay.parameters() if p not in tensors)
         self.known = KnownEnds([*self.ends.values(), *unfrozen_since], self.field.label)
         return tuple(self.ends.values())

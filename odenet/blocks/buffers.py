@@ -102,6 +102,13 @@ class Buffers:
         return all(map(_equal, buffers, before.values))
 
 
+def buffers_of(nodes: Iterable[nn.Module]) -> Buffers:
+    """Those of all modules below `nodes`, noted as they are at this moment."""
+    buffers = Buffers(dict.fromkeys(module for node in nodes for module in node.modules()))
+    buffers.note()
+    return buffers
+
+
 def is_standard_norm(module: nn.Module) -> TypeGuard[_NormBase]:
     """Whether this is a normalization of torch's own with running statistics, and not a subclass of it."""
     return isinstance(module, _NormBase) and type(module).__module__.startswith("torch.")

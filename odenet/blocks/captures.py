@@ -96,14 +96,14 @@ class Captures:
             torch.clear_autocast_cache()
         if not isinstance(slope, Tensor):
             return slope  # the field says what is wrong
-        self._require_unchanged(calls, piece)
+        buffers = {id(buffer) for node in piece.nodes for buffer in node.buffers()}
+        self._require_unchanged(calls, piece, buffers)
         own = {id(tensor) for node in piece.nodes for tensor in node.parameters()}
         leaves, edges = ends_of_graph([slope], start, {id(leaf)})
         found = [tensor for tensor in leaves if id(tensor) not in own]
         found += [self._tensor_at(edge, calls) for edge in edges]
         known = {id(tensor) for tensor in self.tensors}
         self.tensors += [tensor for tensor in found if id(tensor) not in known]
-        buffers = {id(buffer) for node in piece.nodes for buffer in node.buffers()}
         if not calls.given(besides={id(leaf), id(t)} | own | buffers) and not found:
             self.closed.add(piece.nodes)
         return slope.detach()
@@ -117,7 +117,7 @@ class Captures:
             )
         return calls.made_before[edge]
 
-    def _require_unchanged(self, calls: _Calls, piece: Piece) -> None:
+    def _require_unchanged(self, calls: _Calls, piece: Piece, buffers: set[int]) -> None:
         own_modules = {module for node in piece.nodes for module in node.modules()}
         for module in calls.modules:
             if module not in own_modules and module.training and next(module.buffers(recurse=False), None) is not None:
@@ -126,9 +126,8 @@ class Captures:
                     "its own modules, and whose buffers would change again where the branch is evaluated a second "
                     "time: make it an attribute of the branch, put it into evaluation mode, or use Backprop()."
                 )
-        own = {id(buffer) for node in piece.nodes for buffer in node.buffers()}
         for tensor, version in calls.versions:
-            if id(tensor) not in own and tensor._version != version:
+            if id(tensor) not in buffers and tensor._version != version:
                 raise ValueError(
                     f"the branch of {self.label} changed a tensor of shape {tuple(tensor.shape)} in place that it did "
                     "not make, and would change it again where it is evaluated a second time: register it as a buffer "

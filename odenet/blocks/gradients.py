@@ -14,7 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from odenet.blocks.adaptive import Adaptive
 from odenet.blocks.annotations import Number
 from odenet.blocks.arguments import checked
-from odenet.blocks.buffers import Buffers
+from odenet.blocks.buffers import buffers_of
 from odenet.blocks.field import Field
 from odenet.blocks.generators import Generators
 from odenet.blocks.stepping import FixedSteps, Projection, Stepping
@@ -95,9 +95,8 @@ class ContinuousAdjoint(GradientMethod):
             )
         pieces = [_without_dropout(piece) for piece in pieces]
         generators = Generators(torch.device("cpu") if x.is_meta else x.device)
-        buffers = Buffers(dict.fromkeys(module for p in pieces for node in p.nodes for module in node.modules()))
+        buffers = buffers_of(node for piece in pieces for node in piece.nodes)
         generators.note()
-        buffers.note()
         y = stepping.integrate_with_adjoint(pieces, field, x, self.backward)
         generators.note()
         buffers.note()

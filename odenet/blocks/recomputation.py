@@ -224,7 +224,7 @@ class _Solve(torch.autograd.Function):
 def _with_graph(solve: Recomputation, x: Tensor, gradient: Tensor, needed: Sequence[bool]) -> list[Tensor | None]:
     solve.turn_back(0)
     gate, inputs = Gate(), [x, *solve.inputs]
-    ends = [tensor if tensor.is_leaf else gate.stopping(tensor) for tensor in inputs]
+    ends = [gate.stopping(tensor) for tensor in inputs]
     with replaced(dict(zip(inputs[1:], ends[1:], strict=True))):
         y = solve.run(range(len(solve.steps)), ends[0])
     KnownEnds(ends, solve.field.label).require(ends_of([y]), [])

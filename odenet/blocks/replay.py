@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.buffers import Buffers, is_standard_norm
+from odenet.blocks.buffers import Buffers, buffers_of, is_standard_norm
 
 
 class Replay:
@@ -127,9 +127,7 @@ def resting_statistics(node: nn.Module) -> Iterator[None]:
     Normalizations in training mode use the batch; other modules with buffers work on copies of them.
     """
     modules = list(node.modules())
-    buffers = Buffers(modules)
-    buffers.note()
-    with _at_rest(modules), buffers.lent(always=True):
+    with _at_rest(modules), buffers_of([node]).lent(always=True):
         yield
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from odenet.blocks.adaptive import Adaptive
 from odenet.blocks.annotations import Number
 from odenet.blocks.arguments import checked
-from odenet.blocks.buffers import Buffers
+from odenet.blocks.buffers import buffers_of
 from odenet.blocks.coupled_samples import moves_of_samples
 from odenet.blocks.errors import OdenetWarning
 from odenet.blocks.field import Field
@@ -86,8 +86,7 @@ class Reversible(GradientMethod):
 
     def _integrate_samples(self, stepping: Adaptive, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
         """x(T) by coupled steps on the grid that each sample accepts."""
-        buffers = Buffers(dict.fromkeys(module for p in pieces for node in p.nodes for module in node.modules()))
-        buffers.note()
+        buffers = buffers_of(node for piece in pieces for node in piece.nodes)
         moves = moves_of_samples(stepping, pieces, field, x, self.coupling)
         buffers.note()
         if buffers.moved:

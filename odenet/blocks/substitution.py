@@ -25,8 +25,8 @@ class Gate:
         self.closed = False
 
     def stopping(self, x: Tensor) -> Tensor:
-        """x, of which the gradient stops while the gate is closed."""
-        return _Stopped.apply(x, self) if x.requires_grad else x
+        """x, of which the gradient stops while the gate is closed; a leaf itself, for there it stops anyway."""
+        return x if x.is_leaf else _Stopped.apply(x, self)
 
     def __enter__(self) -> None:
         self.closed = True
