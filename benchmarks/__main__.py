@@ -24,7 +24,7 @@ from benchmarks.command import FOLDER, device, path_of
 from odenet.blocks.errors import unknown_name
 from odenet.training import Record, Run
 from paper_figs import gradient_peers, peers, scaling
-from paper_figs.command import draw_records
+from paper_figs.support.command import draw_records
 
 
 def benchmarks() -> dict[str, ModuleType]:

@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from benchmarks.peers.packages import versions
-from experiments.tables import print_table
+from experiments.support.tables import print_table
 from odenet.training import Record, Run
 
 FOLDER = Path("runs/benchmarks")

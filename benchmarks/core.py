@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torchdiffeq import odeint
 
 from benchmarks.command import Row, device, path_of
-from experiments.tables import print_table
+from experiments.support.tables import print_table
 from odenet import (
     Adaptive,
     Autonomous,
@@ -36,8 +36,8 @@ from odenet import (
     PiecewiseConstant,
     PiecewiseLinear,
 )
-from odenet.blocks.solvers import SOLVERS, RungeKutta
-from odenet.blocks.theta import Theta
+from odenet.blocks.solvers.runge_kutta import SOLVERS, RungeKutta
+from odenet.blocks.theta.base import Theta
 from odenet.measure import interleaved, observed_order, ratio
 from odenet.training import Run
 

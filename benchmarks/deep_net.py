@@ -25,9 +25,9 @@ from torch import Tensor, nn, optim
 from torch.nn import functional as F
 
 from benchmarks.command import Row
-from experiments.tables import print_table
+from experiments.support.tables import print_table
 from odenet import ODEBlock, Reversible, configure
-from odenet.blocks.reversible import DriftWarning
+from odenet.blocks.gradients.reversible import DriftWarning
 from odenet.data import Batches, load
 from odenet.measure import activation_bytes, count_layers, peak_bytes
 from odenet.models import ResNet, cifar_resnet, resnet20

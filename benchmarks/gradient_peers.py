@@ -36,7 +36,7 @@ from odenet import (
     ODEBlock,
     Reversible,
 )
-from odenet.blocks.gradients import GradientMethod
+from odenet.blocks.gradients.base import GradientMethod
 from odenet.measure import peak_bytes, ratio
 from odenet.training import Run
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.command import Row, device, path_of
 from experiments.gradient_methods import gradients
-from experiments.tables import print_table
+from experiments.support.tables import print_table
 from odenet import (
     RK4,
     Backprop,
@@ -34,8 +34,8 @@ from odenet import (
     PiecewiseConstant,
     Reversible,
 )
-from odenet.blocks.gradients import GradientMethod
-from odenet.blocks.solvers import Solver
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.solvers.runge_kutta import Solver
 from odenet.measure import interleaved, peak_bytes, ratio
 from odenet.training import Run
 

@@ -13,9 +13,9 @@ from statistics import median
 
 import torch
 
-from experiments.tables import print_table
+from experiments.support.tables import print_table
 from odenet.data import Scenes
-from odenet.data.scene_batch import TARGETS
+from odenet.data.scenes.batch import TARGETS
 from odenet.training import Run
 
 SIDES = (32, 64, 96, 128)

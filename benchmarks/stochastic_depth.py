@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.command import device, path_of
-from experiments.tables import print_table
+from experiments.support.tables import print_table
 from odenet import BasicBranch, linear_decay
 from odenet.measure import interleaved
 from odenet.models import ResNet, cifar_resnet, set_stochastic_depth

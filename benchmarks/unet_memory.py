@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.command import Row, device, run_benchmark
 from odenet import Backprop, Checkpointed, Euler, FixedSteps, Reversible, configure, group_norm
-from odenet.blocks.gradients import GradientMethod
+from odenet.blocks.gradients.base import GradientMethod
 from odenet.measure import peak_bytes
 from odenet.models import UNet, unet
 from odenet.models.resnet import residual_flow

@@ -31,8 +31,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.command import Seeds, run_experiment
-from experiments.statistics import over_seeds, spread
+from experiments.support.command import Seeds, run_experiment
+from experiments.support.statistics import over_seeds, spread
 from odenet.data import SceneBatches, Scenes, data_root, garment_scenes
 from odenet.measure.mode import in_mode
 from odenet.models import cifar_resnet

@@ -27,12 +27,12 @@ from typing import Annotated, Any
 
 import torch
 
-from experiments import published
-from experiments.command import Seeds, Settings, main
-from experiments.costs import counts, per_image, timings
-from experiments.statistics import over_seeds, spread
-from experiments.training import train
-from experiments.zoo import CHEN, CIFAR, IMAGENET, OTHERS, published_net, small_net
+from experiments.support import published
+from experiments.support.command import Seeds, Settings, main
+from experiments.support.costs import counts, per_image, timings
+from experiments.support.statistics import over_seeds, spread
+from experiments.support.training import train
+from experiments.support.zoo import CHEN, CIFAR, IMAGENET, OTHERS, published_net, small_net
 from odenet.data import Compose, ImageData, RandomErasing
 from odenet.measure import gpu_power, latencies
 from odenet.measure.energy import NOT_REPORTED

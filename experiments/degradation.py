@@ -25,9 +25,9 @@ from typing import Any
 
 import torch
 
-from experiments.command import Settings, main
-from experiments.statistics import over_seeds, spread
-from experiments.training import train, training_error
+from experiments.support.command import Settings, main
+from experiments.support.statistics import over_seeds, spread
+from experiments.support.training import train, training_error
 from odenet.data import ImageData
 from odenet.measure import count_layers, count_parameters
 from odenet.models import ResNet, add_identity_layers, cifar_resnet

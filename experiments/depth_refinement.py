@@ -31,11 +31,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.command import Settings, main
-from experiments.own_flow import OwnFlow
-from experiments.parts import PartedRun
-from experiments.statistics import over_seeds, spread
-from experiments.training import train
+from experiments.support.command import Settings, main
+from experiments.support.own_flow import OwnFlow
+from experiments.support.parts import PartedRun
+from experiments.support.statistics import over_seeds, spread
+from experiments.support.training import train
 from odenet import ODEBlock, PiecewiseConstant, refine_steps, refine_theta
 from odenet.data import Batches, ImageData
 from odenet.models import ResNet, cifar_resnet

@@ -30,9 +30,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.command import Settings, main
-from experiments.statistics import over_seeds
-from experiments.training import train
+from experiments.support.command import Settings, main
+from experiments.support.statistics import over_seeds
+from experiments.support.training import train
 from odenet.data import ImageData
 from odenet.measure import layer_gradients, weight_movement
 from odenet.models import SigmoidChain, SigmoidMLP, cifar_resnet, googlenet

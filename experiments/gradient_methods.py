@@ -24,9 +24,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from experiments.command import Settings, main
-from experiments.statistics import over_seeds, spread
-from experiments.training import train
+from experiments.support.command import Settings, main
+from experiments.support.statistics import over_seeds, spread
+from experiments.support.training import train
 from odenet import (
     AsynchronousLeapfrog,
     Backprop,
@@ -43,8 +43,8 @@ from odenet import (
     ReversibleHeun,
     group_norm,
 )
-from odenet.blocks.gradients import GradientMethod
-from odenet.blocks.solvers import Solver
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.solvers.runge_kutta import Solver
 from odenet.data import ImageData
 from odenet.measure import peak_bytes
 from odenet.models import ResNet, cifar_resnet

@@ -27,9 +27,9 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from experiments import published
-from experiments.command import run_experiment
-from experiments.costs import counts
+from experiments.support import published
+from experiments.support.command import run_experiment
+from experiments.support.costs import counts
 from odenet.layers import Inception, InceptionWidths, NaiveInception
 from odenet.measure import interleaved
 from odenet.models import googlenet

@@ -34,10 +34,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from experiments.command import Settings, main
-from experiments.ode_questions import QUESTIONS
-from experiments.statistics import over_seeds, spread
-from experiments.training import train
+from experiments.support.command import Settings, main
+from experiments.support.ode_questions import QUESTIONS
+from experiments.support.statistics import over_seeds, spread
+from experiments.support.training import train
 from odenet.data import ImageData
 from odenet.models import cifar_resnet, from_torchvision
 from odenet.training import Run, Training, WeightsError, load_model

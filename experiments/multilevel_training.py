@@ -32,10 +32,10 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from experiments.command import main
 from experiments.depth_refinement import Levels, network
-from experiments.statistics import over_seeds, spread
-from experiments.training import train
+from experiments.support.command import main
+from experiments.support.statistics import over_seeds, spread
+from experiments.support.training import train
 from odenet import refine_steps, refine_theta
 from odenet.data import ImageData
 from odenet.measure import count_layers, count_parameters

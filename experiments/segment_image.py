@@ -21,10 +21,10 @@ import tyro
 from PIL import Image
 from torch import Tensor, nn
 
-from experiments.segmentation_nets import segmentation_net
-from experiments.tables import print_table
+from experiments.support.segmentation_nets import segmentation_net
+from experiments.support.tables import print_table
 from odenet.data.image_files import MODES, read_picture
-from odenet.data.scene_batches import MEAN, STD
+from odenet.data.scenes.batches import MEAN, STD
 from odenet.training import segment
 from odenet.training.files import write_atomically
 from odenet.training.saved_models import load_model

@@ -1,9 +1,10 @@
 """FCN-32s, 16s, 8s, DeconvNet, U-Net, and flows: which net finds what every pixel shows?
 
-Small nets (`experiments/segmentation_nets.py`) trained alike on scenes of one or two objects and tested on others: mean
-IoU and boundary F1 against parameters, multiply-adds and seconds. Two of them consist of flows: their stepping is
-then changed, the weights untouched, and IoU is measured against evaluations of the vector fields. As in `solver_swap`,
-each test is made twice, with BatchNorm's running statistics and with every evaluation normalized by its own batch.
+Small nets (`experiments/support/segmentation_nets.py`) trained alike on scenes of one or two objects and tested on
+others: mean IoU and boundary F1 against parameters, multiply-adds and seconds. Two of them consist of flows: their
+stepping is then changed, the weights untouched, and IoU is measured against evaluations of the vector fields. As in
+`solver_swap`, each test is made twice, with BatchNorm's running statistics and with every evaluation normalized by its
+own batch.
 
     python -m experiments.segmentation cpu                    # 96×96: 15 minutes on two idle cores
     python -m experiments.segmentation cpu --data garments --scenes 10000    # the same of Fashion-MNIST's images
@@ -29,11 +30,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 import torch
 from torch import nn
 
-from experiments.command import Seeds, run_experiment
-from experiments.other_steppings import under_other_steppings
-from experiments.pictures import to_text
-from experiments.segmentation_nets import FLOWS, NETS, segmentation_net
-from experiments.statistics import over_seeds, spread
+from experiments.support.command import Seeds, run_experiment
+from experiments.support.other_steppings import under_other_steppings
+from experiments.support.pictures import to_text
+from experiments.support.segmentation_nets import FLOWS, NETS, segmentation_net
+from experiments.support.statistics import over_seeds, spread
 from odenet.data import SceneBatches, Scenes, data_root, garment_scenes
 from odenet.measure import count_multiply_adds, count_parameters, interleaved
 from odenet.training import Record, Run, Segmentation, Training, evaluate, launch, save_model

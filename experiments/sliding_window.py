@@ -32,7 +32,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.command import run_experiment
+from experiments.support.command import run_experiment
 from odenet.measure import count_multiply_adds, interleaved, peak_bytes
 from odenet.models import (
     FCN,

@@ -33,12 +33,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.command import Settings, main
-from experiments.statistics import over_seeds
-from experiments.training import train
+from experiments.support.command import Settings, main
+from experiments.support.statistics import over_seeds
+from experiments.support.training import train
 from odenet import Adaptive, Constant, FixedSteps, ODEBlock, PiecewiseConstant, configure
-from odenet.blocks.replay import resting_statistics
-from odenet.blocks.stepping import Stepping
+from odenet.blocks.replay.replay import resting_statistics
+from odenet.blocks.stepping.base import Stepping
 from odenet.data import Batches, ImageData
 from odenet.measure import count_evaluations, count_parameters
 from odenet.models import ResNet, cifar_resnet

@@ -27,9 +27,9 @@ from typing import Any
 
 import torch
 
-from experiments.command import Settings, main
-from experiments.statistics import over_seeds, spread
-from experiments.training import train, training_error
+from experiments.support.command import Settings, main
+from experiments.support.statistics import over_seeds, spread
+from experiments.support.training import train, training_error
 from odenet import linear_decay
 from odenet.data import ImageData
 from odenet.measure import count_layers, count_parameters

@@ -20,9 +20,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments.jobs import Jobs
-from experiments.points import Point, points
-from experiments.tables import print_table
+from experiments.support.jobs import Jobs
+from experiments.support.points import Point, points
+from experiments.support.tables import print_table
 from odenet.blocks.errors import unknown_name
 from odenet.training import Record
 

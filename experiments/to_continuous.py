@@ -30,11 +30,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.command import Settings, main
-from experiments.statistics import over_seeds, spread
-from experiments.tolerances import at_tolerances, dopri5
-from experiments.training import train
-from experiments.training_steps import costs, counted
+from experiments.support.command import Settings, main
+from experiments.support.statistics import over_seeds, spread
+from experiments.support.tolerances import at_tolerances, dopri5
+from experiments.support.training import train
+from experiments.support.training_steps import costs, counted
 from odenet import (
     RK4,
     BasicBranch,

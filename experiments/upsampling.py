@@ -27,9 +27,9 @@ from typing import Annotated, Any
 import torch
 from torch import nn
 
-from experiments.command import Seeds, run_experiment
-from experiments.statistics import over_seeds, spread
-from experiments.upsampling_examples import examples
+from experiments.support.command import Seeds, run_experiment
+from experiments.support.statistics import over_seeds, spread
+from experiments.support.upsampling_examples import examples
 from odenet.data import SceneBatches, Scenes
 from odenet.layers import BedOfNails, Bilinear, MakeUpsampling, MaxUnpooling, Nearest, TransposeConvolution
 from odenet.measure import checkerboard_energy, count_parameters, interleaved

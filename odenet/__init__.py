@@ -10,7 +10,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from odenet.blocks.adaptive import Adaptive
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import (
     Autonomous,
@@ -18,20 +17,19 @@ from odenet.blocks.branches import (
     BottleneckBranch,
     ConcatConv,
     ConcatConvBranch,
+    HamiltonianBranch,
     MLPBranch,
+    SymmetricBranch,
     group_norm,
 )
-from odenet.blocks.checkpointed import Checkpointed
-from odenet.blocks.compiled import CompileWarning
+from odenet.blocks.compile.programs import CompileWarning
 from odenet.blocks.configuration import configure
-from odenet.blocks.errors import BudgetWarning, NonFiniteState
-from odenet.blocks.galerkin import Galerkin
-from odenet.blocks.gradients import Backprop, ContinuousAdjoint
-from odenet.blocks.hamiltonian import HamiltonianBranch, SymmetricBranch
+from odenet.blocks.errors import BudgetWarning, NonFiniteState, SolveReport, Status
+from odenet.blocks.gradients.base import Backprop, ContinuousAdjoint
+from odenet.blocks.gradients.checkpointed import Checkpointed
+from odenet.blocks.gradients.reversible import Reversible
 from odenet.blocks.multilevel import coarsen_steps, coarsen_theta, refine_steps, refine_theta
-from odenet.blocks.projection import project_theta
-from odenet.blocks.reversible import Reversible
-from odenet.blocks.reversible_solvers import (
+from odenet.blocks.solvers.reversible import (
     AsynchronousLeapfrog,
     Coupled,
     Leapfrog,
@@ -39,8 +37,7 @@ from odenet.blocks.reversible_solvers import (
     ReversibleSolver,
     SymplecticEuler,
 )
-from odenet.blocks.solve_status import SolveReport, Status
-from odenet.blocks.solvers import (
+from odenet.blocks.solvers.runge_kutta import (
     RK4,
     ButcherTableau,
     ClassicalRK4,
@@ -52,10 +49,13 @@ from odenet.blocks.solvers import (
     RungeKutta,
     Solver,
 )
-from odenet.blocks.spline import Spline
-from odenet.blocks.stepping import FixedSteps
+from odenet.blocks.stepping.adaptive import Adaptive
+from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.stochastic_depth import StochasticDepth, linear_decay
-from odenet.blocks.theta import Constant, LinearTheta, Piece, PiecewiseConstant, PiecewiseLinear, Theta
+from odenet.blocks.theta.base import Constant, LinearTheta, Piece, PiecewiseConstant, PiecewiseLinear, Theta
+from odenet.blocks.theta.convert import project_theta
+from odenet.blocks.theta.galerkin import Galerkin
+from odenet.blocks.theta.spline import Spline
 from odenet.blocks.trajectory import trajectory
 
 __version__ = "0.1.0"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from paper_figs.command import FIGURES, draw_records, scripts
+from paper_figs.support.command import FIGURES, draw_records, scripts
 
 
 def main(out: Path = FIGURES) -> None:

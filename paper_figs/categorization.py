@@ -7,11 +7,11 @@ from statistics import fmean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from experiments.statistics import over_seeds
+from experiments.support.statistics import over_seeds
 from odenet.data import Scenes
 from odenet.training import Record
-from paper_figs.command import main
-from paper_figs.style import COLOURS
+from paper_figs.support.command import main
+from paper_figs.support.style import COLOURS
 
 NAME = "categorization"
 NETS = {"label": "net of one label", "labels": "net of many labels"}

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from odenet.training import Record
-from paper_figs.command import main
-from paper_figs.families import colour, written
+from paper_figs.support.command import main
+from paper_figs.support.families import colour, written
 
 NAME, EXPERIMENT = "complexity_latency", "complexity"
 

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
 from odenet.training import Record
-from paper_figs.command import main
-from paper_figs.families import colour, legend_of, written
-from paper_figs.style import COLOURS
+from paper_figs.support.command import main
+from paper_figs.support.families import colour, legend_of, written
+from paper_figs.support.style import COLOURS
 
 NAME, EXPERIMENT = "complexity_published", "complexity"
 

@@ -10,10 +10,10 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.statistics import over_seeds
+from experiments.support.statistics import over_seeds
 from odenet.training import Record
-from paper_figs.command import main
-from paper_figs.style import COLOURS
+from paper_figs.support.command import main
+from paper_figs.support.style import COLOURS
 
 NAME = "degradation"
 LABELS = {"plain": "plain", "resnet": "residual"}

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.statistics import over_seeds
+from experiments.support.statistics import over_seeds
 from odenet.training import Record
-from paper_figs.command import main
-from paper_figs.style import COLOURS
+from paper_figs.support.command import main
+from paper_figs.support.style import COLOURS
 
 NAME = "gradient_flow"
 SIGMOIDS = {"sigmoid": "alone", "sigmoid+bn": "with BatchNorm", "sigmoid+identity": "with identities"}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from experiments.published import MEMORY
+from experiments.support.published import MEMORY
 from odenet.training import Record
-from paper_figs.command import main
-from paper_figs.families import FAMILIES
-from paper_figs.style import COLOURS
+from paper_figs.support.command import main
+from paper_figs.support.families import FAMILIES
+from paper_figs.support.style import COLOURS
 
 NAME, EXPERIMENT = "ilsvrc", "complexity"
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from odenet.training import Record
-from paper_figs.command import main
-from paper_figs.style import COLOURS
+from paper_figs.support.command import main
+from paper_figs.support.style import COLOURS
 
 NAME = "inception"
 WHOLE = "GoogLeNet"

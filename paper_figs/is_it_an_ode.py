@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.ode_questions import SOLVERS, STEPS
-from odenet.blocks.solvers import RungeKutta, solver_named
+from experiments.support.ode_questions import SOLVERS, STEPS
+from odenet.blocks.solvers.runge_kutta import RungeKutta, solver_named
 from odenet.measure import stability_function
 from odenet.training import Record
-from paper_figs.command import main
-from paper_figs.style import COLOURS
+from paper_figs.support.command import main
+from paper_figs.support.style import COLOURS
 
 NAME = "is_it_an_ode"
 NAMES = {"euler": "Euler", "midpoint": "Midpoint", "rk4": "RK4"}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from odenet.training import Record
-from paper_figs.command import main
+from paper_figs.support.command import main
 
 NAME = "scaling"
 EXPERIMENT = "benchmarks.scaling"

@@ -10,10 +10,10 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from experiments.pictures import picture_of
+from experiments.support.pictures import picture_of
 from odenet.training import Record
 from paper_figs.claims.claim import mean
-from paper_figs.command import main
+from paper_figs.support.command import main
 
 NAME = "segmentation"
 NETS = {

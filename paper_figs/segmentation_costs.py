@@ -7,12 +7,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.statistics import over_seeds
+from experiments.support.statistics import over_seeds
 from odenet.training import Record
 from paper_figs.claims.claim import mean, percent
-from paper_figs.command import main
 from paper_figs.segmentation import NETS
-from paper_figs.style import COLOURS
+from paper_figs.support.command import main
+from paper_figs.support.style import COLOURS
 
 NAME = "segmentation_costs"
 EXPERIMENT = "segmentation"

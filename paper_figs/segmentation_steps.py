@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from odenet.training import Record
-from paper_figs.command import main
 from paper_figs.segmentation import NETS
-from paper_figs.style import COLOURS
+from paper_figs.support.command import main
+from paper_figs.support.style import COLOURS
 
 NAME = "segmentation_steps"
 EXPERIMENT = "segmentation"

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from experiments.statistics import over_seeds
+from experiments.support.statistics import over_seeds
 from odenet.training import Record
-from paper_figs.command import main
+from paper_figs.support.command import main
 
 NAME = "solver_swap"
 ROWS = {

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from experiments.statistics import over_seeds
 from experiments.stochastic_depth import savings
+from experiments.support.statistics import over_seeds
 from odenet.training import Record
-from paper_figs.command import main
-from paper_figs.style import COLOURS
+from paper_figs.support.command import main
+from paper_figs.support.style import COLOURS
 
 NAME = "stochastic_depth"
 MARKERS = "so^Dv"

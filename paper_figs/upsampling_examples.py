@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from odenet.training import Record
-from paper_figs.command import main
+from paper_figs.support.command import main
 
 NAME = "upsampling_examples"
 EXPERIMENT = "upsampling"

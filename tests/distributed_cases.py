@@ -33,8 +33,8 @@ from odenet import (
     group_norm,
 )
 from odenet.blocks.branches import Norm
-from odenet.blocks.gradients import GradientMethod
-from odenet.blocks.stepping import Stepping
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.stepping.base import Stepping
 from odenet.training import is_main_process, launch, save_weights, seed_everything
 from tests.training_cases import SETTINGS, train
 

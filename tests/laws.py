@@ -41,9 +41,9 @@ from odenet import (
     Theta,
     group_norm,
 )
-from odenet.blocks.gradients import GradientMethod
-from odenet.blocks.stepping import Stepping
-from odenet.blocks.theta import Time
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.stepping.base import Stepping
+from odenet.blocks.theta.base import Time
 from tests.peculiar import CASES, Case, require_right_or_refused
 from tests.problems import PROBLEMS, Logistic, Problem, jumping_linear, jumping_logistic, sloping_logistic
 

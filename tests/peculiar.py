@@ -34,9 +34,9 @@ from odenet import (
     StochasticDepth,
     Theta,
 )
-from odenet.blocks.gradients import GradientMethod
-from odenet.blocks.stepping import Stepping
-from odenet.blocks.theta import Time
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.stepping.base import Stepping
+from odenet.blocks.theta.base import Time
 
 PECULIARITIES = (
     "captures an encoder's output",

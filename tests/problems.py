@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from odenet import Constant, PiecewiseConstant, PiecewiseLinear, Theta
-from odenet.blocks.theta import Time
+from odenet.blocks.theta.base import Time
 
 
 class Linear(nn.Module):

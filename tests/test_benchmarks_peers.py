@@ -21,7 +21,7 @@ from benchmarks.peers.solves import ADAPTIVE, EULER, euler_by_hand
 from benchmarks.side_by_side import FEWEST, side_by_side
 from odenet.training import Record, Run
 from paper_figs import peers
-from paper_figs.style import save
+from paper_figs.support.style import save
 
 QUICK: dict[str, tuple[Any, Callable[[Any, Run], list[Row]]]] = {
     "adaptive": (adaptive.QUICK, adaptive.measure),

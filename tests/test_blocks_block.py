@@ -32,9 +32,9 @@ from odenet import (
     group_norm,
 )
 from odenet.blocks.block import label_blocks
-from odenet.blocks.gradients import GradientMethod
-from odenet.blocks.stepping import Stepping
-from odenet.blocks.theta import Time
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.stepping.base import Stepping
+from odenet.blocks.theta.base import Time
 from tests.laws import Graphs, logistic_nodes, states
 
 DEEPEST = 256

@@ -21,7 +21,7 @@ from odenet import (
     PiecewiseConstant,
     configure,
 )
-from odenet.blocks.stepping import Stepping
+from odenet.blocks.stepping.base import Stepping
 
 
 def network() -> nn.Sequential:

@@ -19,9 +19,9 @@ from odenet import (
 )
 from odenet.blocks.block import label_blocks
 from odenet.blocks.field import Field
-from odenet.blocks.gradients import GradientMethod
-from odenet.blocks.stepping import Stepping
-from odenet.blocks.theta import Piece, Time
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.stepping.base import Stepping
+from odenet.blocks.theta.base import Piece, Time
 from tests.laws import states
 from tests.problems import Logistic
 

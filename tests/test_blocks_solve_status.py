@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from odenet import BudgetWarning
-from odenet.blocks.solve_status import SolveReport, Status
+from odenet.blocks.errors import SolveReport, Status
 
 
 def report(*statuses: Status, t: tuple[float, ...]) -> SolveReport:

@@ -28,8 +28,8 @@ from odenet import (
     refine_steps,
     refine_theta,
 )
-from odenet.blocks.gradients import GradientMethod
-from odenet.blocks.stepping import Stepping
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.stepping.base import Stepping
 
 STEPPINGS: list[Stepping] = [
     FixedSteps(Euler()),

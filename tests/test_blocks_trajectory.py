@@ -19,8 +19,8 @@ from odenet import (
     StochasticDepth,
     trajectory,
 )
-from odenet.blocks.embedded import PAIRS
-from odenet.blocks.embedded_steps import EmbeddedSteps
+from odenet.blocks.per_sample.steps import EmbeddedSteps
+from odenet.blocks.solvers.embedded import PAIRS
 from odenet.blocks.trajectory import interpolated
 from tests.laws import logistic_nodes, slope, states
 from tests.problems import Logistic, jumping_logistic

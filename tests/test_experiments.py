@@ -20,7 +20,7 @@ import torch
 
 from odenet.models import cifar_resnet
 from odenet.training import Record, save_model
-from paper_figs.command import draw_records, scripts
+from paper_figs.support.command import draw_records, scripts
 from tests.training_cases import unfinish
 
 ROOT = Path(__file__).parent.parent

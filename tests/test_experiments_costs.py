@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from experiments.costs import counts, per_image, timings
+from experiments.support.costs import counts, per_image, timings
 
 
 def net() -> nn.Module:

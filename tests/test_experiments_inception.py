@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import torch
 
-from experiments import published
 from experiments.inception import LECTURE, both
+from experiments.support import published
 from odenet.layers import Inception, NaiveInception
 from odenet.training import Record
 from paper_figs.claims.inception import CLAIMS, saved

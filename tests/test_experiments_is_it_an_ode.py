@@ -13,7 +13,7 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.models.resnet import ResNet as Torchvision
 
 from experiments.is_it_an_ode import read, table, verdict
-from experiments.ode_questions import EIGENVALUES, QUESTIONS
+from experiments.support.ode_questions import EIGENVALUES, QUESTIONS
 from odenet import ODEBlock, PiecewiseConstant, refine_steps, refine_theta
 from odenet.models import ResNet, cifar_resnet, from_torchvision
 from odenet.training import save_model

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from experiments import jobs
-from experiments.jobs import Jobs, Requeued
+from experiments.support import jobs
+from experiments.support.jobs import Jobs, Requeued
 
 
 @dataclass

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from experiments import parts
-from experiments.parts import PartedRun, number_of_jobs
-from experiments.workers import Task
+from experiments.support import parts
+from experiments.support.parts import PartedRun, number_of_jobs
+from experiments.support.workers import Task
 from odenet.training import Record, Run
 
 NAMES = ("a", "b", "c")

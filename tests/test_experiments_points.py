@@ -13,9 +13,9 @@ import pytest
 import torch
 import tyro
 
-from experiments import points as module
 from experiments.depth_refinement import PRESETS
-from experiments.points import Point, of_name, points
+from experiments.support import points as module
+from experiments.support.points import Point, of_name, points
 from odenet.training import Record, RecordError, Run, Training
 from tests.training_cases import unfinish
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torchvision.models import get_model_weights
 
-from experiments import published
-from experiments.zoo import IMAGENET
+from experiments.support import published
+from experiments.support.zoo import IMAGENET
 from odenet.layers import Inception
 from odenet.measure import count_multiply_adds, count_parameters
 from odenet.models.googlenet import WIDTHS

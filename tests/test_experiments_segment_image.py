@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from experiments.segment_image import PALETTE, Options, colour, main, overlay, read, segment_image
-from experiments.segmentation_nets import segmentation_net
+from experiments.support.segmentation_nets import segmentation_net
 from odenet.models import unet
 from odenet.training.saved_models import save_model
 

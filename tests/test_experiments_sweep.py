@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.jobs import Jobs
+from experiments.support.jobs import Jobs
 from experiments.sweep import PointsFailed, Sweep, main, sweep, table
 from odenet.training import Record
 from tests.training_cases import unfinish

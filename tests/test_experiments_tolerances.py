@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.tolerances import at_tolerances
+from experiments.support.tolerances import at_tolerances
 from odenet import Adaptive, ContinuousAdjoint, FixedSteps, ODEBlock, configure
 from odenet.data import ImageData, Split
 from odenet.models import ode_net

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from experiments.training_steps import EvaluationCounts, costs, counted, step
+from experiments.support.training_steps import EvaluationCounts, costs, counted, step
 from odenet import RK4, Adaptive, Backprop, Checkpointed, ContinuousAdjoint, FixedSteps, configure
-from odenet.blocks.gradients import GradientMethod
+from odenet.blocks.gradients.base import GradientMethod
 from odenet.data import load
 from odenet.measure import count_evaluations
 from odenet.models import ode_net, res_net

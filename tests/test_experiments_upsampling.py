@@ -8,8 +8,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from experiments.support.upsampling_examples import examples
 from experiments.upsampling import PRESETS, UPSAMPLINGS, Upsamplings, network
-from experiments.upsampling_examples import examples
 from odenet.training import Record
 from paper_figs import upsampling, upsampling_examples
 from paper_figs.claims.upsampling import CLAIMS

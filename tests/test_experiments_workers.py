@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.workers import Task, Tell, WorkerDied, _sendable, told
+from experiments.support.workers import Task, Tell, WorkerDied, _sendable, told
 
 ROOT = Path(__file__).parent.parent
 

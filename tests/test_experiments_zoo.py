@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from experiments.complexity import PRESETS
-from experiments.zoo import CHEN, CIFAR, IMAGENET, OTHERS, SMALL, all_convolutional, published_net, small_net
+from experiments.support.zoo import CHEN, CIFAR, IMAGENET, OTHERS, SMALL, all_convolutional, published_net, small_net
 from odenet.data import ImageData, Split
 from odenet.measure import count_layers, count_multiply_adds, count_parameters
 

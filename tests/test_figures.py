@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from paper_figs.style import save
+from paper_figs.support.style import save
 from tests.figures import LEVELS, POINTS, difference, difference_of_pixels, difference_of_text
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from odenet import Backprop, BasicBranch, Constant, ContinuousAdjoint, FixedSteps, ODEBlock
-from odenet.blocks.gradients import GradientMethod
+from odenet.blocks.gradients.base import GradientMethod
 from odenet.measure import activation_bytes, peak_bytes, peak_cuda_bytes
 from odenet.models import googlenet, resnet20, vgg16
 

@@ -15,7 +15,7 @@ import paper_figs.__main__
 from odenet.training import Record
 from paper_figs.claims.claim import Claim
 from paper_figs.claims.readme import TABLES, claims, with_tables
-from paper_figs.command import Script, draw_records, records_of, scripts
+from paper_figs.support.command import Script, draw_records, records_of, scripts
 from tests.figures import difference
 
 ROOT = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments import published
+from experiments.support import published
 from odenet.training import Record
 from paper_figs.claims.complexity import CLAIMS
 

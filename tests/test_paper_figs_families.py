@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from experiments.zoo import CIFAR, IMAGENET, SMALL
-from paper_figs.families import FAMILIES, KINDS, colour, family, written
-from paper_figs.style import COLOURS
+from experiments.support.zoo import CIFAR, IMAGENET, SMALL
+from paper_figs.support.families import FAMILIES, KINDS, colour, family, written
+from paper_figs.support.style import COLOURS
 
 
 @pytest.mark.parametrize("net", sorted({*SMALL, *IMAGENET, *CIFAR}))

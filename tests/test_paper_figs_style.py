@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from odenet.training.files import CannotWrite
-from paper_figs.style import save
+from paper_figs.support.style import save
 
 
 def figure(slope: float) -> Figure:

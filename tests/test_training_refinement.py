@@ -23,7 +23,7 @@ from odenet import (
     refine_steps,
     refine_theta,
 )
-from odenet.blocks.theta import Time
+from odenet.blocks.theta.base import Time
 from odenet.models import ResNet, cifar_resnet
 from odenet.training import Training, refine_optimizer_state
 from odenet.training.optimizers import make_optimizer

@@ -11,17 +11,17 @@ from torch.fx import Proxy
 
 from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import checked
-from odenet.blocks.captures import ClosedNodes
-from odenet.blocks.combination import is_differentiable
-from odenet.blocks.compiled import Programs
-from odenet.blocks.errors import NonFiniteState
+from odenet.blocks.compile.programs import Programs
+from odenet.blocks.errors import NonFiniteState, SolveReport
 from odenet.blocks.field import Field
-from odenet.blocks.gradients import Backprop, GradientMethod
+from odenet.blocks.gradients.base import Backprop, GradientMethod
 from odenet.blocks.properties import ModuleWithProperties
-from odenet.blocks.solve_status import SolveReport
-from odenet.blocks.stepping import FixedSteps, Projection, Stepping
+from odenet.blocks.replay.captures import ClosedNodes
+from odenet.blocks.stepping.base import Projection, Stepping
+from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.stochastic_depth import StochasticDepth
-from odenet.blocks.theta import Theta
+from odenet.blocks.theta.base import Theta
+from odenet.blocks.theta.combination import is_differentiable
 
 Compiled: TypeAlias = bool | Literal["reduce-overhead"]
 """Whether a block's integrations are compiled, and so that on a GPU they are launched as CUDA graphs."""

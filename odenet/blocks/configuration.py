@@ -11,8 +11,8 @@ from torch import nn
 from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import Compiled, ODEBlock
-from odenet.blocks.gradients import GradientMethod
-from odenet.blocks.stepping import Stepping
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.stepping.base import Stepping
 
 
 @checked

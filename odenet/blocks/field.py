@@ -8,12 +8,11 @@ from typing import ParamSpec, Self, TypeVar
 import torch
 from torch import Tensor
 
-from odenet.blocks.captures import Captures, ClosedNodes
-from odenet.blocks.compiled import Programs, first_line
-from odenet.blocks.errors import NonFiniteState
+from odenet.blocks.compile.programs import Programs, first_line
+from odenet.blocks.errors import NonFiniteState, SolveReport
+from odenet.blocks.replay.captures import Captures, ClosedNodes
 from odenet.blocks.signature import refusal_of_times
-from odenet.blocks.solve_status import SolveReport
-from odenet.blocks.theta import Piece, Time
+from odenet.blocks.theta.base import Piece, Time
 
 P = ParamSpec("P")
 R = TypeVar("R")

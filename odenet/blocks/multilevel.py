@@ -21,10 +21,10 @@ from torch import nn
 
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
-from odenet.blocks.projection import combine, project_theta
-from odenet.blocks.spline import Spline, knot_insertion
-from odenet.blocks.stepping import FixedSteps
-from odenet.blocks.theta import PiecewiseConstant, PiecewiseLinear, Theta
+from odenet.blocks.stepping.fixed import FixedSteps
+from odenet.blocks.theta.base import PiecewiseConstant, PiecewiseLinear, Theta
+from odenet.blocks.theta.convert import combine, project_theta
+from odenet.blocks.theta.spline import Spline, knot_insertion
 
 Model = TypeVar("Model", bound=nn.Module)
 

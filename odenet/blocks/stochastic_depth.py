@@ -18,7 +18,7 @@ from torch import Tensor
 from odenet.blocks.annotations import Inside, Whole
 from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
-from odenet.blocks.theta import Piece, Time
+from odenet.blocks.theta.base import Piece, Time
 
 VectorField: TypeAlias = Callable[[Time, Tensor], Tensor]
 

@@ -17,15 +17,15 @@ from typing import Annotated, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from odenet.blocks.adaptive import Adaptive
 from odenet.blocks.annotations import MayBeEmpty, Number
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
-from odenet.blocks.embedded_steps import EmbeddedSteps
-from odenet.blocks.error_control import time_of
 from odenet.blocks.field import Field
-from odenet.blocks.sample_grid import Grid
-from odenet.blocks.theta import Piece
+from odenet.blocks.per_sample.error_control import time_of
+from odenet.blocks.per_sample.grid import Grid
+from odenet.blocks.per_sample.steps import EmbeddedSteps
+from odenet.blocks.stepping.adaptive import Adaptive
+from odenet.blocks.theta.base import Piece
 
 
 @checked

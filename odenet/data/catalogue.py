@@ -13,9 +13,9 @@ from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.data.augmentation import Augmentation, Compose, RandomCrop, RandomFlip
 from odenet.data.digits import read_digits
-from odenet.data.garments import read_garments
 from odenet.data.image_data import ImageData
-from odenet.data.scenes import read_scenes
+from odenet.data.scenes.garments import read_garments
+from odenet.data.scenes.scenes import read_scenes
 from odenet.data.split import Split
 from odenet.data.torchvision_sets import read_torchvision
 

@@ -14,7 +14,7 @@ from odenet.blocks.arguments import checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
 from odenet.data.masked_images import IGNORED, MaskedImages
-from odenet.data.scene_batches import MEAN, STD, SceneTargets
+from odenet.data.scenes.batches import MEAN, STD, SceneTargets
 from odenet.data.seeds import seeded_generator
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from odenet.blocks.arguments import checked
 from odenet.blocks.configuration import configure
-from odenet.blocks.stepping import Stepping
+from odenet.blocks.stepping.base import Stepping
 from odenet.measure.mode import in_mode
 from odenet.models.resnet import ResNet
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from odenet.blocks.arguments import checked
-from odenet.blocks.captures import is_looking_for_captures
-from odenet.blocks.replay import resting_statistics
+from odenet.blocks.replay.captures import is_looking_for_captures
+from odenet.blocks.replay.replay import resting_statistics
 
 
 @dataclass(frozen=True)

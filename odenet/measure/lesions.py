@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from odenet.blocks.annotations import AnyWhole
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
-from odenet.blocks.theta import PiecewiseConstant
+from odenet.blocks.theta.base import PiecewiseConstant
 
 
 @checked

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from odenet.blocks.arguments import checked
-from odenet.blocks.replay import resting_statistics
+from odenet.blocks.replay.replay import resting_statistics
 from odenet.measure.mode import as_in_training
 
 

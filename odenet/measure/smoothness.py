@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
-from odenet.blocks.replay import resting_statistics
-from odenet.blocks.theta import Theta
+from odenet.blocks.replay.replay import resting_statistics
+from odenet.blocks.theta.base import Theta
 
 
 @checked

@@ -15,8 +15,8 @@ from torch import nn
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import BasicBranch, BottleneckBranch
-from odenet.blocks.stepping import FixedSteps
-from odenet.blocks.theta import PiecewiseConstant
+from odenet.blocks.stepping.fixed import FixedSteps
+from odenet.blocks.theta.base import PiecewiseConstant
 from odenet.models.plain import Substitution
 
 Model = TypeVar("Model", bound=nn.Module)

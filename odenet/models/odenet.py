@@ -15,14 +15,15 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from odenet.blocks.adaptive import Adaptive
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock, label_blocks
 from odenet.blocks.branches import BasicBranch, ConcatConvBranch, Norm, group_norm
-from odenet.blocks.gradients import ContinuousAdjoint, GradientMethod
-from odenet.blocks.solvers import RK4
-from odenet.blocks.stepping import FixedSteps, Stepping
-from odenet.blocks.theta import Constant, PiecewiseConstant
+from odenet.blocks.gradients.base import ContinuousAdjoint, GradientMethod
+from odenet.blocks.solvers.runge_kutta import RK4
+from odenet.blocks.stepping.adaptive import Adaptive
+from odenet.blocks.stepping.base import Stepping
+from odenet.blocks.stepping.fixed import FixedSteps
+from odenet.blocks.theta.base import Constant, PiecewiseConstant
 from odenet.models.images import require_images
 
 

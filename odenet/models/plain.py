@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
-from odenet.blocks.solvers import Solver, VectorField
-from odenet.blocks.stepping import FixedSteps, Projection
-from odenet.blocks.theta import PiecewiseConstant
+from odenet.blocks.solvers.runge_kutta import Solver, VectorField
+from odenet.blocks.stepping.base import Projection
+from odenet.blocks.stepping.fixed import FixedSteps
+from odenet.blocks.theta.base import PiecewiseConstant
 from odenet.models.resnet import ResNet, cifar_resnet, imagenet_resnet
 
 

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock, label_blocks
 from odenet.blocks.branches import Activation, BasicBranch, BottleneckBranch, Norm
-from odenet.blocks.stepping import Projection
+from odenet.blocks.stepping.base import Projection
 from odenet.blocks.stochastic_depth import StochasticDepth
-from odenet.blocks.theta import Piece, PiecewiseConstant
+from odenet.blocks.theta.base import Piece, PiecewiseConstant
 from odenet.models.images import require_images
 
 Branch: TypeAlias = Callable[..., nn.Module]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import Norm
-from odenet.blocks.theta import Time
+from odenet.blocks.theta.base import Time
 from odenet.models.images import require_dtype
 from odenet.models.plain import plain_stage
 from odenet.models.resnet import Flow

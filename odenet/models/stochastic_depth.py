@@ -10,7 +10,7 @@ from odenet.blocks.annotations import Number
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.errors import unknown_name
-from odenet.blocks.stepping import FixedSteps
+from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.stochastic_depth import StochasticDepth, linear_decay
 from odenet.models.plain import Substitution
 from odenet.models.resnet import Transition

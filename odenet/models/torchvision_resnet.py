@@ -20,9 +20,9 @@ from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import BasicBranch, BottleneckBranch
-from odenet.blocks.solvers import Euler
-from odenet.blocks.stepping import FixedSteps
-from odenet.blocks.theta import PiecewiseConstant
+from odenet.blocks.solvers.runge_kutta import Euler
+from odenet.blocks.stepping.fixed import FixedSteps
+from odenet.blocks.theta.base import PiecewiseConstant
 from odenet.models.resnet import ResNet, Transition, imagenet_resnet
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from torch import nn, optim
 
 from odenet.blocks.annotations import Inside, Seed, Whole
 from odenet.blocks.arguments import checked
-from odenet.blocks.compiled import CompileWarning, first_line
+from odenet.blocks.compile.programs import CompileWarning, first_line
 from odenet.blocks.errors import NonFiniteState
 from odenet.data.seeds import seeded_generator
 from odenet.measure.mode import as_in_training

@@ -18,8 +18,8 @@ from torch import Tensor, nn, optim
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.multilevel import degree_of
-from odenet.blocks.spline import integrals, knot_insertion
-from odenet.blocks.theta import Theta
+from odenet.blocks.theta.base import Theta
+from odenet.blocks.theta.spline import integrals, knot_insertion
 
 Optimizer = TypeVar("Optimizer", bound=optim.Optimizer)
 

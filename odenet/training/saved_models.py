@@ -29,10 +29,10 @@ import odenet
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock, label_blocks
 from odenet.blocks.configuration import configure
-from odenet.blocks.gradients import GradientMethod
-from odenet.blocks.stepping import Projection, Stepping
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.stepping.base import Projection, Stepping
 from odenet.blocks.stochastic_depth import StochasticDepth
-from odenet.blocks.theta import Constant, Theta
+from odenet.blocks.theta.base import Constant, Theta
 from odenet.models.resnet import Transition
 from odenet.training.files import write_atomically
 from odenet.training.notation import read, write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from experiments.statistics import over_seeds
+from experiments.support.statistics import over_seeds
 from odenet.training import Record
 from paper_figs.claims.claim import Claim, mean, percentages
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
-from experiments.statistics import over_seeds, spread
+from experiments.support.statistics import over_seeds, spread
 from odenet.training import Record
-from paper_figs.command import RECORDS
+from paper_figs.support.command import RECORDS
 
 
 @dataclass(frozen=True)

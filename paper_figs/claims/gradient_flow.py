@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from statistics import geometric_mean
 
-from experiments.statistics import over_seeds
+from experiments.support.statistics import over_seeds
 from odenet.training import Record
 from paper_figs.claims.claim import Claim
 

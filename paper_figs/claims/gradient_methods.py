@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.statistics import spread
+from experiments.support.statistics import spread
 from odenet.measure import observed_order
 from odenet.training import Record
 from paper_figs.claims.claim import Claim, mean, percent

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from statistics import fmean, stdev
 
 from experiments.multilevel_training import savings
-from experiments.statistics import spread
+from experiments.support.statistics import spread
 from odenet.training import Record
 from paper_figs.claims.claim import Claim, mean, percent
 

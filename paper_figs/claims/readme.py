@@ -9,7 +9,7 @@ from pkgutil import iter_modules
 import paper_figs.claims
 from odenet.training import Record
 from paper_figs.claims.claim import Claim, table
-from paper_figs.command import FIGURES, RECORDS, scripts
+from paper_figs.support.command import FIGURES, RECORDS, scripts
 
 
 def claims() -> dict[str, list[Claim]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.statistics import over_seeds, spread
+from experiments.support.statistics import over_seeds, spread
 from odenet.training import Record
 from paper_figs.claims.claim import Claim, mean, percent, percentages
 from paper_figs.segmentation_steps import over_steppings

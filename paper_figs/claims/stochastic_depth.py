@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from experiments.statistics import over_seeds, spread
 from experiments.stochastic_depth import savings
+from experiments.support.statistics import over_seeds, spread
 from odenet.training import Record
 from paper_figs.claims.claim import Claim, mean, percentages
 

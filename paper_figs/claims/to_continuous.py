@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean, median
 from typing import Any
 
-from experiments.statistics import over_seeds, spread
+from experiments.support.statistics import over_seeds, spread
 from odenet.training import Record
 from paper_figs.claims.claim import Claim, mean, percent, percentages
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
-from experiments.statistics import spread
+from experiments.support.statistics import spread
 from odenet.training import Record
 from paper_figs.claims.claim import Claim, mean, percent
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from odenet import Constant, ODEBlock
-from odenet.blocks.theta import Time
+from odenet.blocks.theta.base import Time
 
 
 class Formula(nn.Module):

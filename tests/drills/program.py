@@ -25,7 +25,7 @@ FIGURES = "paper_figs"
 IMPORTED = (
     "experiments.depth_refinement",
     "experiments.segmentation",
-    "paper_figs.command",
+    "paper_figs.support.command",
     "lightning_fabric",
     "rich.table",
     "sklearn.datasets",
@@ -105,7 +105,7 @@ def main() -> None:
     """Import all; for each line of the standard input start a program, or say what became of the last one."""
     for module in IMPORTED:
         importlib.import_module(module)
-    importlib.import_module("paper_figs.command").scripts()
+    importlib.import_module("paper_figs.support.command").scripts()
     print("ready", flush=True)
     child = 0
     for line in sys.stdin:

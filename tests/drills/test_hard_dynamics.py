@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from odenet import RK4, Adaptive, BudgetWarning, Euler, FixedSteps, NonFiniteState, ODEBlock
-from odenet.blocks.solve_status import Status
-from odenet.blocks.stepping import Stepping
+from odenet.blocks.errors import Status
+from odenet.blocks.stepping.base import Stepping
 from tests.drills.hard_fields import FIELDS, Hard
 from tests.drills.limit import Limit, TookTooLong
 from tests.drills.tally import LONG, Counting

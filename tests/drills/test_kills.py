@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from odenet.training import Record
-from paper_figs.command import draw_records, scripts
+from paper_figs.support.command import draw_records, scripts
 from tests.drills.program import ROOT, Program, Started
 from tests.drills.tally import LONG, Counting, Tally
 from tests.drills.whole_files import files, left_over, lost, progress, torn

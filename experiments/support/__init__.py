@@ -1,0 +1,1 @@
+"""What experiments share; the experiments themselves are in the folder above."""

@@ -1,0 +1,1 @@
+"""Compiled programs: what makes a solve fast, and may be left out."""

@@ -1,0 +1,1 @@
+"""Gradient methods: how the derivatives of a solve are computed."""

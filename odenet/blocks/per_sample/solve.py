@@ -1,0 +1,230 @@
+"""Solves in which every sample of the batch has a t and an h of its own.
+
+A step is tried for all samples at once, and each accepts or rejects it for itself. The host looks every few attempts
+whether all have finished. Those that have are masked: their h is 0, and their state stays as it is, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from odenet.blocks.compile.columns import is_narrow, joined
+from odenet.blocks.errors import MOST_ATTEMPTS, SolveReport, advice
+from odenet.blocks.field import Field
+from odenet.blocks.per_sample.error_control import Tolerance
+from odenet.blocks.per_sample.grid import Grid, GridSteps, accepted_grid, steps_program
+from odenet.blocks.per_sample.separable import draws, refuses_times_of_samples, separable
+from odenet.blocks.per_sample.steps import BUDGET_SPENT, FINISHED, RUNNING, Bounds, EmbeddedSteps, Samples, Taken
+from odenet.blocks.replay.generators import Generators
+from odenet.blocks.solvers.embedded import PAIRS
+from odenet.blocks.solvers.runge_kutta import VectorField
+from odenet.blocks.theta.base import Piece, on_tape, wants_gradient
+
+UNROLLED = 4
+"""Steps in a program by columns, where one takes no longer than to call a program; near the end, one."""
+BETWEEN_LOOKS = 8
+"""Attempts that an accelerator is given before the host waits for what they came to."""
+
+AttemptsProgram: TypeAlias = Callable[[VectorField, Samples, Bounds], tuple[Samples, Taken | None, Tensor]]
+
+
+class PerSample:
+    """Solves of a field over pieces of θ by an embedded pair, within a budget for each sample.
+
+    Args:
+        method: name of the pair.
+        tolerance: of a step.
+        max_evaluations: of F at a sample; None for `MOST_ATTEMPTS` attempts on each piece.
+    """
+
+    def __init__(self, method: str, tolerance: Tolerance, max_evaluations: int | None) -> None:
+        self.method, self.tolerance, self.max_evaluations = method, tolerance, max_evaluations
+        self.steps = EmbeddedSteps(PAIRS[method])
+
+    def solve(self, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
+        """x(T); on autograd's tape, if a gradient is wanted, are the steps that were accepted."""
+        if not wants_gradient(pieces, x):
+            captured = field.find_captures() if torch.is_grad_enabled() else []
+            found = self._solve(pieces, field, x, noted=False, taped=False)
+            if not captured:
+                return found.x
+        found = self._solve(pieces, field, on_tape(x, pieces), noted=True, taped=True)
+        if found.finite:
+            return found.x
+        # The derivative of what is not finite is NaN, even where its weight is zero: the accepted steps once more.
+        known = self._known_steps(found.grids, field, x)
+        del found  # and the tape that leads to it
+        for piece, steps in known:
+            x = steps(field.at(piece), x)
+        return x
+
+    def grids(self, pieces: Iterable[Piece], field: Field, x: Tensor) -> list[tuple[Piece, Grid]]:
+        """The steps by which `solve` arrives at x(T), for every piece on which any were accepted."""
+        return self._solve(pieces, field, x, noted=True, taped=False).grids
+
+    def accepted_steps(self, pieces: Iterable[Piece], field: Field, x: Tensor) -> list[tuple[Piece, GridSteps]]:
+        """The same, to be taken again one by one, or a few at a time."""
+        return self._known_steps(self.grids(pieces, field, x), field, x)
+
+    def _known_steps(self, grids: list[tuple[Piece, Grid]], field: Field, x: Tensor) -> list[tuple[Piece, GridSteps]]:
+        steps, found = self._steps(field, x), list[tuple[Piece, GridSteps]]()
+        program = steps_program(steps)
+        for piece, grid in grids:
+            compiled, movers = field.program(("steps", self.method, steps.by_columns), program), grid.movers()
+            moved, row = grid if movers is None else grid.of(movers), 0
+            while row < len(grid.h):
+                first, row = row, row + _unrolled(steps, len(grid.h) - row)
+                last = row == len(grid.h)
+                found.append((piece, GridSteps(compiled, steps.cost, moved.rows(first, row), movers, last=last)))
+        return found
+
+    def _solve(self, pieces: Iterable[Piece], field: Field, x: Tensor, *, noted: bool, taped: bool) -> _Solved:
+        _require_a_batch(x, field.label)
+        if not x.numel():
+            return _Solved(x, [], finite=True)
+        generators = Generators(torch.device("cpu") if x.is_meta else x.device)
+        generators.note()
+        with torch.set_grad_enabled(taped):
+            batch, grids, end = _Batch(x if taped else x.detach()), list[tuple[Piece, Grid]](), 0.0
+            for piece in (separable(piece, field.label) for piece in pieces):
+                field.enter(piece)
+                if not isinstance(piece.field, nn.Module):
+                    field.run_uncompiled(
+                        "its field is made anew for every solve (θ is interpolated, or scaled by stochastic depth)",
+                        "use Constant or PiecewiseConstant, without noise",
+                    )
+                taken = self._over(piece, field, batch, noted=noted)
+                if taken and len((grid := accepted_grid(piece.start, taken, batch.t.shape)).h):
+                    grids.append((piece, grid))
+                end = piece.end
+        if not taped and torch.is_autocast_enabled(x.device.type):
+            # It holds weights that were cast without a graph, for whoever uses them next under the same autocast.
+            torch.clear_autocast_cache()
+        generators.note()
+        if generators.moved:
+            raise draws(field.label)
+        field.last_solve = report = batch.report()
+        report.warn(self.method, field.label, end, advice(self.tolerance.rtol, x.dtype))
+        return _Solved(batch.x, grids, finite=bool(batch.finite.all()))
+
+    def _over(self, piece: Piece, field: Field, batch: _Batch, *, noted: bool) -> list[Taken]:
+        """Move the batch over a piece; where `noted`, what every attempt came to."""
+        limit = self._limit(batch)
+        batch.status = torch.where((batch.status == RUNNING) & (limit < 1), BUDGET_SPENT, batch.status)
+        if not batch.is_running():
+            return []
+        start, end = (torch.tensor(t, dtype=batch.t.dtype, device=batch.x.device) for t in (piece.start, piece.end))
+        steps = self._steps(field, batch.x)
+        bounds = Bounds(end, limit, self._tolerance(batch.t))
+        samples = self._begun(steps, piece, field, batch, start, bounds)
+        # One attempt at first: h is a cautious guess yet, and says little of how many steps there will be.
+        ahead = steps.ahead(samples, end).clamp_max(1)
+        between, notes = _between_looks(batch.x), list[Taken]()
+        while (left := float(ahead)) > 0:
+            number = _unrolled(steps, left)
+            program = self._attempts(steps, field, number, noted=noted)
+            for _ in range(between):
+                samples, taken, ahead = program(piece.field, samples, bounds)
+                notes += [] if taken is None else [taken]
+                field.evaluations += field.cost * steps.cost * number
+        batch.move(samples, 2, steps.cost)
+        return notes
+
+    def _steps(self, field: Field, x: Tensor) -> EmbeddedSteps:
+        by_columns = field.programs is not None and is_narrow(x)
+        return EmbeddedSteps(self.steps.pair, by_columns=True) if by_columns else self.steps
+
+    def _tolerance(self, like: Tensor) -> Tolerance:
+        """As tensors: one program serves all tolerances."""
+        return Tolerance(*(torch.tensor(each, dtype=like.dtype, device=like.device) for each in self.tolerance))
+
+    def _begun(
+        self, steps: EmbeddedSteps, piece: Piece, field: Field, batch: _Batch, start: Tensor, bounds: Bounds
+    ) -> Samples:
+        """The samples before their first attempt: two evaluations, of which the field looks at the first."""
+        x = batch.x
+        slope = field(start.to(x.dtype), x).to(x.dtype)
+        field.evaluations += field.cost
+        t = torch.where(batch.status == RUNNING, start, batch.t)
+        try:
+            return steps.begin(piece.field, t, x, slope, batch.status, bounds)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise refuses_times_of_samples(error, field.label) from error
+
+    def _limit(self, batch: _Batch) -> Tensor:
+        """The attempts that each sample may make on a piece, two evaluations being for its first slope and h."""
+        if self.max_evaluations is None:
+            return torch.full_like(batch.evaluations, MOST_ATTEMPTS)
+        return (self.max_evaluations - 2 - batch.evaluations) // self.steps.cost
+
+    def _attempts(self, steps: EmbeddedSteps, field: Field, number: int, *, noted: bool) -> AttemptsProgram:
+        def program(f: VectorField, samples: Samples, bounds: Bounds) -> tuple[Samples, Taken | None, Tensor]:
+            notes: list[Taken] = []
+            for _ in range(number):
+                samples, taken = steps.attempt(f, samples, bounds)
+                notes.append(taken)
+            taken = Taken(*map(torch.stack, zip(*notes, strict=True))) if noted else None
+            return samples, taken, steps.ahead(samples, bounds.end)
+
+        key = ("attempts", self.method, steps.by_columns, number, noted, torch.is_grad_enabled())
+        return field.program(key, program)
+
+
+class _Solved(NamedTuple):
+    """What a solve came to."""
+
+    x: Tensor
+    grids: list[tuple[Piece, Grid]]
+    finite: bool
+    """Whether all trials were."""
+
+
+class _Batch:
+    """A batch between two pieces; all but x of shape (batch, 1, …, 1)."""
+
+    def __init__(self, x: Tensor) -> None:
+        one = (len(x), *[1] * (x.dim() - 1))
+        self.x = x
+        self.t = torch.zeros(one, dtype=torch.float64, device=x.device)
+        self.status, self.evaluations, self.accepted, self.rejected = (
+            torch.zeros(one, dtype=torch.int32, device=x.device) for _ in range(4)
+        )
+        self.finite = torch.ones(one, dtype=torch.bool, device=x.device)
+
+    def is_running(self) -> bool:
+        """Whether any sample goes on."""
+        return bool((self.status == RUNNING).any())
+
+    def move(self, samples: Samples, first: int, cost: int) -> None:
+        """Those that run have been over a piece, where the first slope and h cost `first`, and an attempt `cost`."""
+        tried = samples.accepted + samples.rejected
+        self.evaluations = self.evaluations + (self.status == RUNNING) * (first + cost * tried)
+        self.accepted, self.rejected = self.accepted + samples.accepted, self.rejected + samples.rejected
+        self.x, self.t, self.finite = joined(samples.x), samples.t, self.finite & samples.finite
+        self.status = torch.where(samples.status == FINISHED, RUNNING, samples.status)
+
+    def report(self) -> SolveReport:
+        """At the end of the last piece, where those that still run have finished."""
+        status = torch.where(self.status == RUNNING, FINISHED, self.status)
+        values = (status, self.t, self.evaluations, self.accepted, self.rejected)
+        return SolveReport(*(value.flatten() for value in values))
+
+
+def _unrolled(steps: EmbeddedSteps, ahead: float) -> int:
+    return UNROLLED if steps.by_columns and ahead > UNROLLED - 1 else 1
+
+
+def _between_looks(x: Tensor) -> int:
+    return 1 if x.device.type == "cpu" else BETWEEN_LOOKS
+
+
+def _require_a_batch(x: Tensor, label: str) -> None:
+    if x.dim() == 0 or not x.is_floating_point():
+        raise ValueError(
+            f"per_sample=True was asked for in {label} with a state of shape {tuple(x.shape)} and {x.dtype}; its first "
+            "axis is that of the samples, and errors are real numbers: pass a floating-point tensor (batch, …)."
+        )

@@ -1,0 +1,1 @@
+"""Repeated evaluations of a branch: the tensors it reads, and the state it has to find again."""

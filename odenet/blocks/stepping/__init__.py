@@ -1,0 +1,1 @@
+"""Stepping: where the steps of a solve lie."""

@@ -1,0 +1,122 @@
+"""The steps that torchdiffeq's error control accepted, to be taken again one by one and differentiated."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from odenet.blocks.solvers.runge_kutta import SOLVERS, VectorField, combination
+
+StateAndSlope: TypeAlias = tuple[Tensor, Tensor]
+"""x, and the slope there that the step before handed on ("first same as last")."""
+
+
+class AcceptedStep:
+    """One step of torchdiffeq's `method` from t0 to t1: x, or x and its slope, before it ↦ x and its slope after it.
+
+    Args:
+        method: its name.
+        tableau: torchdiffeq's, where error control chose the step; None where `method` is one of ours too.
+        t0: where it starts.
+        t1: where it ends.
+        last: on its piece of θ; it hands on x alone, for the slope is another on the next.
+        beside: whether torchdiffeq looks at the field just beside some times, as it does where the field may jump: at
+            the ends of a fixed step with `perturb=True`; after the end of a step to one of `jump_t`.
+    """
+
+    def __init__(self, method: str, tableau: Any, t0: float, t1: float, *, last: bool, beside: bool = False) -> None:
+        self.method, self.t0, self.t1, self.last, self.beside = method, t0, t1, last, beside
+        if tableau is not None:
+            self.nodes = tableau.alpha.tolist()
+            self.rows = [row.tolist() for row in tableau.beta]
+            self.weights = tableau.c_sol.tolist()
+
+    def __call__(self, f: VectorField, state: Tensor | StateAndSlope) -> Any:
+        """The state after the step."""
+        x, slope = state if isinstance(state, tuple) else (state, None)
+        if self.method in SOLVERS:
+            solver = SOLVERS[self.method]()
+            return solver.step(lambda t, y: f(self._time_of_fixed_step(t, y), y), self.t0, self.t1, x)
+        x, slope = self._embedded(f, x, f(_time(self.t0, x), x) if slope is None else slope)
+        if self.last:
+            return x
+        return x, f(_after(_time(self.t1, x)), x).to(x.dtype) if self.beside else slope
+
+    def _embedded(self, f: VectorField, x: Tensor, slope: Tensor) -> StateAndSlope:
+        h, slopes = self.t1 - self.t0, [slope.to(x.dtype)]
+        start, end, length = (_time(t, x) for t in (self.t0, self.t1, h))
+        for c, row in zip(self.nodes, self.rows, strict=True):
+            t = _before(end) if c == 1 else start + c * length
+            slopes.append(f(t, x + combination(h, row, slopes)).to(x.dtype))
+        return x + combination(h, self.weights, slopes), slopes[-1]
+
+    def _time_of_fixed_step(self, t: float, x: Tensor) -> Any:
+        time = _time(t, x)
+        if not self.beside or t not in (self.t0, self.t1):
+            return time
+        return _after(time) if t == self.t0 else _before(time)
+
+
+def _time(t: float, x: Tensor) -> Any:
+    """A time as torchdiffeq hands it to a field, in the precision of the state."""
+    return torch.tensor(t, dtype=x.real.dtype, device=x.device)
+
+
+def _before(t: Tensor) -> Any:
+    return torch.nextafter(t, t - 1)
+
+
+def _after(t: Tensor) -> Any:
+    return torch.nextafter(t, t + 1)
+
+
+class Noted(NamedTuple):
+    """A step that was accepted: where it lies, the state before it, and `beside` of an `AcceptedStep`."""
+
+    t0: float
+    t1: float
+    state: Tensor | StateAndSlope
+    beside: bool
+
+
+def accepted_steps(method: str, solver: Any, noted: list[Noted]) -> list[AcceptedStep]:
+    """The steps on one piece, from what a `noting` subclass of torchdiffeq's class `solver` noted there."""
+    tableau = getattr(solver, "tableau", None)
+    ends = [False] * (len(noted) - 1) + [True]
+    pairs = zip(noted, ends, strict=False)
+    return [AcceptedStep(method, tableau, n.t0, n.t1, last=last, beside=n.beside) for n, last in pairs]
+
+
+def require_one_step(method: str, solver: Any) -> None:
+    """Raise a `ValueError` where a step of torchdiffeq's class `solver` needs more than the state before it."""
+    if hasattr(solver, "tableau") or (hasattr(solver, "_step_func") and not hasattr(solver, "_update_history")):
+        return
+    raise ValueError(
+        f"the steps of torchdiffeq's {method!r} were to be taken again one by one; each of them needs those before it "
+        "too: use a Runge-Kutta method such as 'dopri5', FixedSteps, or gradient=Backprop()."
+    )
+
+
+def noting(solver: Any) -> Any:
+    """A subclass of torchdiffeq's class that appends the steps it accepts to the list `noted`."""
+
+    class Noting(solver):
+        def __init__(self, *args: Any, noted: list[Noted], **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.noted = noted
+
+        def _adaptive_step(self, rk_state: Any) -> Any:
+            after = super()._adaptive_step(rk_state)
+            if after.t1 > rk_state.t1:
+                state = (rk_state.y1, rk_state.f1) if self.noted else rk_state.y1
+                jumped = bool((self.jump_t == after.t1).any())
+                self.noted.append(Noted(rk_state.t1.item(), after.t1.item(), state, jumped))
+            return after
+
+        def _step_func(self, func: Any, t0: Tensor, dt: Tensor, t1: Tensor, y0: Tensor) -> Any:
+            self.noted.append(Noted(t0.item(), t1.item(), y0, self.perturb))
+            return super()._step_func(func, t0, dt, t1, y0)
+
+    return Noting

@@ -1,0 +1,218 @@
+"""Adaptive stepping: the steps of a solve are chosen by error control, for the whole batch or for each sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Integral
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from odenet.blocks.annotations import Inside, Number
+from odenet.blocks.arguments import checked
+from odenet.blocks.errors import unknown_name
+from odenet.blocks.field import Field
+from odenet.blocks.per_sample.error_control import Tolerance
+from odenet.blocks.per_sample.solve import PerSample
+from odenet.blocks.solvers.embedded import PAIRS
+from odenet.blocks.stepping import torchdiffeq_bridge as bridge
+from odenet.blocks.stepping.accepted_steps import require_one_step
+from odenet.blocks.stepping.base import Plan, Projection, Step, Stepping
+from odenet.blocks.stepping.fixed import FixedSteps
+from odenet.blocks.theta.base import Piece
+
+
+class Adaptive(Stepping):
+    r"""Steps chosen by error control, ‖error of a step‖ ≤ atol + rtol·‖x‖ in the root mean square, by `method`.
+
+    Every piece of θ is a solve of its own, so the error control never meets a jump of θ.
+
+    **For the batch** torchdiffeq takes the steps. The norm is over all samples, so a sample's result depends on its
+    batch-mates within the tolerance, and the stiffest one sets the pace. Where `max_evaluations` is spent, or the step
+    underflows, the state reached is returned with a `BudgetWarning` that says at which t; no assertion reaches the
+    caller. The fixed-grid methods of torchdiffeq are accepted too: they take one step a piece, or steps of the option
+    `step_size`, and ignore the tolerances.
+
+    **For each sample** (`per_sample=True`; the first axis of x is that of the samples) odenet's own steps are taken:
+    "dopri5", "tsit5", "bosh3" or "adaptive_heun", with a t, an h and a norm for every sample, so that its result is the
+    same alone and in any batch, to rounding. t reaches the branch as a tensor of shape (batch, 1, …, 1). All is
+    tensors, with one look of the host every few steps, and in a block with `compiled = True` whole steps are one graph;
+    so it is many times faster than torchdiffeq, most of all on small states. `ODEBlock.last_solve` has the status, t,
+    evaluations and steps of every sample. Those that stop early, at a budget, a singularity or a NaN, stay at the state
+    they reached, the others go on, and one `BudgetWarning` counts them. The gradient is that of the steps accepted, and
+    not of their choice (ACA, Zhuang et al. 2020): with `Backprop` of the trials as they were made; with `Checkpointed`,
+    and with `Reversible` by a coupled method, the grid is found first and its steps are taken again. Not for stiff
+    fields, no more than torchdiffeq's explicit methods are. Batch normalization in training mode is refused, for it
+    couples the samples, and so is active dropout. A θ that is interpolated between nodes (`PiecewiseLinear`, `Spline`,
+    `Galerkin`) is another one for every sample: it works, at the price of one θ(t) a sample in memory.
+
+    >>> Adaptive("dopri5", rtol=1e-3, atol=1e-4)
+    Adaptive('dopri5', rtol=0.001, atol=0.0001)
+    >>> Adaptive("tsit5", rtol=1e-6, atol=1e-6, per_sample=True)
+    Adaptive('tsit5', rtol=1e-06, atol=1e-06, per_sample=True)
+
+    Args:
+        method: one of torchdiffeq's methods: "dopri5", "bosh3", "adaptive_heun", "dopri8", …; or, for each sample, one
+            of the four named above.
+        rtol: relative tolerance, not negative.
+        atol: absolute tolerance, not negative; not both tolerances are zero.
+        max_evaluations: of F in one forward pass of the block, and again on each piece on the way back of a continuous
+            adjoint, which raises where they do not suffice. For each sample it holds by itself, for the solve and not
+            for the steps taken again. None means 4096 attempted steps on a piece.
+        per_sample: whether every sample has steps of its own.
+        **options: torchdiffeq's options of that method (`first_step`, `safety`, `step_size`, …).
+
+    Raises:
+        TypeError: `per_sample` is neither True nor False.
+        ValueError: an unknown method or option, or a tolerance or budget out of range.
+    """
+
+    @checked
+    def __init__(
+        self,
+        method: str = "dopri5",
+        rtol: Number = 1e-3,
+        atol: Number = 1e-3,
+        max_evaluations: Annotated[int | None, Inside()] = None,
+        *,
+        per_sample: Annotated[bool, Inside()] = False,
+        **options: Any,
+    ) -> None:
+        if not isinstance(per_sample, bool):
+            raise TypeError(
+                f"per_sample = {per_sample!r}; a batch has one t, or each sample its own: pass True or False."
+            )
+        if per_sample:
+            _check_pair(method, options)
+        else:
+            bridge.check_method(method, options)
+        if not (rtol >= 0 and atol >= 0 and 0 < rtol + atol < math.inf):
+            raise ValueError(
+                f"rtol = {rtol!r}, atol = {atol!r}; error control needs a positive tolerance: make both non-negative "
+                "and finite, and at least one positive."
+            )
+        budget = 1 if max_evaluations is None else max_evaluations
+        if isinstance(budget, bool) or not isinstance(budget, Integral) or not 1 <= budget < 2**63:
+            raise ValueError(
+                f"max_evaluations = {max_evaluations!r}; a budget is a positive whole number of evaluations, or None."
+            )
+        self.method, self.rtol, self.atol = method, rtol, atol
+        self.max_evaluations = None if max_evaluations is None else int(max_evaluations)
+        self.per_sample = per_sample
+        self.options = options
+
+    def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:  # noqa: ARG002
+        """x(T), each piece solved to the tolerance."""
+        if self.per_sample:
+            return self.solver_of_samples.solve(list(pieces), field, x)
+        field.run_uncompiled("torchdiffeq takes the steps one by one", "use per_sample=True, or FixedSteps")
+        if not x.numel():
+            return FixedSteps().integrate(pieces, field, x, None)  # without samples there is no error to control
+        for piece in filter(_moves, pieces):
+            field.enter(piece)
+            x, complete = bridge.solve(field, piece, x, self._request)
+            if not complete:
+                break
+        return x
+
+    def integrate_with_adjoint(
+        self, pieces: Iterable[Piece], field: Field, x: Tensor, backward: Mapping[str, Any]
+    ) -> Tensor:
+        """x(T), and backwards the adjoint equation solved to the same tolerance unless `backward` says otherwise."""
+        if not x.numel():
+            return FixedSteps().integrate(pieces, field, x, None)
+        for piece in filter(_moves, pieces):
+            field.enter(piece)
+            x, complete = bridge.solve_adjoint(field, piece, x, self._request, backward)
+            if not complete:
+                break
+        return x
+
+    def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
+        """The steps of torchdiffeq's method on the grid that the error control chooses as it goes along."""
+        del projection  # refused by `check_projection`
+        if self.per_sample:
+            return Plan(
+                [Step(piece, steps) for piece, steps in self.solver_of_samples.accepted_steps(pieces, field, x)]
+            )
+        if not x.numel():
+            return FixedSteps().plan(pieces, field, x, None)
+        steps: list[Step] = []
+        states: list[Any] = []
+        for piece in filter(_moves, pieces):
+            field.enter(piece)
+            x, complete, accepted, before = bridge.solve_noting_steps(field, piece, x, self._request)
+            steps += [Step(piece, step) for step in accepted]
+            states += before
+            if not complete:
+                break
+        return Plan(steps, states, x)
+
+    @property
+    def solver_of_samples(self) -> PerSample:
+        """What solves under `per_sample`."""
+        return PerSample(self.method, Tolerance(self.rtol, self.atol), self.max_evaluations)
+
+    @property
+    def _request(self) -> bridge.Request:
+        return bridge.Request(self.method, self.rtol, self.atol, self.options, self.max_evaluations)
+
+    def check_projection(self, projection: Projection | None) -> None:
+        """Refuse: under a projection after each step the result depends on h, and there is no limit to control."""
+        if projection is not None:
+            raise ValueError(
+                f"projection = {projection!r} was asked for with {self!r}; a projected flow has no step-free limit "
+                "that error control could approach: use FixedSteps, or pre-activation branches without a projection."
+            )
+
+    def check_adjoint(self) -> None:
+        """Refuse steps of each sample: backwards, torchdiffeq knows one t alone."""
+        if self.per_sample:
+            raise ValueError(
+                f"ContinuousAdjoint was asked for with {self!r}; its equation is solved backwards by torchdiffeq, at "
+                "one t for the whole batch: use Backprop() or Checkpointed(), whose gradient is exact, or "
+                "per_sample=False."
+            )
+
+    def check_plan(self) -> None:
+        """Refuse methods whose step needs more than the state before it."""
+        if not self.per_sample:
+            require_one_step(self.method, bridge.solvers()[self.method])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Adaptive):
+            return False
+        ours, theirs = ({**vars(each), **each.options, "options": sorted(each.options)} for each in (self, other))
+        return ours.keys() == theirs.keys() and all(_equal(value, theirs[name]) for name, value in ours.items())
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        extras = {} if self.max_evaluations is None else {"max_evaluations": self.max_evaluations}
+        extras |= {"per_sample": True} if self.per_sample else {}
+        shown = "".join(f", {name}={value!r}" for name, value in (extras | self.options).items())
+        return f"Adaptive({self.method!r}, rtol={self.rtol!r}, atol={self.atol!r}{shown})"
+
+
+def _moves(piece: Piece) -> bool:
+    """Whether there is a field on the piece; where stochastic depth leaves its branch out, x stays as it is."""
+    return bool(piece.nodes)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
+    return bool(a == b)
+
+
+def _check_pair(method: str, options: Mapping[str, Any]) -> None:
+    if method not in PAIRS:
+        raise unknown_name("method of steps per sample", method, PAIRS)
+    if options:
+        raise ValueError(
+            f"options {', '.join(map(repr, options))} were given with per_sample=True; they are torchdiffeq's, and the "
+            "steps of each sample are odenet's own: leave them out, or take per_sample=False."
+        )

@@ -1,0 +1,122 @@
+"""Stepping: where the steps of a solve lie; beforehand here (`FixedSteps`), by error control in `adaptive.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from torch import Tensor
+
+from odenet.blocks.annotations import Inside
+from odenet.blocks.arguments import checked
+from odenet.blocks.field import Field
+from odenet.blocks.solvers.runge_kutta import Euler, RungeKutta, Solver, solver_named
+from odenet.blocks.stepping import torchdiffeq_bridge as bridge
+from odenet.blocks.stepping.base import Plan, Projection, Step, Stepping, carries_x_alone, spans, steps_on
+from odenet.blocks.stepping.fixed_compiled import TooManyPrograms, integrate_compiled
+from odenet.blocks.theta.base import Piece
+
+
+class FixedSteps(Stepping):
+    """`per_piece` equal steps of `solver` on every piece of θ: h = T/(pieces·per_piece).
+
+    Time is counted in integers and Python floats, so nothing waits for the device and a whole integration compiles as
+    one graph.
+
+    >>> from odenet import Midpoint
+    >>> FixedSteps(Midpoint(), per_piece=4)
+    FixedSteps(Midpoint(), per_piece=4)
+
+    Args:
+        solver: a `Solver`, or its name in `SOLVERS`.
+        per_piece: number of steps on a piece, a positive whole number.
+    """
+
+    @checked
+    def __init__(self, solver: Annotated[Solver | str | None, Inside()] = None, per_piece: int = 1) -> None:
+        solver = Euler() if solver is None else solver_named(solver) if isinstance(solver, str) else solver
+        if not isinstance(solver, Solver):
+            raise TypeError(
+                f"FixedSteps was given {solver!r} as its solver; it steps with a Solver object: pass e.g. Euler() or "
+                "'midpoint'."
+            )
+        self.solver = solver
+        self.per_piece = per_piece
+
+    def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
+        """x(T) by `per_piece` steps on each piece."""
+        pieces = list(pieces)
+        if field.programs is not None:
+            try:
+                return integrate_compiled(self.solver, self.per_piece, pieces, field, x, projection)
+            except TooManyPrograms:
+                field.run_uncompiled(
+                    f"θ has a field of its own on each of {len(pieces)} pieces, and every one would be compiled",
+                    "use Constant, PiecewiseConstant or Galerkin, or fewer pieces",
+                )
+            except (TypeError, ValueError):
+                field.evaluations = 0  # of the branch: the steps below come upon it too, and say where
+        # As `steps` says, without two objects a step: beside small branches they are what a block costs over a loop.
+        solver = self.solver.fitted(len(pieces) * self.per_piece)
+        state: Any = None
+        for piece in pieces:
+            field.enter(piece)
+            for t0, t1 in self.spans(piece):
+                field.step += 1
+                state = solver.start(field, t0, x) if state is None else state
+                state = solver.step(field, t0, t1, state)
+                state = state if projection is None else projection(state)
+        return x if state is None else solver.finish(state)  # stochastic depth may skip every piece
+
+    def steps(self, pieces: Iterable[Piece], projection: Projection | None) -> list[Step]:
+        """The steps in order; the first one starts the solver, and the last one finishes it."""
+        times = [(piece, t0, t1) for piece in pieces for t0, t1 in self.spans(piece)]
+        return steps_on(times, self.solver.fitted(len(times)), projection)
+
+    def spans(self, piece: Piece) -> list[tuple[float, float]]:
+        """Start and end of each step on a piece; the ends of the piece are among them exactly."""
+        return spans(piece.start, piece.end, self.per_piece)
+
+    def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:  # noqa: ARG002
+        """The steps, which are known without taking them."""
+        return Plan(self.steps(pieces, projection))
+
+    def integrate_with_adjoint(
+        self, pieces: Iterable[Piece], field: Field, x: Tensor, backward: Mapping[str, Any]
+    ) -> Tensor:
+        """x(T) by the same steps; backwards, the augmented state is solved with the same solver and steps."""
+        del backward  # refused by `ContinuousAdjoint.check`
+        request = bridge.fixed_request(self._runge_kutta(), self.per_piece)
+        for piece in pieces:
+            field.enter(piece)
+            x, _ = bridge.solve_adjoint(field, piece, x, request, {})
+        return x
+
+    def check_projection(self, projection: Projection | None) -> None:
+        """A projection acts on x, so the solver's state has to be x."""
+        if projection is not None and not carries_x_alone(self.solver):
+            raise ValueError(
+                f"projection = {projection!r} was asked for with {self.solver!r}, which carries more than x from step "
+                "to step; projecting a part of it breaks the method: use a Runge-Kutta solver, or no projection."
+            )
+
+    def check_adjoint(self) -> None:
+        """Only a Runge-Kutta method can step the augmented state."""
+        self._runge_kutta()
+
+    def _runge_kutta(self) -> RungeKutta:
+        if not isinstance(self.solver, RungeKutta):
+            raise ValueError(
+                f"ContinuousAdjoint was asked for with {self.solver!r}; the augmented state is stepped by a "
+                "Runge-Kutta method: use one, or Backprop()."
+            )
+        return self.solver
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FixedSteps) and (self.solver, self.per_piece) == (other.solver, other.per_piece)
+
+    def __hash__(self) -> int:
+        return hash((self.solver, self.per_piece))
+
+    def __repr__(self) -> str:
+        return f"FixedSteps({self.solver!r}, per_piece={self.per_piece})"

@@ -1,0 +1,76 @@
+"""What is asked of torchdiffeq, and its options that place steps, on one piece of θ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from odenet.blocks.theta.base import Piece
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of torchdiffeq: its method with tolerances and options, and a budget of evaluations."""
+
+    method: str
+    rtol: float = 0.0
+    atol: float = 0.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    max_evaluations: int | None = None
+
+
+def options_on(
+    piece: Piece, end: float, request: Request, known: Collection[str], device: torch.device
+) -> dict[str, Any]:
+    """The options for a solve over a piece that ends at `end`, one of the piece's ends.
+
+    Steps of error control end there, for torchdiffeq would step over it, and evaluate F outside. Of the times that a
+    user wants to be met, those inside the piece are: at its ends a step ends anyway, and θ may jump.
+
+    Args:
+        piece: the interval.
+        end: where the solve ends: at the end of the piece, or on the way back at its start.
+        request: whose options they are.
+        known: the names of the options that the method has.
+        device: of the state.
+    """
+    options = dict(request.options)
+    if "step_t" in known:
+        jumps, steps = (_times_within(piece, options.get(name)) for name in ("jump_t", "step_t"))
+        steps = [t for t in steps if t not in jumps]
+        options["step_t"] = torch.tensor([*steps, end], dtype=torch.float64, device=device)
+        if "jump_t" in options:
+            options["jump_t"] = torch.tensor(jumps, dtype=torch.float64, device=device)
+    if options.get("grid_constructor") is not None:
+        options["grid_constructor"] = _Grid(options["grid_constructor"])
+    return options
+
+
+def _times_within(piece: Piece, times: Any) -> list[float]:
+    """Those of `times` inside the piece, in order, each once."""
+    given = [] if times is None else torch.as_tensor(times, dtype=torch.float64).flatten().tolist()
+    return sorted({t for t in given if piece.start < t < piece.end})
+
+
+class _Grid:
+    """A user's `grid_constructor`, which is always asked for a grid in the direction of time, and looked at."""
+
+    def __init__(self, construct: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
+        self.construct = construct
+
+    def __call__(self, f: Any, x: Tensor, t: Tensor) -> Tensor:
+        backwards = bool(t[0] > t[-1])
+        times = t.flip(0) if backwards else t
+        grid = torch.as_tensor(self.construct(f, x, times)).to(times)
+        if grid.dim() != 1 or len(grid) < 2 or grid[0] != times[0] or grid[-1] != times[-1]:
+            raise ValueError(
+                f"grid_constructor made a grid of shape {tuple(grid.shape)}"
+                + (f" from {grid[0]:g} to {grid[-1]:g}" if grid.dim() == 1 and len(grid) else "")
+                + f" for the times from {times[0]:g} to {times[-1]:g}; it is called for every piece of θ, and its grid "
+                "begins and ends where the piece does: build it from its argument t, as torch.linspace(t[0], t[1], 11)."
+            )
+        return grid.flip(0) if backwards else grid

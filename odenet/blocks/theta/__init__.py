@@ -1,0 +1,1 @@
+"""θ(t): how the parameters of a vector field move over depth."""

@@ -1,0 +1,1 @@
+"""Scenes drawn from a seed, with targets for every problem of computer vision."""

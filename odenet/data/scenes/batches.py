@@ -1,0 +1,121 @@
+"""Batches of scenes for a training: fresh scenes in every epoch, or the same, with a target of choice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from odenet.blocks.annotations import Whole
+from odenet.blocks.arguments import checked
+from odenet.blocks.errors import unknown_name
+from odenet.data.counts import whole_number
+from odenet.data.scenes.batch import TARGETS
+from odenet.data.scenes.scenes import Scenes
+
+MEAN, STD = 0.5, 0.25
+"""By which every channel is normalised, pixels in [0, 1]: about those of scenes."""
+
+
+@dataclass(frozen=True)
+class SceneTargets:
+    """The targets that a task is checked against.
+
+    Attributes:
+        labels: (n, …).
+    """
+
+    labels: Tensor
+
+
+class SceneBatches:
+    """Batches of `count` scenes an epoch, normalised, with a target; each a function of (scenes, epoch, index).
+
+    Fresh scenes are drawn as they are asked for: place i of epoch e holds scene e·count + i, and none is seen twice.
+    Otherwise scene i is at place i of every epoch, drawn once and kept in memory: a test set.
+
+    With `world_size` processes (DDP), each batch is cut into as many consecutive shares, and process `rank` draws its
+    own: joined, they are the batch of a single process.
+
+    Args:
+        scenes: What to draw; batches live on their device.
+        count: Scenes in an epoch.
+        batch_size: Scenes in a batch over all processes, a multiple of `world_size`.
+        target: Name in `TARGETS`: label (n,), labels (n, C) or semantic (n, H, W), int64.
+        fresh: Whether every epoch has new scenes.
+        rank: Of this process, 0 ≤ rank < world_size.
+        world_size: Number of processes that share every batch.
+
+    Raises:
+        TypeError: A count is not a whole number.
+        ValueError: A count lies outside its bounds, a batch cannot be shared, or the target is unknown.
+
+    >>> batches = SceneBatches(Scenes(size=(16, 16)), 10, 4, target="labels")
+    >>> [(tuple(images.shape), tuple(labels.shape)) for images, labels in batches.epoch(0)]
+    [((4, 3, 16, 16), (4, 4)), ((4, 3, 16, 16), (4, 4)), ((2, 3, 16, 16), (2, 4))]
+    """
+
+    @checked
+    def __init__(
+        self,
+        scenes: Scenes,
+        count: Whole,
+        batch_size: Whole,
+        *,
+        target: str = "label",
+        fresh: bool = False,
+        rank: Whole = 0,
+        world_size: Whole = 1,
+    ) -> None:
+        if target not in TARGETS:
+            raise unknown_name("target", target, TARGETS)
+        self.world_size = whole_number("world_size", world_size, 1, because="it is the number of processes")
+        self.rank = whole_number("rank", rank, 0, world_size - 1, because=f"there are {world_size} processes")
+        self.count = whole_number("count", count, 1, because="an epoch has at least one scene")
+        self.batch_size = whole_number("batch_size", batch_size, 1, because="a batch holds at least one scene")
+        self.scenes, self.target, self.fresh = scenes, target, fresh
+        last = count - (len(self) - 1) * batch_size
+        if batch_size % world_size or last < world_size:
+            raise ValueError(
+                f"batch_size={batch_size} and count={count} cannot be shared by world_size={world_size} processes: "
+                f"each needs its share of every batch, equal in full ones, and the last one has {last}; "
+                "give multiples of world_size."
+            )
+        # Of fresh scenes, those of a batch stand for all: one law draws them.
+        self._kept = self._draw(range(min(count, batch_size) if fresh else count))
+
+    @property
+    def split(self) -> SceneTargets:
+        """All targets of an epoch that stays the same; of fresh scenes, those of the first batch."""
+        return SceneTargets(self._kept[1])
+
+    def __len__(self) -> int:
+        """Batches in an epoch, the same for every process."""
+        return -(-self.count // self.batch_size)
+
+    @checked
+    def epoch(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches start, start + 1, …, len(self) - 1 of an epoch.
+
+        Yields:
+            images: float32, (m, 3, H, W).
+            targets: int64, (m, …).
+        """
+        epoch = whole_number("epoch", epoch, 0, because="epochs are counted from 0")
+        start = whole_number("start", start, 0, len(self), because=f"an epoch has {len(self)} batches")
+        return (self._batch(epoch, index) for index in range(start, len(self)))
+
+    def _batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        first = index * self.batch_size
+        size = min(self.batch_size, self.count - first)
+        start, stop = (first + size * rank // self.world_size for rank in (self.rank, self.rank + 1))
+        if self.fresh:
+            images, targets = self._draw(range(epoch * self.count + start, epoch * self.count + stop))
+        else:
+            images, targets = (kept[start:stop] for kept in self._kept)
+        return images.float().sub_(255 * MEAN).div_(255 * STD), targets
+
+    def _draw(self, indices: range) -> tuple[Tensor, Tensor]:
+        batch = self.scenes.draw(indices)
+        return batch.images, TARGETS[self.target](batch)

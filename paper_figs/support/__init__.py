@@ -1,0 +1,1 @@
+"""What figures share; the figures themselves are in the folder above."""

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.nn.utils import spectral_norm as old_spectral_norm
+
+from odenet import RK4, Autonomous, Backprop, Checkpointed, FixedSteps, ODEBlock, PiecewiseConstant, Reversible
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.replay.buffers import Buffers
+from odenet.blocks.replay.replay import Replay, resting_statistics
+from odenet.blocks.theta.combination import is_standard_norm
+
+
+class Counter(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.get_buffer("count").add_(1)
+        return x + self.get_buffer("count")
+
+
+def test_an_evaluation_at_an_earlier_moment_leaves_the_buffers_of_now() -> None:
+    module = Counter()
+    buffers = Buffers([module])
+    found = []
+    for _ in range(3):
+        buffers.note()
+        found.append(module(torch.zeros(2)))
+    buffers.note()
+    assert buffers.moved
+    own = module.get_buffer("count")
+    with buffers.lent():
+        for moment in (2, 0, 1):
+            buffers.turn_back(moment)
+            assert torch.equal(module(torch.zeros(2)), found[moment])
+    assert module.get_buffer("count") is own
+    assert torch.equal(own, torch.full((2,), 3.0))
+
+
+def test_moments_without_a_change_share_their_values() -> None:
+    buffers = Buffers([Counter()])
+    buffers.note()
+    buffers.note()
+    assert not buffers.moved
+    buffers.forget()
+    buffers.note()
+    assert not buffers.moved
+
+
+def test_a_change_by_way_of_data_or_of_assignment_is_seen() -> None:
+    for change in (lambda m: m.count.data.add_(1), lambda m: setattr(m, "count", torch.ones(2))):
+        module = Counter()
+        buffers = Buffers([module])
+        buffers.note()
+        change(module)
+        buffers.note()
+        assert buffers.moved
+        assert buffers.changed() == "'count' of a Counter"
+
+
+def test_buffers_changed_between_the_passes_are_lent_as_they_were() -> None:
+    module = Counter()
+    buffers = Buffers([module])
+    buffers.note()
+    module(torch.zeros(2))
+    with buffers.lent():
+        assert torch.equal(module.get_buffer("count"), torch.zeros(2))
+    assert torch.equal(module.get_buffer("count"), torch.ones(2))
+
+
+def test_standard_normalizations_are_left_to_themselves_and_subclasses_are_not() -> None:
+    class Renorm(nn.BatchNorm2d):
+        pass
+
+    assert is_standard_norm(nn.BatchNorm2d(2))
+    assert is_standard_norm(nn.InstanceNorm1d(2, track_running_stats=True))
+    assert not is_standard_norm(Renorm(2))
+    assert not is_standard_norm(nn.GroupNorm(1, 2))
+
+
+def test_measuring_a_module_leaves_all_of_its_buffers_alone() -> None:
+    module = nn.Sequential(Counter(), nn.BatchNorm1d(2))
+    before = copy.deepcopy(dict(module.named_buffers()))
+    with resting_statistics(module):
+        module(torch.randn(3, 2))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers())
+
+
+def observed() -> nn.Module:
+    """A layer behind a moving average of ranges, as quantization-aware training has it."""
+    return nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), Observer())
+
+
+class Observer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.tensor(0.0))
+        self.register_buffer("high", torch.tensor(1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        low, high = x.detach().min(), x.detach().max()
+        self.low = 0.9 * self.low + 0.1 * low
+        self.high = 0.9 * self.high + 0.1 * high
+        return torch.tanh((x - self.low) / (self.high - self.low + 1))
+
+
+@pytest.mark.parametrize(
+    "branch",
+    [
+        observed,
+        lambda: nn.Sequential(parametrizations.spectral_norm(nn.Conv2d(4, 4, 3, padding=1)), nn.Tanh()),
+        lambda: nn.Sequential(old_spectral_norm(nn.Conv2d(4, 4, 3, padding=1)), nn.Tanh()),
+        lambda: nn.Sequential(parametrizations.weight_norm(nn.Conv2d(4, 4, 3, padding=1)), nn.Tanh()),
+    ],
+    ids=["observer", "spectral_norm", "old spectral_norm", "weight_norm"],
+)
+@pytest.mark.parametrize("gradient", [Checkpointed(), Checkpointed(memory=2**20), Reversible()], ids=repr)
+def test_modules_of_torch_with_state_have_backpropagations_gradient_and_buffers(
+    branch: object, gradient: GradientMethod
+) -> None:
+    def run(gradient: GradientMethod) -> tuple[list[Tensor], list[Tensor]]:
+        torch.manual_seed(0)
+        nodes = [Autonomous(branch()).double() for _ in range(2)]  # pyright: ignore[reportCallIssue]
+        block = ODEBlock(PiecewiseConstant(nodes, horizon=0.5), FixedSteps("rk4", 2), gradient)
+        if isinstance(gradient, Backprop) and coupled is not None:
+            block.stepping = coupled
+        block(torch.randn(2, 4, 5, 5, dtype=torch.float64)).square().sum().backward()
+        return [p.grad for p in block.parameters() if p.grad is not None], [b.clone() for b in block.buffers()]
+
+    from odenet import Coupled
+
+    coupled = FixedSteps(Coupled(RK4()), 2) if isinstance(gradient, Reversible) else None
+    for ours, exact in zip(run(gradient), run(Backprop()), strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-10, atol=1e-10)
+
+
+def test_a_replay_is_in_the_modes_of_the_forward_pass_and_goes_back() -> None:
+    layer = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2))
+    replay = Replay([layer], "cpu")
+    replay.buffers.note()
+    layer.eval()
+    with replay.again():
+        assert layer.training
+        assert layer[0].training
+    assert not layer.training
+    assert not layer[0].training
+
+
+def test_statistics_that_the_forward_pass_read_and_that_changed_since_are_refused() -> None:
+    norm = nn.BatchNorm2d(4)
+    node = Autonomous(norm.eval())
+    block = ODEBlock(PiecewiseConstant([node]), gradient=Checkpointed())
+    x = torch.randn(2, 4, 5, 5)
+    y = block(x).sum()
+    norm.train()(x)
+    with pytest.raises(RuntimeError, match=r"running statistics that a normalization in evaluation mode reads were ch"):
+        y.backward()
+
+
+def test_recomputed_steps_that_end_elsewhere_are_refused() -> None:
+    class Drifting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.calls = nn.Linear(2, 2), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return self.layer(x) * self.calls
+
+    block = ODEBlock(PiecewiseConstant([Autonomous(Drifting())]), FixedSteps("euler", 4), Checkpointed(4))
+    y = block(torch.randn(3, 2)).sum()
+    with pytest.raises(RuntimeError, match=r"the state after them differs .*a branch computes something else"):
+        y.backward()

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from odenet import (
+    RK4,
+    BasicBranch,
+    CompileWarning,
+    Constant,
+    Euler,
+    FixedSteps,
+    Galerkin,
+    Heun,
+    Midpoint,
+    MLPBranch,
+    ODEBlock,
+    PiecewiseConstant,
+    PiecewiseLinear,
+    ReversibleHeun,
+)
+from odenet.blocks.compile import programs as compiled
+from odenet.blocks.stepping import fixed_compiled as fixed_steps
+from odenet.blocks.stepping.base import FixedStep, carries_x_alone, spans
+from odenet.blocks.theta.base import Time
+from tests.laws import Graphs
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Graphs]:
+    """Counts the graphs of compiled blocks, in chunks of four evaluations; what is said to fall back is an error."""
+    torch.compiler.reset()
+    counting = Graphs()
+    monkeypatch.setattr(fixed_steps, "EVALUATIONS", 4)
+    monkeypatch.setattr(compiled, "BACKEND", counting)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CompileWarning)
+        yield counting
+
+
+def mlps(number: int) -> list[nn.Module]:
+    torch.manual_seed(number)
+    return [MLPBranch(2, 4).double() for _ in range(number)]
+
+
+def convolutions(number: int, **options: Any) -> list[nn.Module]:
+    torch.manual_seed(number)
+    return [BasicBranch(2, **options).double() for _ in range(number)]
+
+
+def points() -> Tensor:
+    return torch.randn(3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def images() -> Tensor:
+    return torch.randn(3, 2, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def require_the_same(block: ODEBlock, x: Tensor) -> None:
+    """A training step of the compiled block has the numbers, statistics, gradients and count of the block as it is."""
+    reference = copy.deepcopy(block)
+    reference.compiled, block.compiled = False, True
+    x = x.requires_grad_()
+    ours, theirs = block(x), reference(x)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    assert block.evaluations == reference.evaluations
+    torch.testing.assert_close(block.state_dict(), reference.state_dict(), rtol=1e-10, atol=1e-12)
+    gradients = (
+        torch.autograd.grad(y.square().sum(), [x, *module.parameters()])
+        for y, module in ((ours, block), (theirs, reference))
+    )
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
+
+
+class Clock(nn.Module):
+    """F(t, x) = t, whose solution by the midpoint rule is exact: x(T) = x(0) + T²/2."""
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        return torch.zeros_like(x) + t
+
+
+# One step
+
+
+def test_a_step_starts_projects_and_finishes_as_it_is_told() -> None:
+    x, solver, f = points(), ReversibleHeun(), Clock()
+    first = FixedStep(solver, 0.0, 0.5, None, first=True)(f, x)
+    second = FixedStep(solver, 0.5, 1.0, None, last=True)(f, first)
+    expected = solver.step(f, 0.0, 0.5, solver.start(f, 0.0, x))
+    assert torch.equal(second, solver.finish(solver.step(f, 0.5, 1.0, expected)))
+    assert torch.equal(FixedStep(Euler(), 2.0, 2.5, torch.relu)(f, x), torch.relu(x + 0.5 * 2.0))
+
+
+def test_spans_meet_and_end_where_the_interval_does() -> None:
+    found = spans(0.1, 0.7, 3)
+    assert [start for start, _ in found] == [0.1, *(end for _, end in found[:-1])]
+    assert found[-1][1] == 0.7
+
+
+def test_a_runge_kutta_method_carries_x_alone_and_a_reversible_one_a_pair() -> None:
+    assert carries_x_alone(RK4())
+    assert not carries_x_alone(ReversibleHeun())
+
+
+# Compiled
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ODEBlock(Constant(mlps(1)[0]), FixedSteps(RK4(), 2)),
+        lambda: ODEBlock(PiecewiseConstant(mlps(3), horizon=0.7), FixedSteps(Heun())),
+        lambda: ODEBlock(PiecewiseLinear(mlps(3)), FixedSteps(Euler(), 2)),
+        lambda: ODEBlock(Constant(mlps(1)[0]), FixedSteps(ReversibleHeun(), 3)),
+    ],
+    ids=["constant", "constant pieces", "linear pieces", "a pair"],
+)
+def test_a_solve_of_few_steps_is_one_graph(make: Any, graphs: Graphs) -> None:
+    require_the_same(make(), points())
+    assert graphs.count == 1
+
+
+@pytest.mark.parametrize("steps", [12, 120])
+def test_a_solve_of_many_steps_takes_as_few_graphs(steps: int, graphs: Graphs) -> None:
+    require_the_same(ODEBlock(Constant(mlps(1)[0], horizon=0.7), FixedSteps(Euler(), steps)), points())
+    assert graphs.count == 1
+
+
+def test_where_steps_do_not_divide_evenly_a_second_graph_takes_the_rest(graphs: Graphs) -> None:
+    require_the_same(ODEBlock(Constant(mlps(1)[0]), FixedSteps(Euler(), 41)), points())
+    assert graphs.count == 2
+
+
+@pytest.mark.parametrize(
+    ("activation", "projection"), [("pre", None), ("post", torch.relu)], ids=["pre-activation", "post-activation"]
+)
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_residual_blocks_share_one_graph(activation: Any, projection: Any, training: bool, graphs: Graphs) -> None:
+    theta = PiecewiseConstant(convolutions(9, activation=activation), horizon=3.3)
+    require_the_same(ODEBlock(theta, projection=projection).train(training), images())
+    assert graphs.count == 1  # of three blocks
+
+
+def test_many_steps_on_many_pieces_share_one_graph(graphs: Graphs) -> None:
+    require_the_same(ODEBlock(PiecewiseConstant(mlps(7), horizon=0.1), FixedSteps(Heun(), 4)), points())
+    assert graphs.count == 1
+
+
+def test_parameters_that_move_with_t_share_one_graph_on_one_piece(graphs: Graphs) -> None:
+    require_the_same(ODEBlock(Galerkin(mlps(3), horizon=2.0), FixedSteps(Euler(), 16)), points())
+    assert graphs.count == 1
+
+
+def test_pieces_between_nodes_are_compiled_each_by_itself(graphs: Graphs) -> None:
+    require_the_same(ODEBlock(PiecewiseLinear(mlps(3)), FixedSteps(Euler(), 8)), points())
+    assert graphs.count == 2
+
+
+def test_of_many_such_pieces_none_is_compiled_and_that_is_said(graphs: Graphs) -> None:
+    block = ODEBlock(PiecewiseLinear(mlps(11)), FixedSteps(Euler(), 10))
+    block.compiled = True
+    with pytest.warns(CompileWarning, match=r"θ has a field of its own on each of 10 pieces, .* uncompiled: use Const"):
+        y = block(points())
+    assert graphs.count == 0
+    block.compiled = False
+    assert torch.equal(block(points()), y)
+
+
+def test_a_pair_is_handed_from_chunk_to_chunk(graphs: Graphs) -> None:
+    theta = PiecewiseConstant(mlps(4), horizon=0.7)
+    require_the_same(ODEBlock(theta, FixedSteps(ReversibleHeun(), 4)), points())
+    assert graphs.count == 3  # that starts, those between, and that which finishes
+
+
+@pytest.mark.parametrize(("steps", "chunks"), [(13, 2), (12, 1)], ids=["of two lengths", "of one length"])
+def test_every_step_of_every_chunk_is_taken_at_its_own_time(
+    steps: int, chunks: int, graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fixed_steps, "EVALUATIONS", 10)
+    block = ODEBlock(PiecewiseConstant([Clock() for _ in range(7)], horizon=3.0), FixedSteps(Midpoint(), steps))
+    block.compiled = True
+    torch.testing.assert_close(block(points()), points() + 4.5, rtol=1e-14, atol=1e-14)
+    assert graphs.count == chunks
+
+
+def test_without_anything_to_learn_nothing_is_kept_for_a_backward_pass(graphs: Graphs) -> None:
+    block = ODEBlock(Constant(mlps(1)[0]).requires_grad_(False), FixedSteps(Euler(), 40))
+    block.compiled = True
+    assert not block(points()).requires_grad
+    block.requires_grad_(True)
+    with torch.no_grad():
+        assert not block(points()).requires_grad
+    assert block(points()).requires_grad
+
+
+def test_under_autocast_the_compiled_block_computes_in_the_lower_precision_too(graphs: Graphs) -> None:
+    block = ODEBlock(PiecewiseConstant([branch.float() for branch in convolutions(2)]))
+    reference = copy.deepcopy(block)
+    block.compiled, x = True, images().float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(block(x), reference(x))
+        assert not torch.equal(block(x), copy.deepcopy(reference.double())(x.double()).float())
+    torch.testing.assert_close(block(x), reference.float()(x))
+
+
+def test_channels_last_stays_channels_last(graphs: Graphs) -> None:
+    block = ODEBlock(PiecewiseConstant(convolutions(9))).to(memory_format=torch.channels_last).eval()
+    x = images().to(memory_format=torch.channels_last)
+    require_the_same(block, x.detach())
+    assert block(x).is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from odenet import Adaptive, BudgetWarning, CompileWarning, Constant, FixedSteps, MLPBranch, ODEBlock
+from odenet.blocks.stepping import stopping
+from odenet.blocks.stepping.base import Stepping
+from odenet.blocks.stepping.stopping import Stopped, both, evaluations_by_default, reason_of
+from odenet.blocks.stepping.torchdiffeq_bridge import solvers
+from odenet.blocks.theta.base import Time
+
+
+class VanDerPol(nn.Module):
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        return torch.stack([x[:, 1], 5 * (1 - x[:, 0] ** 2) * x[:, 1] - x[:, 0]], dim=1)
+
+
+def start(dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.tensor([[2.0, 0.0]], dtype=dtype)
+
+
+def test_error_control_has_a_budget_by_default_and_fixed_steps_have_none() -> None:
+    assert evaluations_by_default(["max_num_steps"], solvers()["dopri5"]) == 6 * 4096
+    assert evaluations_by_default(["max_num_steps"], solvers()["bosh3"]) == 3 * 4096
+    assert evaluations_by_default(["solver"], solvers()["scipy_solver"]) == 6 * 4096
+    assert evaluations_by_default(["step_size"], solvers()["rk4"]) == math.inf
+
+
+@pytest.mark.parametrize("method", ["dopri5", "bosh3", "scipy_solver"])
+def test_a_solve_of_the_batch_ends_without_a_budget_of_its_users(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "MOST_ATTEMPTS", 40)
+    block = ODEBlock(Constant(VanDerPol(), horizon=1e6), Adaptive(method, 1e-8, 1e-8))
+    with torch.no_grad(), pytest.warns(BudgetWarning, match="evaluations are spent, the budget of a piece where none"):
+        block(start())
+    assert block.evaluations <= 40 * 6
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_a_tolerance_below_rounding_is_named_and_the_field_is_not_blamed(
+    per_sample: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "MOST_ATTEMPTS", 40)
+    stepping = Adaptive("dopri5", 1e-300, 1e-300, max_evaluations=400, per_sample=per_sample)
+    block = ODEBlock(Constant(VanDerPol(), horizon=1e3), stepping)
+    with torch.no_grad(), pytest.warns(BudgetWarning) as warned:
+        block(start())
+    said = str(warned[0].message)
+    assert "raise rtol = 1e-300, which is at or below the rounding of torch.float64" in said
+    assert "smoother" not in said
+    assert "not finite" not in said
+
+
+@pytest.mark.parametrize("stepping", [FixedSteps(), Adaptive(), Adaptive("rk4"), Adaptive(per_sample=True)], ids=repr)
+def test_a_horizon_beyond_the_precision_of_the_state_is_refused(stepping: Stepping) -> None:
+    block = ODEBlock(Constant(VanDerPol(), horizon=1e100), stepping)
+    with pytest.raises(ValueError, match=r"up to t = 1e\+100 .* whose largest number is 3.4e\+38.*: take a shorter"):
+        block(start(torch.float32))
+
+
+def test_a_stopped_solve_says_of_what_its_gradient_is() -> None:
+    block = ODEBlock(Constant(MLPBranch(2).double(), horizon=5.0), Adaptive("dopri5", 1e-10, 1e-10, max_evaluations=30))
+    with pytest.warns(BudgetWarning, match="its gradient is that at this t, as if it did not depend on x"):
+        block(start())
+
+
+def test_torchdiffeqs_steps_are_said_to_run_uncompiled() -> None:
+    block = ODEBlock(Constant(MLPBranch(2).double()), Adaptive())
+    block.compiled = True
+    with pytest.warns(CompileWarning, match="torchdiffeq takes the steps one by one, so it runs uncompiled: use per_s"):
+        block(start())
+
+
+def test_a_solution_without_an_end_stops_the_solve() -> None:
+    assert len(both(torch.ones(2, 3))) == 2
+    with pytest.raises(Stopped, match="found no step small enough"):
+        both(torch.ones(1, 3))
+
+
+def test_an_assertion_that_says_nothing_of_steps_is_raised_again() -> None:
+    assert reason_of(AssertionError("underflow in dt 0.0")) == "underflow in dt 0.0"
+    assert reason_of(Stopped("the budget")) == "the budget"
+    with pytest.raises(AssertionError, match="else"):
+        reason_of(AssertionError("something else"))
