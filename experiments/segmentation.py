@@ -1,10 +1,9 @@
 """FCN-32s, 16s, 8s, DeconvNet, U-Net, and flows: which net finds what every pixel shows?
 
-Small nets (`experiments/support/segmentation_nets.py`) trained alike on scenes of one or two objects and tested on
-others: mean IoU and boundary F1 against parameters, multiply-adds and seconds. Two of them consist of flows: their
-stepping is then changed, the weights untouched, and IoU is measured against evaluations of the vector fields. As in
-`solver_swap`, each test is made twice, with BatchNorm's running statistics and with every evaluation normalized by its
-own batch.
+Small nets (`support/segmentation_nets.py`) trained alike on scenes of one or two objects and tested on others: mean
+IoU and boundary F1 against parameters, multiply-adds and seconds. Two of them consist of flows: their stepping is
+then changed, the weights untouched, and IoU is measured against evaluations of the vector fields. As in `solver_swap`,
+each test is made twice, with BatchNorm's running statistics and with every evaluation normalized by its own batch.
 
     python -m experiments.segmentation cpu                    # 96×96: 15 minutes on two idle cores
     python -m experiments.segmentation cpu --data garments --scenes 10000    # the same of Fashion-MNIST's images
