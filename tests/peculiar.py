@@ -193,7 +193,7 @@ class Case(NamedTuple):
         if adjoint and (per_sample or coupled):
             yield "ContinuousAdjoint was asked for with"
         if isinstance(gradient, Reversible) and adaptive and not per_sample:
-            yield "steps of torchdiffeq cannot be undone"
+            yield "whose steps cannot be undone"
         if isinstance(gradient, Reversible) and gradient.coupling and coupled:
             yield "is reversible by itself"
         if "works in place" in self.what:

@@ -30,7 +30,7 @@ from odenet import (
 from odenet.blocks.gradients.checkpointed import MemoryWarning
 from odenet.blocks.solvers.runge_kutta import SOLVERS
 from tests.laws import RecomputationLaws, Spy, logistic_nodes, states
-from tests.test_blocks_solvers import Leapfrog
+from tests.test_solvers_runge_kutta import Leapfrog
 
 
 class TestCheckpointed(RecomputationLaws):

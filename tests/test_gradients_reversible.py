@@ -36,8 +36,8 @@ from odenet.blocks.solvers.runge_kutta import SOLVERS
 from odenet.measure import peak_bytes
 from tests.laws import STEP_COUNTS, RecomputationLaws, Spy, logistic_nodes, slope, states
 from tests.problems import Logistic
-from tests.test_blocks_checkpointed import THETAS, Meter
-from tests.test_blocks_solvers import Leapfrog as TwoStep
+from tests.test_gradients_checkpointed import THETAS, Meter
+from tests.test_solvers_runge_kutta import Leapfrog as TwoStep
 
 REVERSIBLE = [Coupled(Euler()), Coupled(RK4()), AsynchronousLeapfrog(), ReversibleHeun(), Leapfrog()]
 

@@ -18,26 +18,21 @@ from odenet import (
     Reversible,
 )
 from odenet.blocks.field import Field
-from odenet.blocks.per_sample.coupled import moves_of_samples
 from odenet.blocks.solvers.embedded import PAIRS
 from tests.laws import logistic_nodes, states
 from tests.problems import Logistic, jumping_logistic
-from tests.test_blocks_checkpointed import THETAS, Meter
-from tests.test_blocks_sample_grid import Root, per_sample
+from tests.test_gradients_checkpointed import THETAS, Meter
+from tests.test_per_sample_grid import Root, per_sample
 
 
 def through_the_steps(block: ODEBlock, x: Tensor) -> Tensor:
     """x(T) by the coupled steps on the grids that the samples accept, on autograd's tape."""
     field = Field(block.label)
     with torch.no_grad():
-        moves = moves_of_samples(block.stepping, block.theta.pieces(), field, x, None)  # pyright: ignore[reportArgumentType]
-    assert moves is not None
-    assert moves.movers is None
-    piece, t0, _ = moves.spans[0]
-    state: Any = moves.solver.start(piece.field, t0, x)
-    for piece, t0, t1 in moves.spans:
-        state = moves.solver.step(piece.field, t0, t1, state)
-    return moves.solver.finish(state)
+        plan = block.stepping.reversible_plan(list(block.theta.pieces()), field, x, None)
+    assert plan is not None
+    assert plan.active_samples is None
+    return plan.integrate(field, x)
 
 
 def gradients(block: ODEBlock, x: Tensor, solve: Any = None) -> Tensor:

@@ -29,7 +29,7 @@ def per_sample(tolerance: float, method: str = "dopri5", **options: Any) -> Adap
 
 
 class NeitherBatchNormNorDropout(ExactGradientLaws):
-    """What a stepping of each sample refuses, as tests/test_blocks_separable.py holds."""
+    """What a stepping of each sample refuses, as tests/test_per_sample_separable.py holds."""
 
     @pytest.mark.skip(reason="batch statistics are refused")
     def test_batch_norm_statistics_are_updated_once_an_evaluation_of_the_forward_pass(self) -> None: ...

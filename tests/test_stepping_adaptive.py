@@ -4,17 +4,13 @@ import math
 from typing import Any
 
 import pytest
-import torch
 
 from odenet import (
     Adaptive,
     Backprop,
-    BasicBranch,
-    Checkpointed,
     Constant,
     ContinuousAdjoint,
     ODEBlock,
-    PiecewiseConstant,
 )
 from tests.laws import SteppingLaws, states
 from tests.problems import Logistic
@@ -67,40 +63,5 @@ def test_evaluations_of_adaptive_steps_grow_with_the_horizon(gradient: Any) -> N
     assert counts[0] < counts[1]
 
 
-def test_a_stepping_of_each_sample_says_so() -> None:
-    shown = "Adaptive('tsit5', rtol=1e-06, atol=0.001, max_evaluations=50, per_sample=True)"
-    assert repr(Adaptive("tsit5", 1e-6, max_evaluations=50, per_sample=True)) == shown
-    assert Adaptive(per_sample=True) != Adaptive()
-
-
 def test_tolerances_are_shown_in_full() -> None:
     assert repr(Adaptive(rtol=0.123456789)) == "Adaptive('dopri5', rtol=0.123456789, atol=0.001)"
-
-
-def test_an_unknown_pair_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"unknown method of steps per sample 'dopri8'; did you mean 'dopri5'\?"):
-        Adaptive("dopri8", per_sample=True)
-
-
-def test_options_of_torchdiffeq_are_refused_for_each_sample() -> None:
-    with pytest.raises(ValueError, match=r"options 'first_step' were given with per_sample=True; .*leave them out, or"):
-        Adaptive(per_sample=True, first_step=0.1)
-
-
-@pytest.mark.parametrize("value", [1, "yes", None], ids=repr)
-def test_per_sample_is_true_or_false(value: Any) -> None:
-    with pytest.raises(TypeError, match=rf"per_sample = {value!r}; .*: pass True or False"):
-        Adaptive(per_sample=value)
-
-
-def test_a_projection_is_refused_for_each_sample_too() -> None:
-    theta = PiecewiseConstant([BasicBranch(2, activation="post")])
-    with pytest.raises(ValueError, match=r"per_sample=True\); a projected flow has no step-free limit"):
-        ODEBlock(theta, Adaptive(per_sample=True), projection=torch.relu)
-
-
-def test_an_adjoint_that_cannot_follow_each_sample_is_refused() -> None:
-    block = ODEBlock(Constant(Logistic(1.0)), gradient=Checkpointed(), stepping=Adaptive(per_sample=True))
-    said = r"solved backwards by torchdiffeq, at one t .*: use Backprop\(\) or Checkpointed\(\)"
-    with pytest.raises(ValueError, match=said):
-        block.gradient = ContinuousAdjoint()

@@ -27,7 +27,6 @@ from odenet import (
 )
 from odenet.blocks.compile import programs as compiled
 from odenet.blocks.stepping import fixed_compiled as fixed_steps
-from odenet.blocks.stepping.base import FixedStep, carries_x_alone, spans
 from odenet.blocks.theta.base import Time
 from tests.laws import Graphs
 
@@ -83,32 +82,6 @@ class Clock(nn.Module):
 
     def forward(self, t: Time, x: Tensor) -> Tensor:
         return torch.zeros_like(x) + t
-
-
-# One step
-
-
-def test_a_step_starts_projects_and_finishes_as_it_is_told() -> None:
-    x, solver, f = points(), ReversibleHeun(), Clock()
-    first = FixedStep(solver, 0.0, 0.5, None, first=True)(f, x)
-    second = FixedStep(solver, 0.5, 1.0, None, last=True)(f, first)
-    expected = solver.step(f, 0.0, 0.5, solver.start(f, 0.0, x))
-    assert torch.equal(second, solver.finish(solver.step(f, 0.5, 1.0, expected)))
-    assert torch.equal(FixedStep(Euler(), 2.0, 2.5, torch.relu)(f, x), torch.relu(x + 0.5 * 2.0))
-
-
-def test_spans_meet_and_end_where_the_interval_does() -> None:
-    found = spans(0.1, 0.7, 3)
-    assert [start for start, _ in found] == [0.1, *(end for _, end in found[:-1])]
-    assert found[-1][1] == 0.7
-
-
-def test_a_runge_kutta_method_carries_x_alone_and_a_reversible_one_a_pair() -> None:
-    assert carries_x_alone(RK4())
-    assert not carries_x_alone(ReversibleHeun())
-
-
-# Compiled
 
 
 @pytest.mark.parametrize(

@@ -229,8 +229,6 @@ class ODEBlock(ModuleWithProperties):
             if self.training:
                 field.run_uncompiled("stochastic depth draws which branches are evaluated", "compile without noise")
             pieces = self._noise(pieces, x, training=self.training)
-        if isinstance(self._stepping, FixedSteps) and not isinstance(self._gradient, Backprop):
-            field.run_uncompiled(f"{self._gradient!r} takes the steps one by one", "use Backprop()")
         return self._gradient.integrate(self._stepping, pieces, field, x, self.projection)
 
     def extra_repr(self) -> str:

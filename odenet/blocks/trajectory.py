@@ -23,8 +23,8 @@ from odenet.blocks.block import ODEBlock
 from odenet.blocks.field import Field
 from odenet.blocks.per_sample.error_control import time_of
 from odenet.blocks.per_sample.grid import Grid
+from odenet.blocks.per_sample.stepping import PerSampleAdaptive
 from odenet.blocks.per_sample.steps import EmbeddedSteps
-from odenet.blocks.stepping.adaptive import Adaptive
 from odenet.blocks.theta.base import Piece
 
 
@@ -34,7 +34,7 @@ def trajectory(
 ) -> Tensor:
     """x(t) for every t of `times`, of shape (times, batch, …), from x = x(0) of shape (batch, …).
 
-    >>> from odenet import Constant, MLPBranch
+    >>> from odenet import Adaptive, Constant, MLPBranch
     >>> block = ODEBlock(Constant(MLPBranch(2)), Adaptive("dopri5", per_sample=True))
     >>> trajectory(block, torch.zeros(5, 2), [0.0, 0.5, 1.0]).shape
     torch.Size([3, 5, 2])
@@ -53,7 +53,7 @@ def trajectory(
         ValueError: another stepping, or a time outside [0, T].
     """
     stepping = block.stepping
-    if not isinstance(stepping, Adaptive) or not stepping.per_sample:
+    if not isinstance(stepping, PerSampleAdaptive):
         raise ValueError(
             f"a trajectory was asked for of {block.label} with {stepping!r}; between the steps only those of each "
             "sample are interpolated: set stepping = Adaptive('dopri5', …, per_sample=True)."
@@ -65,7 +65,7 @@ def trajectory(
             f"times from {min(wanted)} to {max(wanted)} were asked for; the flow of {block.label} is that on "
             f"[0, {block.theta.horizon}]: ask for times in it."
         )
-    field, solver = Field(block.label), stepping.solver_of_samples
+    field, solver = Field(block.label), stepping.solver
     found = [torch.full_like(x, torch.nan) if t else x for t in wanted]
     for piece, grid in solver.grids(_pieces(block, x), field, x):
         knots = _knots(solver.steps, field.at(piece), grid, x)

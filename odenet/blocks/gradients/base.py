@@ -18,7 +18,6 @@ from odenet.blocks.replay.buffers import buffers_of
 from odenet.blocks.replay.generators import Generators
 from odenet.blocks.stepping.adaptive import Adaptive
 from odenet.blocks.stepping.base import Projection, Stepping
-from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.theta.base import Piece
 
 
@@ -117,12 +116,7 @@ class ContinuousAdjoint(GradientMethod):
                 f"{self!r} was asked for with projection = {projection!r}; the adjoint equation is that of a smooth "
                 "flow: use Backprop(), or pre-activation branches without a projection."
             )
-        stepping.check_adjoint()
-        if isinstance(stepping, FixedSteps) and self.backward:
-            raise ValueError(
-                f"{self!r} was asked for with {stepping!r}; backwards the same fixed steps are taken, without "
-                "tolerances: use ContinuousAdjoint(), or Adaptive stepping."
-            )
+        stepping.check_adjoint(self.backward)
 
     def __repr__(self) -> str:
         arguments = (f"{name.removeprefix('adjoint_')}={value!r}" for name, value in self.backward.items())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,13 +15,9 @@ from odenet.blocks.errors import OdenetWarning
 from odenet.blocks.field import Field
 from odenet.blocks.gradients.base import GradientMethod
 from odenet.blocks.gradients.recomputation import Recomputation, Totals, ends_of
-from odenet.blocks.per_sample.coupled import moves_of_samples
-from odenet.blocks.replay.buffers import buffers_of
-from odenet.blocks.solvers.reversible import Coupled, Pair, ReversibleSolver, Shear
-from odenet.blocks.solvers.runge_kutta import Euler, RungeKutta, Solver
-from odenet.blocks.stepping.adaptive import Adaptive
-from odenet.blocks.stepping.base import Projection, Stepping, steps_on
-from odenet.blocks.stepping.fixed import FixedSteps
+from odenet.blocks.solvers.reversible import Coupled, Pair, Shear
+from odenet.blocks.solvers.runge_kutta import Euler
+from odenet.blocks.stepping.base import Projection, ReversiblePlan, Stepping, steps_on
 from odenet.blocks.theta.base import Piece, wants_gradient
 
 
@@ -76,64 +71,26 @@ class Reversible(GradientMethod):
         Raises:
             ValueError: a coupling at which nothing could be undone after so many steps.
         """
+        del projection  # refused by `check`
         pieces = list(pieces)
-        if isinstance(stepping, Adaptive):
-            return self._integrate_samples(stepping, pieces, field, x)
-        taken = self._reversible(stepping, projection)
-        if not wants_gradient(pieces, x):
-            return taken.integrate(pieces, field, x, None)
-        spans = [(piece, *span) for piece in pieces for span in taken.spans(piece)]
-        return _Reversal(taken.solver.fitted(len(spans)), spans, pieces, field, x).solve(x)
-
-    def _integrate_samples(self, stepping: Adaptive, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
-        """x(T) by coupled steps on the grid that each sample accepts."""
-        buffers = buffers_of(node for piece in pieces for node in piece.nodes)
-        moves = moves_of_samples(stepping, pieces, field, x, self.coupling)
-        buffers.note()
-        if buffers.moved:
-            raise ValueError(
-                f"{self!r} was asked for with {stepping!r} in {field.label}, and a branch changes the buffer "
-                f"{buffers.changed()}; where the steps were found it has changed it already, and would again where "
-                "they are taken: use FixedSteps, Backprop(), or evaluation mode."
-            )
-        if moves is None:
+        plan = stepping.reversible_plan(pieces, field, x, self.coupling)
+        if plan is None:
             return x
-        moving = x if moves.movers is None else x[moves.movers]
-        reversal = _Reversal(moves.solver, moves.spans, pieces, field, moving)
-        y = reversal.solve(moving) if wants_gradient(pieces, x) else reversal.forward(moving)[0]
-        return y if moves.movers is None else x.index_copy(0, moves.movers, y)
+        moving = x if plan.active_samples is None else x[plan.active_samples]
+        if wants_gradient(pieces, x):
+            y = _Reversal(plan, pieces, field, moving).solve(moving)
+        else:
+            y = plan.integrate(field, moving)
+        return y if plan.active_samples is None else x.index_copy(0, plan.active_samples, y)
 
     def check(self, stepping: Stepping, projection: Projection | None) -> None:
-        """Refuse a projection, error control, and solvers that are neither reversible nor Runge-Kutta methods."""
-        if projection is not None or not (isinstance(stepping, Adaptive) and stepping.per_sample):
-            self._reversible(stepping, projection)
-
-    def _reversible(self, stepping: Stepping, projection: Projection | None) -> FixedSteps:
-        """The steps that are taken."""
+        """Refuse a projection, and steps that cannot be undone."""
         if projection is not None:
             raise ValueError(
                 f"{self!r} was asked for with projection = {projection!r}; what a projection discards cannot be found "
                 "again: use Checkpointed(), or pre-activation branches without a projection."
             )
-        if not isinstance(stepping, FixedSteps):
-            raise ValueError(
-                f"{self!r} was asked for with {stepping!r}; steps of torchdiffeq cannot be undone: use FixedSteps, "
-                "Adaptive(…, per_sample=True), or Checkpointed()."
-            )
-        solver = stepping.solver
-        if isinstance(solver, RungeKutta):
-            return FixedSteps(Coupled(solver, self.coupling), stepping.per_piece)
-        if not isinstance(solver, ReversibleSolver):
-            raise ValueError(
-                f"{self!r} was asked for with {solver!r}, whose steps cannot be undone: use a Runge-Kutta method such "
-                "as Euler() or RK4(), a reversible one such as AsynchronousLeapfrog(), or Checkpointed()."
-            )
-        if self.coupling is not None:
-            raise ValueError(
-                f"{self!r} was asked for with {solver!r}, which is reversible by itself: name the coupling there, as "
-                "in Coupled(RK4(), coupling=0.99), and use Reversible()."
-            )
-        return stepping
+        stepping.check_reversible(self.coupling)
 
     def __repr__(self) -> str:
         return "Reversible()" if self.coupling is None else f"Reversible(coupling={self.coupling})"
@@ -142,13 +99,10 @@ class Reversible(GradientMethod):
 class _Reversal(Recomputation):
     """A solve of which the last state is kept."""
 
-    def __init__(
-        self, solver: Solver, spans: list[tuple[Piece, Any, Any]], pieces: Sequence[Piece], field: Field, x: Tensor
-    ) -> None:
+    def __init__(self, plan: ReversiblePlan, pieces: Sequence[Piece], field: Field, x: Tensor) -> None:
         super().__init__(pieces, field, x)
-        assert isinstance(solver, ReversibleSolver)
-        self.solver, self.spans, self.dtype = solver, spans, x.dtype
-        self.steps = steps_on(spans, solver, None)
+        self.solver, self.spans, self.dtype = plan.solver, plan.spans, x.dtype
+        self.steps = steps_on(plan.spans, plan.solver, None)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """x(T), and the halves of the last state."""

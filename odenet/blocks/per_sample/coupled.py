@@ -11,16 +11,17 @@ and h = 0, c = 1 where a sample took fewer steps than others: it stays as it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from odenet.blocks.field import Field
 from odenet.blocks.per_sample.grid import Grid
+from odenet.blocks.per_sample.solve import PerSample
 from odenet.blocks.per_sample.steps import EmbeddedSteps
 from odenet.blocks.solvers.reversible import GROWTH, ReversibleSolver, Shear
-from odenet.blocks.stepping.adaptive import Adaptive
+from odenet.blocks.stepping.base import ReversiblePlan
 from odenet.blocks.theta.base import Piece
 
 
@@ -61,39 +62,25 @@ class CoupledSamples(ReversibleSolver):
         return f"Coupled(order {self.order}, for each sample)"
 
 
-class Moves(NamedTuple):
-    """The steps of a batch.
+def coupled_plan(
+    solver: PerSample, pieces: Iterable[Piece], field: Field, x: Tensor, coupling: float | None
+) -> ReversiblePlan | None:
+    """The steps that each sample accepts, coupled; None where no sample takes any.
 
     Args:
-        spans: piece, start and end of each, in order.
-        solver: that takes them.
-        movers: the samples that take any; None for all.
-    """
-
-    spans: list[tuple[Piece, Any, Any]]
-    solver: CoupledSamples
-    movers: Tensor | None
-
-
-def moves_of_samples(
-    stepping: Adaptive, pieces: Iterable[Piece], field: Field, x: Tensor, coupling: float | None
-) -> Moves | None:
-    """The steps that each sample accepts; None where no sample takes any.
-
-    Args:
-        stepping: by error control of each sample.
-        pieces: of θ.
-        field: counts the evaluations.
+        solver: finds the steps, by error control of each sample.
+        pieces: pieces of θ.
+        field: evaluates the pieces, and counts.
         x: x(0).
         coupling: c; by default exp(-5/N) for a sample of N steps.
     """
-    grids = stepping.solver_of_samples.grids(pieces, field, x)
+    grids = solver.grids(pieces, field, x)
     if not grids:
         return None
     together = Grid(*map(torch.cat, zip(*(grid for _, grid in grids), strict=True)))
-    steps, movers = (together.h > 0).sum(0).double(), together.movers()
-    if movers is not None:
-        grids, steps = [(piece, grid.of(movers)) for piece, grid in grids], steps[movers]
+    steps, active = (together.h > 0).sum(0).double(), together.movers()
+    if active is not None:
+        grids, steps = [(piece, grid.of(active)) for piece, grid in grids], steps[active]
     couplings = torch.exp(-GROWTH / steps) if coupling is None else torch.full_like(steps, coupling)
     spans = [(piece, t0, t1) for piece, grid in grids for t0, t1 in zip(grid.t0, grid.t1, strict=True)]
-    return Moves(spans, CoupledSamples(stepping.solver_of_samples.steps, couplings), movers)
+    return ReversiblePlan(spans, CoupledSamples(solver.steps, couplings), active)

@@ -1,22 +1,18 @@
-"""Adaptive stepping: the steps of a solve are chosen by error control, for the whole batch or for each sample."""
+"""Adaptive stepping: the steps of a solve are chosen by error control of the whole batch, by torchdiffeq."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from odenet.blocks.annotations import Inside, Number
 from odenet.blocks.arguments import checked
-from odenet.blocks.errors import unknown_name
 from odenet.blocks.field import Field
-from odenet.blocks.per_sample.error_control import Tolerance
-from odenet.blocks.per_sample.solve import PerSample
-from odenet.blocks.solvers.embedded import PAIRS
 from odenet.blocks.stepping import torchdiffeq_bridge as bridge
 from odenet.blocks.stepping.accepted_steps import require_one_step
 from odenet.blocks.stepping.base import Plan, Projection, Step, Stepping
@@ -35,18 +31,8 @@ class Adaptive(Stepping):
     caller. The fixed-grid methods of torchdiffeq are accepted too: they take one step a piece, or steps of the option
     `step_size`, and ignore the tolerances.
 
-    **For each sample** (`per_sample=True`; the first axis of x is that of the samples) odenet's own steps are taken:
-    "dopri5", "tsit5", "bosh3" or "adaptive_heun", with a t, an h and a norm for every sample, so that its result is the
-    same alone and in any batch, to rounding. t reaches the branch as a tensor of shape (batch, 1, …, 1). All is
-    tensors, with one look of the host every few steps, and in a block with `compiled = True` whole steps are one graph;
-    so it is many times faster than torchdiffeq, most of all on small states. `ODEBlock.last_solve` has the status, t,
-    evaluations and steps of every sample. Those that stop early, at a budget, a singularity or a NaN, stay at the state
-    they reached, the others go on, and one `BudgetWarning` counts them. The gradient is that of the steps accepted, and
-    not of their choice (ACA, Zhuang et al. 2020): with `Backprop` of the trials as they were made; with `Checkpointed`,
-    and with `Reversible` by a coupled method, the grid is found first and its steps are taken again. Not for stiff
-    fields, no more than torchdiffeq's explicit methods are. Batch normalization in training mode is refused, for it
-    couples the samples, and so is active dropout. A θ that is interpolated between nodes (`PiecewiseLinear`, `Spline`,
-    `Galerkin`) is another one for every sample: it works, at the price of one θ(t) a sample in memory.
+    **For each sample**, with `per_sample=True`, every sample of the batch has a t, an h and a norm of its own, and the
+    object that is constructed is a `PerSampleAdaptive`, which says more.
 
     >>> Adaptive("dopri5", rtol=1e-3, atol=1e-4)
     Adaptive('dopri5', rtol=0.001, atol=0.0001)
@@ -69,6 +55,25 @@ class Adaptive(Stepping):
         ValueError: an unknown method or option, or a tolerance or budget out of range.
     """
 
+    per_sample: bool = False
+    """Whether every sample has steps of its own."""
+
+    _of_each_sample: ClassVar[type[Adaptive]]
+    """The class for `per_sample=True`; it sets this itself, for it stands on this one."""
+
+    def __new__(  # noqa: D102 (the signature is that of __init__, so that inspect shows the arguments)
+        cls,
+        method: str = "dopri5",
+        rtol: Number = 1e-3,
+        atol: Number = 1e-3,
+        max_evaluations: int | None = None,
+        *,
+        per_sample: bool = False,
+        **options: Any,
+    ) -> Adaptive:
+        del method, rtol, atol, max_evaluations, options  # checked by __init__
+        return object.__new__(cls._of_each_sample if per_sample is True and cls is Adaptive else cls)
+
     @checked
     def __init__(
         self,
@@ -84,10 +89,12 @@ class Adaptive(Stepping):
             raise TypeError(
                 f"per_sample = {per_sample!r}; a batch has one t, or each sample its own: pass True or False."
             )
-        if per_sample:
-            _check_pair(method, options)
-        else:
-            bridge.check_method(method, options)
+        if per_sample and not self.per_sample:
+            raise TypeError(
+                f"per_sample=True was asked for of {type(self).__name__}, whose steps are those of a whole batch: use "
+                "Adaptive(…, per_sample=True), or derive the class from PerSampleAdaptive."
+            )
+        self._check_method(method, options)
         if not (rtol >= 0 and atol >= 0 and 0 < rtol + atol < math.inf):
             raise ValueError(
                 f"rtol = {rtol!r}, atol = {atol!r}; error control needs a positive tolerance: make both non-negative "
@@ -100,13 +107,14 @@ class Adaptive(Stepping):
             )
         self.method, self.rtol, self.atol = method, rtol, atol
         self.max_evaluations = None if max_evaluations is None else int(max_evaluations)
-        self.per_sample = per_sample
         self.options = options
+
+    def _check_method(self, method: str, options: Mapping[str, Any]) -> None:
+        """Raise a `ValueError` that names the nearest right method or option."""
+        bridge.check_method(method, options)
 
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:  # noqa: ARG002
         """x(T), each piece solved to the tolerance."""
-        if self.per_sample:
-            return self.solver_of_samples.solve(list(pieces), field, x)
         field.run_uncompiled("torchdiffeq takes the steps one by one", "use per_sample=True, or FixedSteps")
         if not x.numel():
             return FixedSteps().integrate(pieces, field, x, None)  # without samples there is no error to control
@@ -133,10 +141,6 @@ class Adaptive(Stepping):
     def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
         """The steps of torchdiffeq's method on the grid that the error control chooses as it goes along."""
         del projection  # refused by `check_projection`
-        if self.per_sample:
-            return Plan(
-                [Step(piece, steps) for piece, steps in self.solver_of_samples.accepted_steps(pieces, field, x)]
-            )
         if not x.numel():
             return FixedSteps().plan(pieces, field, x, None)
         steps: list[Step] = []
@@ -151,11 +155,6 @@ class Adaptive(Stepping):
         return Plan(steps, states, x)
 
     @property
-    def solver_of_samples(self) -> PerSample:
-        """What solves under `per_sample`."""
-        return PerSample(self.method, Tolerance(self.rtol, self.atol), self.max_evaluations)
-
-    @property
     def _request(self) -> bridge.Request:
         return bridge.Request(self.method, self.rtol, self.atol, self.options, self.max_evaluations)
 
@@ -167,24 +166,17 @@ class Adaptive(Stepping):
                 "that error control could approach: use FixedSteps, or pre-activation branches without a projection."
             )
 
-    def check_adjoint(self) -> None:
-        """Refuse steps of each sample: backwards, torchdiffeq knows one t alone."""
-        if self.per_sample:
-            raise ValueError(
-                f"ContinuousAdjoint was asked for with {self!r}; its equation is solved backwards by torchdiffeq, at "
-                "one t for the whole batch: use Backprop() or Checkpointed(), whose gradient is exact, or "
-                "per_sample=False."
-            )
-
     def check_plan(self) -> None:
         """Refuse methods whose step needs more than the state before it."""
-        if not self.per_sample:
-            require_one_step(self.method, bridge.solvers()[self.method])
+        require_one_step(self.method, bridge.solvers()[self.method])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Adaptive):
             return False
-        ours, theirs = ({**vars(each), **each.options, "options": sorted(each.options)} for each in (self, other))
+        ours, theirs = (
+            {**vars(each), **each.options, "options": sorted(each.options), "per_sample": each.per_sample}
+            for each in (self, other)
+        )
         return ours.keys() == theirs.keys() and all(_equal(value, theirs[name]) for name, value in ours.items())
 
     def __hash__(self) -> int:
@@ -206,13 +198,3 @@ def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return isinstance(a, Tensor) and isinstance(b, Tensor) and torch.equal(a, b)
     return bool(a == b)
-
-
-def _check_pair(method: str, options: Mapping[str, Any]) -> None:
-    if method not in PAIRS:
-        raise unknown_name("method of steps per sample", method, PAIRS)
-    if options:
-        raise ValueError(
-            f"options {', '.join(map(repr, options))} were given with per_sample=True; they are torchdiffeq's, and the "
-            "steps of each sample are odenet's own: leave them out, or take per_sample=False."
-        )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 from torch import Tensor
 
 from odenet.blocks.field import Field
+from odenet.blocks.solvers.reversible import ReversibleSolver
 from odenet.blocks.solvers.runge_kutta import Solver, VectorField
 from odenet.blocks.theta.base import Piece
 
@@ -35,6 +36,26 @@ class Plan(NamedTuple):
     end: Tensor | None = None
 
 
+class ReversiblePlan(NamedTuple):
+    """Steps of a reversible solver over intervals that are known beforehand."""
+
+    spans: list[tuple[Piece, Any, Any]]
+    """Piece, start and end of each step, in order."""
+    solver: ReversibleSolver
+    active_samples: Tensor | None = None
+    """Indices of the samples that move at all; None if all of them do."""
+
+    def integrate(self, field: Field, x: Tensor) -> Tensor:
+        """x(T), on autograd's tape where one is recorded."""
+        state: Any = None
+        for piece, t0, t1 in self.spans:
+            field.enter(piece)
+            field.step += 1
+            state = self.solver.start(field, t0, x) if state is None else state
+            state = self.solver.step(field, t0, t1, state)
+        return self.solver.finish(state)
+
+
 class Stepping(ABC):
     """How an initial-value problem is cut into steps and solved, piece by piece."""
 
@@ -58,8 +79,29 @@ class Stepping(ABC):
     def check_plan(self) -> None:  # noqa: B027
         """Raise a `ValueError` where a solve is no chain of steps that could be taken again one by one."""
 
-    def check_adjoint(self) -> None:  # noqa: B027
-        """Raise a `ValueError` where this stepping cannot solve the continuous adjoint equation."""
+    def check_adjoint(self, backward: Mapping[str, Any]) -> None:  # noqa: B027
+        """Raise a `ValueError` where this stepping cannot solve the continuous adjoint equation with these options."""
+
+    def check_reversible(self, coupling: float | None) -> None:
+        """Raise a `ValueError` where the steps cannot be undone; by default they cannot."""
+        del coupling
+        raise ValueError(
+            f"Reversible was asked for with {self!r}, whose steps cannot be undone: use FixedSteps, "
+            "Adaptive(…, per_sample=True), or Checkpointed()."
+        )
+
+    def reversible_plan(
+        self, pieces: Sequence[Piece], field: Field, x: Tensor, coupling: float | None
+    ) -> ReversiblePlan | None:
+        """The steps of a solve by a reversible solver; None where there is no step. Called after `check_reversible`.
+
+        Args:
+            pieces: pieces of θ.
+            field: evaluates the pieces, and counts.
+            x: x(0).
+            coupling: coupling of a method that is not reversible by itself; None to derive it from the number of steps.
+        """
+        raise NotImplementedError(f"{type(self).__name__} passes check_reversible but has no reversible_plan.")
 
 
 class FixedStep(NamedTuple):

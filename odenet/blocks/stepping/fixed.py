@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from torch import Tensor
@@ -10,11 +10,24 @@ from torch import Tensor
 from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import checked
 from odenet.blocks.field import Field
+from odenet.blocks.solvers.reversible import Coupled, ReversibleSolver
 from odenet.blocks.solvers.runge_kutta import Euler, RungeKutta, Solver, solver_named
 from odenet.blocks.stepping import torchdiffeq_bridge as bridge
-from odenet.blocks.stepping.base import Plan, Projection, Step, Stepping, carries_x_alone, spans, steps_on
+from odenet.blocks.stepping.base import (
+    Plan,
+    Projection,
+    ReversiblePlan,
+    Step,
+    Stepping,
+    carries_x_alone,
+    spans,
+    steps_on,
+)
 from odenet.blocks.stepping.fixed_compiled import TooManyPrograms, integrate_compiled
 from odenet.blocks.theta.base import Piece
+
+_ONE_BY_ONE = ("the gradient method takes the steps one by one", "use Backprop()")
+"""Why a solve is not compiled, and what to do about it."""
 
 
 class FixedSteps(Stepping):
@@ -42,6 +55,7 @@ class FixedSteps(Stepping):
             )
         self.solver = solver
         self.per_piece = per_piece
+        self._kept: tuple[Solver, float | None, int, ReversibleSolver] | None = None
 
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
         """x(T) by `per_piece` steps on each piece."""
@@ -79,13 +93,31 @@ class FixedSteps(Stepping):
 
     def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:  # noqa: ARG002
         """The steps, which are known without taking them."""
+        field.run_uncompiled(*_ONE_BY_ONE)
         return Plan(self.steps(pieces, projection))
+
+    def reversible_plan(
+        self, pieces: Sequence[Piece], field: Field, x: Tensor, coupling: float | None
+    ) -> ReversiblePlan | None:
+        """The same steps; a Runge-Kutta method is made reversible by its coupling."""
+        del x
+        field.run_uncompiled(*_ONE_BY_ONE)
+        spans = [(piece, *span) for piece in pieces for span in self.spans(piece)]
+        return ReversiblePlan(spans, self._reversible(coupling, len(spans))) if spans else None
+
+    def _reversible(self, coupling: float | None, steps: int) -> ReversibleSolver:
+        """The reversible solver for so many steps, which is kept until solver, coupling or their number changes."""
+        if self._kept is None or self._kept[0] is not self.solver or self._kept[1:3] != (coupling, steps):
+            solver: Any = Coupled(self.solver, coupling) if isinstance(self.solver, RungeKutta) else self.solver
+            self._kept = (self.solver, coupling, steps, solver.fitted(steps))
+        return self._kept[3]
 
     def integrate_with_adjoint(
         self, pieces: Iterable[Piece], field: Field, x: Tensor, backward: Mapping[str, Any]
     ) -> Tensor:
         """x(T) by the same steps; backwards, the augmented state is solved with the same solver and steps."""
-        del backward  # refused by `ContinuousAdjoint.check`
+        del backward  # refused by `check_adjoint`
+        field.run_uncompiled(*_ONE_BY_ONE)
         request = bridge.fixed_request(self._runge_kutta(), self.per_piece)
         for piece in pieces:
             field.enter(piece)
@@ -100,9 +132,30 @@ class FixedSteps(Stepping):
                 "to step; projecting a part of it breaks the method: use a Runge-Kutta solver, or no projection."
             )
 
-    def check_adjoint(self) -> None:
-        """Only a Runge-Kutta method can step the augmented state."""
+    def check_adjoint(self, backward: Mapping[str, Any]) -> None:
+        """Only a Runge-Kutta method can step the augmented state, and it has no tolerances."""
         self._runge_kutta()
+        if backward:
+            options = ", ".join(f"{name.removeprefix('adjoint_')}={value!r}" for name, value in backward.items())
+            raise ValueError(
+                f"ContinuousAdjoint({options}) was asked for with {self!r}; backwards the same fixed steps are taken, "
+                "without tolerances: use ContinuousAdjoint(), or Adaptive stepping."
+            )
+
+    def check_reversible(self, coupling: float | None) -> None:
+        """A Runge-Kutta method can be coupled; any other solver has to be reversible by itself."""
+        if isinstance(self.solver, RungeKutta):
+            return
+        if not isinstance(self.solver, ReversibleSolver):
+            raise ValueError(
+                f"Reversible was asked for with {self.solver!r}, whose steps cannot be undone: use a Runge-Kutta "
+                "method such as Euler() or RK4(), a reversible one such as AsynchronousLeapfrog(), or Checkpointed()."
+            )
+        if coupling is not None:
+            raise ValueError(
+                f"Reversible(coupling={coupling}) was asked for with {self.solver!r}, which is reversible by itself: "
+                "name the coupling there, as in Coupled(RK4(), coupling=0.99), and use Reversible()."
+            )
 
     def _runge_kutta(self) -> RungeKutta:
         if not isinstance(self.solver, RungeKutta):
