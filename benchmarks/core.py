@@ -36,7 +36,8 @@ from odenet import (
     PiecewiseConstant,
     PiecewiseLinear,
 )
-from odenet.blocks.solvers.runge_kutta import SOLVERS, RungeKutta
+from odenet.blocks.solvers.named import SOLVERS
+from odenet.blocks.solvers.runge_kutta import RungeKutta
 from odenet.blocks.theta.base import Theta
 from odenet.measure import interleaved, observed_order, ratio
 from odenet.training import Run

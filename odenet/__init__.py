@@ -29,6 +29,7 @@ from odenet.blocks.gradients.base import Backprop, ContinuousAdjoint
 from odenet.blocks.gradients.checkpointed import Checkpointed
 from odenet.blocks.gradients.reversible import Reversible
 from odenet.blocks.multilevel import coarsen_steps, coarsen_theta, refine_steps, refine_theta
+from odenet.blocks.solvers.embedded import Bosh3, Dopri5, Tsit5
 from odenet.blocks.solvers.reversible import (
     AsynchronousLeapfrog,
     Coupled,
@@ -39,7 +40,6 @@ from odenet.blocks.solvers.reversible import (
 )
 from odenet.blocks.solvers.runge_kutta import (
     RK4,
-    ButcherTableau,
     ClassicalRK4,
     Euler,
     Heun,
@@ -49,6 +49,7 @@ from odenet.blocks.solvers.runge_kutta import (
     RungeKutta,
     Solver,
 )
+from odenet.blocks.solvers.tableau import ButcherTableau
 from odenet.blocks.stepping.adaptive import Adaptive
 from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.stochastic_depth import StochasticDepth, linear_decay
@@ -67,6 +68,7 @@ __all__ = [
     "Autonomous",
     "Backprop",
     "BasicBranch",
+    "Bosh3",
     "BottleneckBranch",
     "BudgetWarning",
     "ButcherTableau",
@@ -78,6 +80,7 @@ __all__ = [
     "Constant",
     "ContinuousAdjoint",
     "Coupled",
+    "Dopri5",
     "Euler",
     "FixedSteps",
     "Galerkin",
@@ -106,6 +109,7 @@ __all__ = [
     "SymmetricBranch",
     "SymplecticEuler",
     "Theta",
+    "Tsit5",
     "coarsen_steps",
     "coarsen_theta",
     "configure",

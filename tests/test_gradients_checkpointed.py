@@ -28,7 +28,7 @@ from odenet import (
     Theta,
 )
 from odenet.blocks.gradients.checkpointed import MemoryWarning
-from odenet.blocks.solvers.runge_kutta import SOLVERS
+from odenet.blocks.solvers.named import SOLVERS
 from tests.laws import RecomputationLaws, Spy, logistic_nodes, states
 from tests.test_solvers_runge_kutta import Leapfrog
 

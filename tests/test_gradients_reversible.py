@@ -32,7 +32,7 @@ from odenet import (
     SymplecticEuler,
 )
 from odenet.blocks.gradients.reversible import DriftWarning
-from odenet.blocks.solvers.runge_kutta import SOLVERS
+from odenet.blocks.solvers.named import SOLVERS
 from odenet.measure import peak_bytes
 from tests.laws import STEP_COUNTS, RecomputationLaws, Spy, logistic_nodes, slope, states
 from tests.problems import Logistic

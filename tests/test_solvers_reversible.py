@@ -23,7 +23,7 @@ from odenet import (
     ReversibleSolver,
     SymplecticEuler,
 )
-from odenet.blocks.solvers.runge_kutta import SOLVERS
+from odenet.blocks.solvers.named import SOLVERS
 from tests.laws import STEP_COUNTS, SolverLaws, logistic_nodes, slope, states
 from tests.problems import Linear, Logistic, jumping_linear
 
@@ -116,7 +116,8 @@ def test_around_every_runge_kutta_method_it_has_its_order_for_twice_its_evaluati
     laws, solver = SolverLaws(), Coupled(method, coupling)
     laws.solver = solver
     assert solver.order == method.order
-    laws.test_it_converges_with_its_order_and_no_faster(jumping_linear)
+    if method.order < 5:  # whose errors are above rounding
+        laws.test_it_converges_with_its_order_and_no_faster(jumping_linear)
     block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), FixedSteps(solver, 3))
     block(states())
     assert block.evaluations == 2 * 3 * 2 * method.stages

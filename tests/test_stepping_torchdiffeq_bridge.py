@@ -34,13 +34,13 @@ from odenet import (
     Solver,
 )
 from odenet.blocks.gradients.base import GradientMethod
-from odenet.blocks.solvers.runge_kutta import SOLVERS
+from odenet.blocks.solvers.named import SOLVERS
 from tests.laws import AWKWARD_HORIZONS, Spy, logistic_nodes, require_each_on_its_own_piece, spies, states
 from tests.problems import bernoulli, jumping_linear, sloping_logistic
 
 METHODS = sorted(name for name in TORCHDIFFEQ if ":" not in name)
 FIXED_GRID = {"euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams", "fixed_adams"}
-SHARED_NAMES = sorted(SOLVERS.keys() & TORCHDIFFEQ.keys())
+SHARED_NAMES = sorted(SOLVERS.keys() & TORCHDIFFEQ.keys() & FIXED_GRID)
 
 
 def smooth_block(stepping: Any = None) -> ODEBlock:

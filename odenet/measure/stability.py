@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from odenet.blocks.arguments import checked
-from odenet.blocks.solvers.runge_kutta import ButcherTableau
+from odenet.blocks.solvers.tableau import ButcherTableau
 
 
 @checked

@@ -22,8 +22,8 @@ from odenet.blocks.per_sample.error_control import (
     smallest_step,
     time_of,
 )
-from odenet.blocks.solvers.embedded import EmbeddedPair
-from odenet.blocks.solvers.runge_kutta import VectorField
+from odenet.blocks.solvers.runge_kutta import VectorField, evaluate_stages
+from odenet.blocks.solvers.tableau import ButcherTableau
 
 # Plain numbers: torch.compile takes a tensor and a member of an enumeration to be unequal.
 RUNNING, FINISHED, BUDGET_SPENT, STEP_UNDERFLOW, NOT_FINITE = map(int, Status)
@@ -73,9 +73,9 @@ class EmbeddedSteps:
         by_columns: take the states, of shape (batch, d), by their columns.
     """
 
-    def __init__(self, pair: EmbeddedPair, *, by_columns: bool = False) -> None:
+    def __init__(self, pair: ButcherTableau, *, by_columns: bool = False) -> None:
         self.pair, self.by_columns = pair, by_columns
-        self.cost = pair.stages - 1
+        self.cost = len(pair.stages) - 1
         self.order = pair.embedded_order + 1
 
     def begin(self, f: VectorField, t: Tensor, x: Tensor, slope: Tensor, status: Tensor, bounds: Bounds) -> Samples:
@@ -166,12 +166,17 @@ class EmbeddedSteps:
             x: the state at t0.
             slope: f(t0, x).
         """
-        dtype = x[0].dtype
-        x1, slopes, step = x, [slope], h.to(dtype)
-        for c, row in zip(self.pair.c[1:], self.pair.rows, strict=True):
-            x1 = tuple(part + step * change for part, change in zip(x, _combined(row, slopes), strict=True))
-            t = t1 if c == 1 else t0 + c * h
-            slopes.append(self.parts(f(time_of(t, x[0]), joined(x1)).to(dtype)))
+        dtype, step = x[0].dtype, h.to(x[0].dtype)
+
+        def field(t: Tensor, parts: Parts) -> Parts:
+            return self.parts(f(time_of(t, x[0]), joined(parts)).to(dtype))
+
+        def moved(weights: Sequence[float], slopes: list[Parts]) -> Parts:
+            return tuple(part + step * change for part, change in zip(x, _combined(weights, slopes), strict=True))
+
+        slopes, x1 = evaluate_stages(
+            self.pair.stages[1:], field, lambda c: t1 if c == 1 else t0 + c * h, moved, [slope]
+        )
         return x1, slopes
 
     def increment(self, f: VectorField, t0: Tensor, t1: Tensor, x: Tensor) -> Tensor:
@@ -183,12 +188,16 @@ class EmbeddedSteps:
             t1: where it ends, before or after that.
             x: the state at t0.
         """
-        h, slopes = t1 - t0, [(f(time_of(t0, x), x),)]
-        for c, row in zip(self.pair.c[1:-1], self.pair.rows[:-1], strict=True):
-            (change,) = _combined(row, slopes)
-            slopes.append((f(time_of(t1 if c == 1 else t0 + c * h, x), x + h.to(x.dtype) * change),))
-        (change,) = _combined(self.pair.rows[-1], slopes)
-        return h.to(x.dtype) * change
+        h = t1 - t0
+        step, (*stages, last) = h.to(x.dtype), self.pair.stages
+
+        def moved(weights: Sequence[float], slopes: list[Parts]) -> Tensor:
+            return x + step * _combined(weights, slopes)[0] if weights else x
+
+        slopes, _ = evaluate_stages(
+            stages, lambda t, y: (f(time_of(t, x), y),), lambda c: t1 if c == 1 else t0 + c * h, moved, []
+        )
+        return step * _combined(last.weights, slopes)[0]
 
     def middle(self, h: Tensor, x: Tensor, slopes: list[Parts]) -> Tensor | None:
         """x(t0 + h/2) to order 4, from the slopes of a step; None where the pair has no weights for it."""

@@ -1,27 +1,20 @@
 r"""Solvers: one step of a numerical method over an interval [t₀, t₁] of depth-time, with h = t₁ - t₀.
 
-An explicit Runge-Kutta method of s stages is its Butcher tableau (A, b, c):
-
-    k_i = f(t₀ + c_i·h, x + h·Σ_{j<i} a_ij·k_j),      x₁ = x + h·Σ_i b_i·k_i.
-
-A tableau is exact rational arithmetic and checks the order conditions that it claims (Hairer, Nørsett and Wanner,
-*Solving Ordinary Differential Equations I*, section II.2, table 2.2). A name that torchdiffeq has too means the same
-numbers here: `RK4` is Kutta's 3/8 rule, and the better known method is `ClassicalRK4`.
+An explicit Runge-Kutta method is its Butcher tableau (`tableau.py`), and one loop evaluates the stages of all of
+them. A name that torchdiffeq has too means the same numbers here: `RK4` is Kutta's 3/8 rule, and the better known
+method is `ClassicalRK4`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor, add
 
-from odenet.blocks.annotations import AnyWhole, MayBeEmpty, Whole
-from odenet.blocks.arguments import check_fields
-from odenet.blocks.errors import unknown_name
+from odenet.blocks.solvers.tableau import ButcherTableau, Stage
 
 VectorField: TypeAlias = Callable[[float, Tensor], Tensor]
 """f(t, x) → x′, of the shape of x."""
@@ -62,61 +55,30 @@ class Solver(ABC):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
 
-@dataclass(frozen=True)
-class ButcherTableau:
-    """The coefficients (A, b) of an explicit method, c = A·1, and the order that they satisfy.
+def evaluate_stages(
+    stages: Sequence[Stage],
+    f: Callable[[Any, Any], Any],
+    time: Callable[[float], Any],
+    moved: Callable[[Sequence[float], list[Any]], Any],
+    slopes: list[Any],
+) -> tuple[list[Any], Any]:
+    """Evaluate k_i = f(time(c_i), moved(a_i, k)) for each stage i in turn: the one loop of every explicit method.
 
     Args:
-        order: the claimed order, 1 to 4; every order condition up to it is checked in exact arithmetic.
-        a: the strictly lower triangular matrix A row by row, the first row empty.
-        b: the weights.
+        stages: stages to evaluate.
+        f: vector field.
+        time: c ↦ t₀ + c·h.
+        moved: (a_i, k) ↦ x + h·Σ_j a_ij·k_j.
+        slopes: slopes of the stages before these, to which the new ones are appended.
 
-    Raises:
-        ValueError: rows that do not make an explicit method, or an order condition that fails (the message names it).
+    Returns:
+        All slopes, and the state at which the last one was evaluated: x₁ if the method is first same as last.
     """
-
-    order: Whole
-    a: Annotated[Sequence[Annotated[Sequence[Fraction | AnyWhole], MayBeEmpty()]], MayBeEmpty()]
-    b: Sequence[Fraction | AnyWhole]
-    c: tuple[Fraction, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.order not in (1, 2, 3, 4):
-            raise ValueError(
-                f"order = {self.order!r}; the conditions of orders 1 to 4 are checked here: claim one of these."
-            )
-        if [len(row) for row in self.a] != list(range(len(self.b))):
-            raise ValueError(
-                f"rows of A have lengths {[len(row) for row in self.a]} for {len(self.b)} stages; an explicit method "
-                "has row i of length i: give the strictly lower triangle, the first row empty."
-            )
-        object.__setattr__(self, "c", tuple(sum(map(Fraction, row), Fraction(0)) for row in self.a))
-        for order, condition, found, required in self._order_conditions():
-            if order <= self.order and found != required:
-                raise ValueError(
-                    f"a tableau of order {self.order} has {condition} = {required}; these coefficients give {found}: "
-                    "correct them, or claim a lower order."
-                )
-
-    def _order_conditions(self) -> Iterable[tuple[int, str, Fraction, Fraction]]:
-        a, b, c = self.a, self.b, self.c
-
-        def weighted(values: Iterable[Fraction]) -> Fraction:
-            return sum((weight * value for weight, value in zip(b, values, strict=True)), Fraction(0))
-
-        def through(values: Sequence[Fraction]) -> list[Fraction]:
-            return [sum((x * y for x, y in zip(row, values, strict=False)), Fraction(0)) for row in a]
-
-        one = Fraction(1)
-        yield 1, "Σ b", weighted(one for _ in b), one
-        yield 2, "Σ b·c", weighted(c), one / 2
-        yield 3, "Σ b·c²", weighted(x**2 for x in c), one / 3
-        yield 3, "Σ b·A·c", weighted(through(c)), one / 6
-        yield 4, "Σ b·c³", weighted(x**3 for x in c), one / 4
-        yield 4, "Σ b·c·A·c", weighted(x * y for x, y in zip(c, through(c), strict=True)), one / 8
-        yield 4, "Σ b·A·c²", weighted(through([x**2 for x in c])), one / 12
-        yield 4, "Σ b·A·A·c", weighted(through(through(c))), one / 24
+    x: Any = None
+    for c, weights in stages:
+        x = moved(weights, slopes)
+        slopes.append(f(time(c), x))
+    return slopes, x
 
 
 class RungeKutta(Solver):
@@ -127,30 +89,35 @@ class RungeKutta(Solver):
 
     tableau: ClassVar[ButcherTableau]
     stages: ClassVar[int]
-    _rows: ClassVar[list[tuple[float, list[float]]]]
-    _weights: ClassVar[list[float]]
+    _stages: ClassVar[tuple[Stage, ...]]
+    _weights: ClassVar[tuple[float, ...]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls.order, cls.stages = cls.tableau.order, len(cls.tableau.b)
-        cls._rows = [(float(c), [float(x) for x in row]) for c, row in zip(cls.tableau.c, cls.tableau.a, strict=True)]
-        cls._weights = [float(x) for x in cls.tableau.b]
+        tableau = cls.tableau
+        # The last slope of a pair that is first same as last serves the error alone, which fixed steps do not ask for.
+        cls.order, cls.stages = tableau.order, len(tableau.b) - tableau.is_first_same_as_last
+        cls._stages, cls._weights = tableau.stages[: cls.stages], tableau.weights[: cls.stages]
 
     def increment(self, f: VectorField, t0: float, t1: float, x: Tensor) -> Tensor:
         """h·Σ b_i·k_i, what the step from t₀ to t₁ adds to x; of the shape of x."""
         h = t1 - t0
-        k: list[Tensor] = []
-        for c, row in self._rows:
-            t = t1 if c == 1 else t0 + c * h  # rounding may carry t₀ + h beyond t₁, where θ is another
-            k.append(f(t, x + combination(h, row, k) if any(row) else x))
-        return combination(h, self._weights, k)
+
+        def time(c: float) -> float:
+            return t1 if c == 1 else t0 + c * h  # rounding may carry t₀ + h beyond t₁, where θ is another
+
+        def moved(weights: Sequence[float], slopes: list[Tensor]) -> Tensor:
+            return x + combination(h, weights, slopes) if any(weights) else x
+
+        slopes, _ = evaluate_stages(self._stages, f, time, moved, [])
+        return combination(h, self._weights, slopes)
 
     def step(self, f: VectorField, t0: float, t1: float, state: Tensor) -> Tensor:
         """x₁ = x + h·Σ b_i·k_i."""
         return state + self.increment(f, t0, t1, state)
 
 
-def combination(h: float, weights: list[float], k: list[Tensor]) -> Tensor:
+def combination(h: float, weights: Sequence[float], k: list[Tensor]) -> Tensor:
     """Σ (h·w_i)·k_i over the w_i ≠ 0; nothing is multiplied by one, so that Euler at h = 1 is x + f exactly."""
     terms = [(h * weight, slope) for weight, slope in zip(weights, k, strict=True) if weight != 0]
     (scale, total), *rest = terms
@@ -217,29 +184,3 @@ class ClassicalRK4(RungeKutta):
         a=[[], [_HALF], [0, _HALF], [0, 0, 1]],
         b=[Fraction(1, 6), _THIRD, _THIRD, Fraction(1, 6)],
     )
-
-
-SOLVERS: dict[str, type[Solver]] = {
-    "euler": Euler,
-    "midpoint": Midpoint,
-    "heun2": Heun,
-    "ralston": Ralston,
-    "heun3": Heun3,
-    "rk4": RK4,
-    "rk4_classical": ClassicalRK4,
-}
-"""The solvers of fixed steps by name, for command lines and records; torchdiffeq's names where it has the method."""
-
-
-def solver_named(name: str) -> Solver:
-    """The solver called `name` in `SOLVERS`.
-
-    >>> solver_named("midpoint")
-    Midpoint()
-
-    Raises:
-        ValueError: no such solver; the message gives the nearest name.
-    """
-    if name not in SOLVERS:
-        raise unknown_name("solver", name, SOLVERS)
-    return SOLVERS[name]()

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from odenet.blocks.solvers.runge_kutta import SOLVERS, VectorField, combination
+from odenet.blocks.solvers.named import SOLVERS
+from odenet.blocks.solvers.runge_kutta import VectorField, combination, evaluate_stages
+from odenet.blocks.solvers.tableau import Stage
 
 StateAndSlope: TypeAlias = tuple[Tensor, Tensor]
 """x, and the slope there that the step before handed on ("first same as last")."""
@@ -28,15 +30,17 @@ class AcceptedStep:
 
     def __init__(self, method: str, tableau: Any, t0: float, t1: float, *, last: bool, beside: bool = False) -> None:
         self.method, self.t0, self.t1, self.last, self.beside = method, t0, t1, last, beside
+        self.is_embedded = tableau is not None
         if tableau is not None:
-            self.nodes = tableau.alpha.tolist()
-            self.rows = [row.tolist() for row in tableau.beta]
-            self.weights = tableau.c_sol.tolist()
+            self.stages = [
+                Stage(c, tuple(row.tolist())) for c, row in zip(tableau.alpha.tolist(), tableau.beta, strict=True)
+            ]
+            self.weights: list[float] = tableau.c_sol.tolist()
 
     def __call__(self, f: VectorField, state: Tensor | StateAndSlope) -> Any:
         """The state after the step."""
         x, slope = state if isinstance(state, tuple) else (state, None)
-        if self.method in SOLVERS:
+        if not self.is_embedded:
             solver = SOLVERS[self.method]()
             return solver.step(lambda t, y: f(self._time_of_fixed_step(t, y), y), self.t0, self.t1, x)
         x, slope = self._embedded(f, x, f(_time(self.t0, x), x) if slope is None else slope)
@@ -45,11 +49,15 @@ class AcceptedStep:
         return x, f(_after(_time(self.t1, x)), x).to(x.dtype) if self.beside else slope
 
     def _embedded(self, f: VectorField, x: Tensor, slope: Tensor) -> StateAndSlope:
-        h, slopes = self.t1 - self.t0, [slope.to(x.dtype)]
+        h = self.t1 - self.t0
         start, end, length = (_time(t, x) for t in (self.t0, self.t1, h))
-        for c, row in zip(self.nodes, self.rows, strict=True):
-            t = _before(end) if c == 1 else start + c * length
-            slopes.append(f(t, x + combination(h, row, slopes)).to(x.dtype))
+        slopes, _ = evaluate_stages(
+            self.stages,
+            lambda t, y: f(t, y).to(x.dtype),
+            lambda c: _before(end) if c == 1 else start + c * length,
+            lambda weights, slopes: x + combination(h, weights, slopes),
+            [slope.to(x.dtype)],
+        )
         return x + combination(h, self.weights, slopes), slopes[-1]
 
     def _time_of_fixed_step(self, t: float, x: Tensor) -> Any:

@@ -10,8 +10,9 @@ from torch import Tensor
 from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import checked
 from odenet.blocks.field import Field
+from odenet.blocks.solvers.named import solver_named
 from odenet.blocks.solvers.reversible import Coupled, ReversibleSolver
-from odenet.blocks.solvers.runge_kutta import Euler, RungeKutta, Solver, solver_named
+from odenet.blocks.solvers.runge_kutta import Euler, RungeKutta, Solver
 from odenet.blocks.stepping import torchdiffeq_bridge as bridge
 from odenet.blocks.stepping.base import (
     Plan,
