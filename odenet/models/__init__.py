@@ -1,4 +1,4 @@
-"""Networks: chains of flows (ODE blocks, which keep the shape) and transitions (which change resolution or width).
+"""Networks, built from flows (ODE blocks, which keep the shape) and transitions (which change resolution or width).
 
 Constructors follow torchvision's habit: `resnet18(num_classes=1000, in_channels=3)`.
 """
