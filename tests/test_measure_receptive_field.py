@@ -13,12 +13,12 @@ from odenet.measure import Reach, reach, receptive_field
 from odenet.models import (
     alexnet,
     alexnet_towers,
+    backbone_of,
     deconvnet,
     fcn,
     fcn8s,
     googlenet,
-    plain_trunk,
-    trunk_of,
+    plain_backbone,
     unet,
     vgg16,
 )
@@ -41,16 +41,16 @@ def thinned(stages: Iterable[nn.Module]) -> nn.Sequential:
 )
 def test_a_pixel_of_the_coarsest_map_sees_what_the_paper_says(make, size):
     with torch.device("meta"):
-        trunk = trunk_of(make())
-    net, shape = thinned(trunk.stages), (3, size + 120, 227)
+        backbone = backbone_of(make())
+    net, shape = thinned(backbone.stages), (3, size + 120, 227)
     middle = net(torch.zeros(1, *shape)).shape[2] // 2
     assert len(receptive_field(net, shape, middle)) == size
-    assert trunk.grids[-1].stride == 32
+    assert backbone.grids[-1].stride == 32
 
 
 def test_the_means_of_googlenet_add_six_strides_to_its_field():
     with torch.device("meta"):
-        *stages, last = trunk_of(googlenet(auxiliary=None)).stages
+        *stages, last = backbone_of(googlenet(auxiliary=None)).stages
     assert isinstance(last, nn.Sequential)
     net, shape = thinned([*stages, *last[:-2]]), (3, 800, 32)  # without means and dropout
     net(torch.zeros(1, *shape))
@@ -88,7 +88,7 @@ def test_a_flow_sees_farther_with_every_evaluation():
         (unet(2, 1, widths=(2, 2, 2), borders="mirrored"), 4),
         (unet(2, 1, widths=(2, 2, 2), flow=residual_flow), 4),
         (deconvnet(2, 1, stages=[(2,), (2,), (2,)], hidden=2, window=3), 8),
-        (fcn8s(2, 1, trunk=plain_trunk([(2,)] * 5, 1)), 32),
+        (fcn8s(2, 1, backbone=plain_backbone([(2,)] * 5, 1)), 32),
     ],
 )
 def test_a_network_repeats_itself_after_its_stride(net, stride):

@@ -39,7 +39,7 @@ def unit_normal(layer: nn.Linear) -> None:
 
 
 def glorot(layer: nn.Linear) -> None:
-    """Draw W uniformly with variance 2/(n + m), b = 0, for n inputs and m outputs (Glorot & Bengio 2010, equation 16)."""
+    """Draw W uniformly with variance 2/(n + m), b = 0, for n inputs and m outputs (Glorot & Bengio 2010, eq. 16)."""
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
 
@@ -86,7 +86,7 @@ class SigmoidChain(nn.Module):
 
     @classmethod
     def centred(cls, weights: Tensor, a: Tensor) -> SigmoidChain:
-        """Build the chain whose biases make each z_l = 0 for the scalar input `a`, so that σ′(z_l) = 1/4, its maximum."""
+        """Build the chain whose biases make each z_l = 0 for the scalar input `a`: σ′(z_l) = 1/4, its maximum."""
         before = torch.cat([a.reshape(1).to(weights), torch.full_like(weights[1:], 0.5)])
         return cls(weights, -weights * before)
 
