@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
 from odenet.layers.transpose_convolution import TransposeConvolution
-from odenet.layers.upsampling import MakeUpsampling, MaxUnpooling, centred
+from odenet.layers.upsampling import MakeUpsampling, MaxUnpooling, center_crop_or_pad
 from odenet.models.images import require_images
 
 VGG16 = ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)
@@ -72,14 +72,14 @@ class WindowCode(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode and decode x of shape (batch, channels, h, w); the output has the same shape."""
-        framed = centred(x, [max(self.window, n) for n in x.shape[2:]])
-        self._require_statistics(framed)
-        codes = self.fc7(self.fc6(framed))
+        padded = center_crop_or_pad(x, [max(self.window, n) for n in x.shape[2:]])
+        self._require_statistics(padded)
+        codes = self.fc7(self.fc6(padded))
         y = self.deconv(codes) / self._windows_over_each_pixel(codes)
-        return self.finish(centred(y, x.shape[2:]))
+        return self.finish(center_crop_or_pad(y, x.shape[2:]))
 
-    def _require_statistics(self, framed: Tensor) -> None:
-        single = len(framed) == 1 and max(framed.shape[2:]) == self.window
+    def _require_statistics(self, padded: Tensor) -> None:
+        single = len(padded) == 1 and max(padded.shape[2:]) == self.window
         if self.training and single and any(isinstance(m, _BatchNorm) for m in self.fc6.modules()):
             raise ValueError(
                 f"a DeconvNet with BatchNorm was given, in training mode, one image whose last map is one window of "
