@@ -96,7 +96,7 @@ def test_channels_are_projected_before_spreading_and_only_where_they_change(kind
     up = kind(4, 2)
     _, indices = pooled(torch.randn(1, 2, 6, 6))
     x = torch.randn(1, 4, 3, 3)
-    assert torch.equal(up(x, (6, 6), indices), up.spread_channels(up.project(x), (6, 6), indices))
+    assert torch.equal(up(x, (6, 6), indices), up.upsample_channels(up.project(x), (6, 6), indices))
 
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)

@@ -79,7 +79,7 @@ def test_a_skip_costs_its_scores_and_its_interpolation():
 
 
 def test_with_the_padding_of_the_release_the_crops_are_those_of_the_release():
-    with torch.device("meta"):  # conv1_1 there pads 100 in all, 1 of them its own
+    with torch.device("meta"):  # the released padding of 100 includes that of the first convolution
         nets = [FCN(backbone_of(vgg16()), 21, skips=skips, padding=99) for skips in range(3)]
     assert [-net.enlargement.start for net in nets] == [19, 27, 31]
     assert [net.enlargement.taps for net in nets] == [64, 32, 16]
@@ -111,7 +111,7 @@ def test_every_answer_is_in_its_place(layers, skips):
     net = listening(FCN(means(*layers), 1, skips=skips)).double()
     plane = torch.arange(190)[:, None] + 2.0 * torch.arange(171, dtype=torch.float64)
     logits = net(plane[None, None])[0, 0]
-    inside = slice(64, -64)  # beyond the padding
+    inside = slice(64, -64)  # far from the padding
     torch.testing.assert_close(logits[inside, inside], (1 + skips) * plane[inside, inside], rtol=1e-6, atol=0)
 
 
@@ -167,7 +167,7 @@ def test_a_classifiers_weights_are_copied_and_its_last_layer_left_out():
     mine, theirs = weight(net.trunk), weight(classifier)
     assert torch.equal(mine, theirs)
     assert mine.data_ptr() != theirs.data_ptr()
-    assert not net(torch.randn(1, 3, 40, 40)).any()  # scores begin at zero
+    assert not net(torch.randn(1, 3, 40, 40)).any()  # scores are initialized to zero
 
 
 def test_learned_doublings_begin_bilinear_and_may_mix_classes_and_the_last_interpolation_stays():

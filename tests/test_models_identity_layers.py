@@ -1,4 +1,4 @@
-"""Identity layers: the deeper net gives the logits of the shallower one, bit for bit."""
+"""A net with added identity layers computes the logits of the shallower net, bit for bit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RESIDUAL = [resnet20, pre_activation, group_normalized, bottlenecks]
 
 
 def trained(make: Callable[..., ResNet]) -> ResNet:
-    """A net whose parameters and statistics are none of those that it is initialized with."""
+    """Build a net whose parameters and statistics differ from their initial values."""
     torch.manual_seed(0)
     net = make()
     with_statistics(net)

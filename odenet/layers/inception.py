@@ -82,7 +82,7 @@ class Parallel(nn.ModuleDict):
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, h, w) → (batch, channels, h, w)."""
+        """Return y: (batch, in_channels, h, w) → (batch, channels, h, w)."""
         return torch.cat([branch(x) for branch in self.values()], dim=1)
 
 

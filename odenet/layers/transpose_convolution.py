@@ -76,7 +76,7 @@ class TransposeConvolution(Upsampling):
         """Return (n - 1)·factor - 2·padding + kernel for each side n of x."""
         return _natural_size(self.filter, small)
 
-    def spread(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:  # noqa: ARG002
+    def upsample(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:  # noqa: ARG002
         """Return Cᵀx + b on exactly `size` pixels."""
         return transpose_convolve(self.filter, x, size)
 
@@ -107,7 +107,7 @@ class Bilinear(Channelwise):
         initialize_bilinear(self.filter)
         self.filter.requires_grad_(learned)
 
-    def spread_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:  # noqa: ARG002
+    def upsample_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:  # noqa: ARG002
         """Return Cᵀx on exactly `size` pixels."""
         return transpose_convolve(self.filter, x, size)
 

@@ -45,7 +45,7 @@ class Upsampling(nn.Module, ABC):
         self.in_channels, self.channels, self.factor = in_channels, channels, factor
 
     def forward(self, x: Tensor, size: Sequence[int] | None = None, indices: Tensor | None = None) -> Tensor:
-        """(batch, in_channels, h, w) → (batch, channels, H, W).
+        """Return y = U(x): (batch, in_channels, h, w) → (batch, channels, H, W).
 
         Args:
             x: small map.
@@ -62,14 +62,14 @@ class Upsampling(nn.Module, ABC):
         size = natural if size is None else tuple(size)
         if size != natural:
             self._require_poolable(size, x.shape[2:])
-        return self.spread(x, size, indices)
+        return self.upsample(x, size, indices)
 
     def natural_size(self, small: Sequence[int]) -> tuple[int, ...]:
         """Return the default size of y: `factor` times the size of x."""
         return tuple(self.factor * n for n in small)
 
     @abstractmethod
-    def spread(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
+    def upsample(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
         """Return U(x) on `size` pixels, a size that has been checked."""
 
     def _require_poolable(self, size: Sequence[int], small: Sequence[int]) -> None:
@@ -104,12 +104,12 @@ class Channelwise(Upsampling):
         same = self.channels == in_channels
         self.project = nn.Identity() if same else nn.Conv2d(in_channels, self.channels, 1)
 
-    def spread(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
+    def upsample(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
         """Return U(Px)."""
-        return self.spread_channels(self.project(x), size, indices)
+        return self.upsample_channels(self.project(x), size, indices)
 
     @abstractmethod
-    def spread_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
+    def upsample_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
         """Return U(x) for x with the channels of y."""
 
 
@@ -124,7 +124,7 @@ class Nearest(Channelwise):
               [3., 3., 4., 4.]]]])
     """
 
-    def spread_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:  # noqa: ARG002
+    def upsample_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:  # noqa: ARG002
         """Repeat each pixel, then crop, or repeat the last pixel once more."""
         y = F.interpolate(x, scale_factor=float(self.factor), mode="nearest")
         return crop_or_pad(y, size, mode="replicate")
@@ -141,7 +141,7 @@ class BedOfNails(Channelwise):
               [0., 0., 0., 0.]]]])
     """
 
-    def spread_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:  # noqa: ARG002
+    def upsample_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:  # noqa: ARG002
         """Write x into every factor-th pixel of a map of zeros."""
         height, width = (self.factor * n for n in x.shape[2:])
         y = x.new_zeros(*x.shape[:2], *size)
@@ -168,7 +168,7 @@ class MaxUnpooling(Channelwise):
 
     needs_indices = True
 
-    def spread_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
+    def upsample_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
         """Write each pixel of x to the position of its maximum."""
         if indices is None:
             raise ValueError(

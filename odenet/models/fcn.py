@@ -72,7 +72,7 @@ class Interpolation(nn.Module):
             self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, h, w) → (batch, channels, s·(h + 1), s·(w + 1)), one pixel more if `taps` is odd."""
+        """Interpolate (batch, channels, h, w) → (batch, channels, s·(h + 1), s·(w + 1)), plus 1 if `taps` is odd."""
         x = F.pad(x, (1, 1, 1, 1), mode="replicate")
         return F.conv_transpose2d(x, self.filters, stride=self.factor, padding=self.taps // 2, groups=self.groups)
 
@@ -131,11 +131,11 @@ class FCN(nn.Module):
     def _interpolations(self) -> list[Interpolation]:
         """Build one interpolation for each skip connection, and one to the pixels of the image."""
         grids = [Grid(grid.stride, grid.centre - self.padding) for grid in self.trunk.grids[::-1][: self.skips + 1]]
-        coarse, made = grids[0], []
+        coarse, interpolations = grids[0], []
         for fine in grids[1:]:
-            made.append(Interpolation(self.num_classes, coarse, fine, learned=True))
-            coarse = fine.moved(max(0, made[-1].start))
-        return [*made, Interpolation(self.num_classes, coarse, Grid(), learned=False)]
+            interpolations.append(Interpolation(self.num_classes, coarse, fine, learned=True))
+            coarse = fine.moved(max(0, interpolations[-1].start))
+        return [*interpolations, Interpolation(self.num_classes, coarse, Grid(), learned=False)]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits: (batch, in_channels, height, width) → (batch, num_classes, height, width)."""

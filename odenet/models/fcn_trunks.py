@@ -61,7 +61,7 @@ class Backbone(nn.Module):
             )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(batch, in_channels, height, width) → list of the map (batch, channels[i], ·, ·) after each stage i."""
+        """Compute the maps: (batch, in_channels, height, width) → (batch, channels[i], ·, ·) after each stage i."""
         maps: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)

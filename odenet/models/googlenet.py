@@ -82,7 +82,7 @@ class WindowMeans(nn.Module):
         self.side = side
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, h, w) → (batch, channels, side, side)."""
+        """Average over the windows: (batch, channels, h, w) → (batch, channels, side, side)."""
         if min(x.shape[2:]) < self.side:
             return F.adaptive_avg_pool2d(x, self.side)
         strides = [pixels // self.side for pixels in x.shape[2:]]
@@ -121,7 +121,7 @@ class AuxiliaryClassifier(nn.Module):
         self.head = nn.Linear(1024, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, h, w) → (batch, num_classes)."""
+        """Return logits: (batch, in_channels, h, w) → (batch, num_classes)."""
         x = self.conv(self.pool(x)).flatten(1)
         return self.head(self.dropout(torch.relu(self.hidden(x))))
 

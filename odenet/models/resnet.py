@@ -72,7 +72,7 @@ class PaddedShortcut(nn.Module):
         self.stride, self.additional = stride, channels - in_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, h, w) → (batch, channels, ⌈h/stride⌉, ⌈w/stride⌉)."""
+        """Return S(x): (batch, in_channels, h, w) → (batch, channels, ⌈h/stride⌉, ⌈w/stride⌉)."""
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.additional))
 
 

@@ -168,7 +168,7 @@ def _require_torchvision(model: Any) -> None:
 
 
 def _require_same_layers(model: nn.Module, places: list[str]) -> None:
-    """Raise unless `model` has a layer at each of `places`, and else only ReLUs and the mean over pixels."""
+    """Raise unless `model` has a layer at each of `places`, and otherwise only ReLUs and the mean over pixels."""
     modules = dict(model.named_modules())
     missing = [place for place in places if place not in modules]
     leaves = [name for name, module in modules.items() if not list(module.children())]

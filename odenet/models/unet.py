@@ -183,11 +183,11 @@ def unet(
         convolutions: number of 3×3 convolutions in each stage.
         borders: "padded" (images of any size, zero padding), "valid" (sides of 188, 204, … pixels, of which 184 have no
             logits with the default widths) or "mirrored" (any size; the valid net on the image extended by mirroring).
-        norm: constructor of a normalization layer, called with the number of channels, which replaces the
-            biases; None, as in the paper, for none.
+        norm: constructor of a normalization layer, called with the number of channels; None, as in the paper, for
+            biases instead.
         upsampling: constructor of an upsampling, called with the numbers of channels of a stage and of the one above.
-        flow: constructor of the flow of a stage, called with a constructor of branches, their number, `convolutions` -
-            1, and the projection None; None for a net without flows.
+        flow: constructor of the flow of a stage, called with a constructor of branches, their number (`convolutions` -
+            1) and the projection None; None for a net without flows.
         branch: constructor of a branch, called with the number of channels; by default a branch is a single
             convolution.
 
