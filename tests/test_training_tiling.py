@@ -156,6 +156,6 @@ def test_counts_that_are_none_are_refused(option, value):
 
 def test_a_network_that_sees_the_whole_image_is_refused_and_approximated_on_request():
     net, image = fcn(2, 1, width=2, blocks=1, norm=group_norm), torch.randn(1, 60, 60)
-    with pytest.raises(ValueError, match="its receptive field cannot be measured"):
+    with pytest.raises(ValueError, match="then the receptive field cannot be measured"):
         segment(net, image, tile=40, quiet=True)
     assert segment(net, image, tile=40, overlap=8, quiet=True).shape == (2, 60, 60)
