@@ -40,9 +40,9 @@ from odenet.models import (
     PatchClassifier,
     SlidingWindow,
     alexnet_towers,
-    patch_trunk,
+    backbone_of,
+    patch_backbone,
     shift_and_stitch,
-    trunk_of,
 )
 from odenet.models.fcn_trunks import last_layer
 from odenet.training import Record, Run, Training, launch
@@ -101,7 +101,7 @@ def ways(size: int, settings: Sliding) -> dict[str, nn.Module]:
     """The nets, of one classifier and its weights, that images of this size are given to."""
     torch.manual_seed(0)
     classifier = PatchClassifier(settings.num_classes)
-    down_up = FCN(patch_trunk(classifier), settings.num_classes)
+    down_up = FCN(patch_backbone(classifier), settings.num_classes)
     down_up.scores[0].load_state_dict(classifier.score.state_dict())
     nets = {
         "one by one": SlidingWindow(classifier, patches=1),
@@ -150,12 +150,12 @@ def alexnet(settings: Sliding, device: torch.device) -> dict[str, Any]:
     answers, side = settings.grid**2, 180 + 32 * settings.grid
     with torch.device("meta"):
         net = alexnet_towers()
-        dense, image = nn.Sequential(*trunk_of(net).stages, last_layer(net)), torch.empty(1, 3, side, side)
+        dense, image = nn.Sequential(*backbone_of(net).stages, last_layer(net)), torch.empty(1, 3, side, side)
         assert dense(image).shape[2:] == (settings.grid, settings.grid)
         counts = answers * count_multiply_adds(net, torch.empty(1, 3, 227, 227)), count_multiply_adds(dense, image)
     torch.manual_seed(0)
     net = alexnet_towers().to(device).eval()
-    dense = nn.Sequential(*trunk_of(net).stages, last_layer(net))
+    dense = nn.Sequential(*backbone_of(net).stages, last_layer(net))
     patches, image = torch.rand(answers, 3, 227, 227, device=device), torch.rand(1, 3, side, side, device=device)
     contestants: dict[str, Callable[[], object]] = {
         "one by one": lambda: [net(patch[None]) for patch in patches],

@@ -127,10 +127,10 @@ def _classifier() -> Any:
     return PatchClassifier(2, 1, stages=((2,), (2,)), side=3, hidden=2)
 
 
-def _fcn_trunk() -> Any:
-    from odenet.models import plain_trunk
+def _fcn_backbone() -> Any:
+    from odenet.models import plain_backbone
 
-    return plain_trunk(((2,), (3,), (4,)))
+    return plain_backbone(((2,), (3,), (4,)))
 
 
 def _resnet() -> Any:
@@ -196,7 +196,7 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.refine_steps": lambda: {"model": _block()},
     "odenet.refine_theta": lambda: {"model": ODEBlock(_block().theta, FixedSteps(Euler(), 2))},
     "odenet.trajectory": lambda: {"block": _block(per_sample=True), "x": torch.zeros(1, 2), "times": [0.0, 1.0]},
-    "odenet.models.FCN": lambda: {"trunk": _fcn_trunk(), "num_classes": 2, "padding": 1},
+    "odenet.models.FCN": lambda: {"backbone": _fcn_backbone(), "num_classes": 2, "padding": 1},
     "odenet.models.VGG": lambda: {"stages": [[2], [2]], "num_classes": 2, "hidden": 2},
     "odenet.models.vgg16": lambda: {"hidden": 2},
     "odenet.models.vgg19": lambda: {"hidden": 2},
@@ -224,7 +224,7 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.models.SigmoidChain": lambda: {"weights": torch.ones(3), "biases": torch.ones(3)},
     "odenet.models.SigmoidMLP": lambda: {"depth": 2, "in_features": 4, "width": 3},
     "odenet.models.SlidingWindow": lambda: {"classifier": _classifier()},
-    "odenet.models.Trunk": lambda: {
+    "odenet.models.Backbone": lambda: {
         "stages": [nn.Conv2d(1, 2, 3)],
         "channels": [2],
         "grids": [Grid()],
@@ -237,14 +237,14 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.models.from_torchvision": lambda: {"model": _torchvision_resnet()},
     "odenet.models.googlenet_from_torchvision": lambda: {"model": _torchvision_googlenet()},
     "odenet.models.imagenet_resnet": lambda: {"blocks": [1, 1]},
-    "odenet.models.patch_trunk": lambda: {"classifier": _classifier()},
-    "odenet.models.plain_trunk": lambda: {"widths": ((2,), (3,))},
+    "odenet.models.patch_backbone": lambda: {"classifier": _classifier()},
+    "odenet.models.plain_backbone": lambda: {"widths": ((2,), (3,))},
     "odenet.models.set_stochastic_depth": lambda: {"model": _resnet()},
     "odenet.models.shift_and_stitch": lambda: {"classifier": _classifier(), "x": torch.zeros(1, 1, 8, 8)},
     "odenet.models.to_torchvision": lambda: {"net": odenet.models.resnet18(2)},
-    "odenet.models.trunk_of": lambda: {"classifier": odenet.models.VGG([[2], [2], [2]], 2, hidden=2)},
+    "odenet.models.backbone_of": lambda: {"classifier": odenet.models.VGG([[2], [2], [2]], 2, hidden=2)},
     "odenet.models.unet": lambda: {"widths": (2, 4)},
-    "odenet.models.with_skip": lambda: {"net": odenet.models.FCN(_fcn_trunk(), 2)},
+    "odenet.models.with_skip": lambda: {"net": odenet.models.FCN(_fcn_backbone(), 2)},
     "odenet.layers.Inception": lambda: {"in_channels": 2, "widths": InceptionWidths(1, 1, 1, 1, 1, 1)},
     "odenet.layers.NaiveInception": lambda: {"in_channels": 2, "ones": 1, "threes": 1, "fives": 1},
     "odenet.layers.Parallel": lambda: {"branches": {"a": nn.Conv2d(1, 2, 1)}, "channels": 2},
@@ -678,7 +678,9 @@ def call(name: str, arguments: Mapping[str, Any]) -> Any:
     target = callables()[name]
     positional = [p.name for p in inspect.signature(target).parameters.values() if p.kind is p.VAR_POSITIONAL]
     named = {key: value for key, value in arguments.items() if key not in positional}
-    makes_network = name.startswith("odenet.models.") and not {"model", "net", "classifier", "trunk"} & arguments.keys()
+    makes_network = (
+        name.startswith("odenet.models.") and not {"model", "net", "classifier", "backbone"} & arguments.keys()
+    )
     with _within(20), warnings.catch_warnings(), torch.device("meta") if makes_network else nullcontext():
         warnings.simplefilter("ignore")
         result = target(*[arguments[key] for key in positional if key in arguments], **named)

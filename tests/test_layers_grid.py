@@ -1,4 +1,4 @@
-"""Grids: where pixels lie, against averages of an image whose pixels are their own coordinates."""
+"""Grids give the positions of pixels, as averages over an image of coordinates show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHAINS = [
 def test_a_mean_of_coordinates_is_the_centre_of_its_pixel(chain: nn.Sequential):
     grid = Grid().through(chain)
     y = chain.eval()(torch.arange(100.0).expand(1, 1, 100, 100))[0, 0, 4]
-    inside = slice(2, len(y) - 2)  # where no padding is averaged in
+    inside = slice(2, len(y) - 2)  # where the averages contain no padding
     centres = grid.centre + grid.stride * torch.arange(len(y))
     torch.testing.assert_close(y[inside], centres[inside], rtol=1e-4, atol=1e-3)
 
@@ -46,11 +46,11 @@ def test_pixels_cut_off_move_the_first_centre():
 
 
 def test_a_layer_that_does_not_say_where_it_looks_is_refused():
-    with pytest.raises(TypeError, match=r"followed through Linear; only convolutions, poolings.*Grid.then"):
+    with pytest.raises(TypeError, match=r"grid after Linear was asked for; .*convolutions, poolings.*Grid.then"):
         Grid().through(nn.Sequential(nn.ReLU(), nn.Linear(2, 2)))
 
 
 @pytest.mark.parametrize("layer", [nn.Conv2d(1, 1, (3, 5)), nn.Conv2d(1, 1, 3, padding="same")])
 def test_a_layer_with_two_grids_or_none_is_refused(layer: nn.Conv2d):
-    with pytest.raises(TypeError, match="has no one grid for both axes: use square layers"):
+    with pytest.raises(TypeError, match="a grid is the same along both axes: use square layers"):
         Grid().through(layer)

@@ -1,4 +1,4 @@
-"""Inception modules: what they compute; weights and multiply-adds of the paper's table and of the lecture's slide."""
+"""Inception modules have the weights and multiply-adds of the paper's table and of the lecture's slide."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from odenet.layers import Inception, InceptionWidths, NaiveInception, convolution
 from tests.network_cases import layers_to, multiply_adds
 
-TABLE = [  # pixels of a side, channels in, widths, channels out, weights, millions of multiply-adds
+TABLE = [  # side in pixels, input channels, widths, output channels, weights, millions of multiply-adds
     pytest.param(28, 192, (64, 96, 128, 16, 32, 32), 256, 163_328, 128.0, id="3a"),
     pytest.param(28, 256, (128, 128, 192, 32, 96, 64), 480, 388_096, 304.3, id="3b"),
     pytest.param(14, 480, (192, 96, 208, 16, 48, 64), 512, 375_552, 73.6, id="4a"),
@@ -20,7 +20,7 @@ TABLE = [  # pixels of a side, channels in, widths, channels out, weights, milli
     pytest.param(7, 832, (256, 160, 320, 32, 128, 128), 832, 1_042_432, 51.1, id="5a"),
     pytest.param(7, 832, (384, 192, 384, 48, 128, 128), 1024, 1_442_816, 70.7, id="5b"),
 ]
-"""Table 1 of Szegedy et al. 2014; weights computed from its filters, which its own column of parameters is not."""
+"""Table 1 of Szegedy et al. 2014; weights are computed from its filters, unlike its own column of parameters."""
 
 SMALL = InceptionWidths(3, 2, 4, 2, 5, 6)
 

@@ -1,4 +1,4 @@
-"""Transpose convolution: the lecture's example, the transposed matrix, its sizes; bilinear interpolation as one."""
+"""Transpose convolution gives the lecture's example, is the transposed matrix, and can interpolate bilinearly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from odenet.measure import count_parameters
 
 
 def sequence(*filters: float, factor: int = 2, padding: int = 0) -> TransposeConvolution:
-    """A transpose convolution of sequences with these weights."""
+    """Build a transpose convolution of sequences with these weights."""
     up = TransposeConvolution(
         1, factor=factor, kernel=len(filters), padding=padding, bias=False, dimensions=1
     ).requires_grad_(False)
@@ -152,6 +152,6 @@ def test_fixed_bilinear_filters_cost_no_parameters_and_learned_ones_do():
 def test_filters_that_mix_channels_or_have_another_size_cannot_be_bilinear():
     for filters in (nn.ConvTranspose2d(2, 3, 4, 2, 1), nn.ConvTranspose2d(2, 2, 3, 2, 1)):
         with pytest.raises(
-            ValueError, match=r"cannot interpolate: .* stride 2 keeps the channels and has filters of 4×4"
+            ValueError, match=r"cannot interpolate; .* stride 2 keeps the channels and has filters of 4×4"
         ):
             initialize_bilinear(filters)

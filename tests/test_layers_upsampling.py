@@ -1,4 +1,4 @@
-"""Upsampling: the lecture's examples, number for number, and the laws of what is undone and what is not."""
+"""Upsampling gives the lecture's examples exactly, and pooling or cropping undoes it where it should."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from odenet.layers import BedOfNails, Bilinear, MakeUpsampling, MaxUnpooling, Nearest, TransposeConvolution, Upsampling
-from odenet.layers.upsampling import centred
+from odenet.layers.upsampling import center_crop_or_pad
 
 KINDS: dict[str, MakeUpsampling] = {
     "nearest": Nearest,
@@ -96,7 +96,7 @@ def test_channels_are_projected_before_spreading_and_only_where_they_change(kind
     up = kind(4, 2)
     _, indices = pooled(torch.randn(1, 2, 6, 6))
     x = torch.randn(1, 4, 3, 3)
-    assert torch.equal(up(x, (6, 6), indices), up.spread_channels(up.project(x), (6, 6), indices))
+    assert torch.equal(up(x, (6, 6), indices), up.upsample_channels(up.project(x), (6, 6), indices))
 
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
@@ -123,7 +123,7 @@ def test_pooling_undoes_max_unpooling(size, factor, seed):
     maxima, indices = pooled(x, factor)
     y = MaxUnpooling(3, factor=factor)(maxima, size, indices)
     assert torch.equal(pooled(y, factor)[0], maxima)
-    assert torch.equal(y[y > 0], x[y > 0])  # a projection: what is left of x stands where it stood
+    assert torch.equal(y[y > 0], x[y > 0])  # pixels that remain are where they were in x
 
 
 @given(size=SIDES, factor=st.integers(1, 4))
@@ -154,9 +154,9 @@ def test_what_a_pooling_that_rounds_down_dropped_is_the_last_pixel_again_or_zero
 def test_cutting_off_undoes_surrounding_with_zeros(size, other):
     x = torch.randn(1, 2, *size)
     larger = [max(pair) for pair in zip(size, other, strict=True)]
-    around = centred(x, larger)
+    around = center_crop_or_pad(x, larger)
     assert around.shape[2:] == torch.Size(larger)
-    assert torch.equal(centred(around, size), x)
+    assert torch.equal(center_crop_or_pad(around, size), x)
     assert around.count_nonzero() == x.count_nonzero()
 
 
@@ -167,7 +167,7 @@ def test_cutting_off_undoes_surrounding_with_zeros(size, other):
 def test_a_size_that_no_pooling_of_the_stride_reduces_to_the_map_is_refused(size):
     asked = "×".join(map(str, size))
     with pytest.raises(
-        ValueError, match=rf"Nearest of factor 2 was asked for {asked} pixels out of 4×4; .* 7 to 9 and 7 to 9: pass"
+        ValueError, match=rf"Nearest of factor 2 was asked for {asked} pixels from 4×4; .* 7 to 9 and 7 to 9: pass"
     ):
         Nearest(1)(torch.zeros(1, 1, 4, 4), size)
 

@@ -1,4 +1,4 @@
-"""Boundary F1 on outlines that can be counted by hand."""
+"""Boundary F1 is that counted by hand on small outlines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from odenet.measure import boundary_f1
 
 
 def square(top: int, left: int, side: int, size: int = 24) -> Tensor:
-    """A mask of class 1 on 0."""
+    """Build a mask with a square of class 1 on class 0."""
     mask = torch.zeros(1, size, size, dtype=torch.int64)
     mask[:, top : top + side, left : left + side] = 1
     return mask
@@ -29,11 +29,11 @@ def test_an_outline_one_pixel_off_is_within_the_tolerance_and_two_pixels_off_is_
 
 
 def test_precision_and_recall_are_shares_of_outlines():
-    # Columns of class 1 beside class 0: the true outlines are at 2|3 over 10 rows, the predicted ones also at 7|8.
+    # In each of 10 rows, class 1 borders on class 0 at columns 2|3; the prediction has a second border at 7|8.
     true, found = torch.zeros(1, 10, 12, dtype=torch.int64), torch.zeros(1, 10, 12, dtype=torch.int64)
     true[:, :, :3] = found[:, :, :3] = 1
     found[:, :, 8:] = 1
-    # Class 1: P = 1/2, R = 1; class 0 likewise: of its predicted columns 3 and 7 only one is near the true one.
+    # Class 1 has P = 1/2 and R = 1, and so has class 0: of its predicted columns 3 and 7, only 3 is near the true one.
     assert float(boundary_f1(found, true, 2)) == pytest.approx(2 / 3)
 
 

@@ -1,3 +1,5 @@
+"""The checkerboard energy is the spectral energy at the frequencies of the stride."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""Observed orders: exact on a power law, refused where the numbers determine none."""
+"""The observed order of a power law is its exponent; numbers that determine no order are refused."""
 
 from __future__ import annotations
 

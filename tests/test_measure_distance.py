@@ -1,4 +1,4 @@
-"""Distance to the flow: zero under the reference itself, the known error of Euler elsewhere, and no traces left."""
+"""The distance to the flow is zero for the reference itself and of order 1 for Euler; the net is left unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Energy: power times time where something reads power, and nothing where nothing does."""
+"""Energy is mean power times time if power is reported, and None if it is not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from odenet.measure.energy import _power_by_nvidia_smi
 
 
 class Meter:
-    """Watts by the number of the reading, and work that takes a time of its own clock and waits for readings."""
+    """Fake power meter with given readings, and work that advances a fake clock after all readings."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *watts: float) -> None:
         self.watts, self.read, self.now = watts, 0, 0.0
@@ -25,7 +25,7 @@ class Meter:
         return self.watts[min(self.read, len(self.watts)) - 1]
 
     def work(self, seconds: float) -> None:
-        """Ends when the last of the watts has been read."""
+        """Wait until the last of the watts has been read, then advance the clock."""
         while self.read < len(self.watts):
             time.sleep(0.001)
         self.now += seconds

@@ -1,4 +1,4 @@
-"""Gradient flow: each norm against a second route, layers in the order of use, and a model that is left as it was."""
+"""Gradient norms agree with a backward pass, layers come in order of use, and the model is left unchanged."""
 
 from __future__ import annotations
 

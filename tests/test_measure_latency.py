@@ -1,4 +1,4 @@
-"""Latency: contestants take turns, rounds before do not count, a batch is timed at its size."""
+"""Contestants take turns, warm-up rounds do not count, and each batch size is timed at that size."""
 
 from __future__ import annotations
 

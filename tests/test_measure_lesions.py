@@ -1,4 +1,4 @@
-"""Lesions against the same flow written by hand, and all as before afterwards."""
+"""A lesion is the flow of the remaining or swapped pieces, and the block is restored afterwards."""
 
 from __future__ import annotations
 

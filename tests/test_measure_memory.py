@@ -1,4 +1,4 @@
-"""Memory: bytes counted by hand, each storage once; the same on the meta device; peaks of what is alive."""
+"""Bytes are those counted by hand, each storage once, and the same on the meta device; peaks count live tensors."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_at_the_peak_a_chain_without_gradients_has_two_maps_alive():
 def test_with_gradients_every_map_stays_alive():
     layers = 5
     net, x = nn.Sequential(*(nn.Sequential(nn.Linear(10, 10), nn.Tanh()) for _ in range(layers))), torch.randn(3, 10)
-    assert peak_bytes(lambda: net(x)) == (layers + 1) * FLOAT * 30  # the last layer's map before its tanh, beside
+    assert peak_bytes(lambda: net(x)) == (layers + 1) * FLOAT * 30  # plus the last layer's map before its tanh
 
 
 def test_a_training_step_peaks_above_what_it_keeps_and_its_gradients():

@@ -1,4 +1,4 @@
-"""Modes are set for the moment, and afterwards each module has its own again."""
+"""Modes are set temporarily, and no measurement changes the network or the random generator."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_also_after_an_error():
 
 
 def net() -> ResNet:
-    """A net with BatchNorm whose stem is frozen."""
+    """Build a net with BatchNorm and a frozen stem."""
     torch.manual_seed(0)
     made = cifar_resnet(3, 10, 3, widths=(4, 8))
     made.stem.requires_grad_(False).eval()

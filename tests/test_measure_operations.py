@@ -1,4 +1,4 @@
-"""Multiply-adds by torch's counter are those counted by hand, and those published."""
+"""Multiply-adds counted by torch are those counted by hand and those published."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def test_a_layer_has_the_multiply_adds_counted_by_hand(layer, shape, by_hand):
 def test_a_resnet_for_small_images_has_the_multiply_adds_counted_by_hand(make, blocks):
     stem = 32**2 * 9 * 3 * 16
     stages = sum(side**2 * 9 * width**2 * 2 * blocks for side, width in ((32, 16), (16, 32), (8, 64)))
-    narrow = sum(side**2 * 9 * width * width // 2 for side, width in ((16, 32), (8, 64)))  # transitions see half
+    narrow = sum(
+        side**2 * 9 * width * width // 2 for side, width in ((16, 32), (8, 64))
+    )  # transitions have half the input channels
     assert count(make, 1, 3, 32, 32) == stem + stages - narrow + 640
 
 

@@ -1,4 +1,4 @@
-"""Receptive fields: the published numbers, and what a cut through the image changes."""
+"""Receptive fields have the published sizes, and a cut through the image changes outputs only within the reach."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from odenet.measure import Reach, reach, receptive_field
 from odenet.models import (
     alexnet,
     alexnet_towers,
+    backbone_of,
     deconvnet,
     fcn,
     fcn8s,
     googlenet,
-    plain_trunk,
-    trunk_of,
+    plain_backbone,
     unet,
     vgg16,
 )
@@ -26,7 +26,7 @@ from odenet.models.resnet import residual_flow
 
 
 def thinned(stages: Iterable[nn.Module]) -> nn.Sequential:
-    """The same layers with one filter in each convolution, which see just as far."""
+    """Build the same layers with one filter in each convolution, which have the same receptive field."""
     net = nn.Sequential(*stages)
     for module in list(net.modules()):
         for name, layer in module.named_children():
@@ -41,20 +41,25 @@ def thinned(stages: Iterable[nn.Module]) -> nn.Sequential:
 )
 def test_a_pixel_of_the_coarsest_map_sees_what_the_paper_says(make, size):
     with torch.device("meta"):
-        trunk = trunk_of(make())
-    net, shape = thinned(trunk.stages), (3, size + 120, 227)
+        backbone = backbone_of(make())
+    net, shape = thinned(backbone.stages), (3, size + 120, 227)
     middle = net(torch.zeros(1, *shape)).shape[2] // 2
     assert len(receptive_field(net, shape, middle)) == size
-    assert trunk.grids[-1].stride == 32
+    assert backbone.grids[-1].stride == 32
 
 
 def test_the_means_of_googlenet_add_six_strides_to_its_field():
     with torch.device("meta"):
-        *stages, last = trunk_of(googlenet(auxiliary=None)).stages
+        *stages, last = backbone_of(googlenet(auxiliary=None)).stages
     assert isinstance(last, nn.Sequential)
     net, shape = thinned([*stages, *last[:-2]]), (3, 800, 32)  # without means and dropout
     net(torch.zeros(1, *shape))
     assert len(receptive_field(net, shape, 12)) == 715 == 907 - 6 * 32
+
+
+def test_a_row_that_the_output_does_not_have_is_refused_with_those_it_has():
+    with pytest.raises(ValueError, match=r"row = 8; the output .*\(1, 10, 4\) has 8 rows: pass a row from 0 to 7"):
+        receptive_field(nn.Conv2d(1, 1, 3), (1, 10, 4), 8)
 
 
 def test_the_fields_of_neighbours_are_a_stride_apart():
@@ -88,7 +93,7 @@ def test_a_flow_sees_farther_with_every_evaluation():
         (unet(2, 1, widths=(2, 2, 2), borders="mirrored"), 4),
         (unet(2, 1, widths=(2, 2, 2), flow=residual_flow), 4),
         (deconvnet(2, 1, stages=[(2,), (2,), (2,)], hidden=2, window=3), 8),
-        (fcn8s(2, 1, trunk=plain_trunk([(2,)] * 5, 1)), 32),
+        (fcn8s(2, 1, backbone=plain_backbone([(2,)] * 5, 1)), 32),
     ],
 )
 def test_a_network_repeats_itself_after_its_stride(net, stride):
@@ -123,7 +128,7 @@ def test_a_net_is_in_its_mode_afterwards():
 
 
 def test_a_norm_of_the_whole_image_is_refused():
-    with pytest.raises(ValueError, match=r"FullResolution has answers .* on the whole image.*use BatchNorm"):
+    with pytest.raises(ValueError, match=r"FullResolution has outputs .* on the whole image.*use BatchNorm"):
         reach(fcn(2, 1, width=2, blocks=1, norm=group_norm), 1)
 
 
@@ -132,5 +137,5 @@ def test_a_stride_that_is_not_found_is_asked_for():
         def forward(self, x: Tensor) -> Tensor:
             return torch.where(x.flip(2).isnan(), 0.0, x)
 
-    with pytest.raises(ValueError, match="the stride of Mirror was to be found, but it does not repeat itself"):
+    with pytest.raises(ValueError, match="the stride of Mirror was to be found, but no shift of the image"):
         reach(Mirror(), 1)

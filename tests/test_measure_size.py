@@ -1,4 +1,4 @@
-"""Sizes: layers as ResNets are named, parameters once each, evaluations as counted by a spy."""
+"""Layers are counted as in the names of ResNets, parameters once each, and evaluations as a spy counts them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Roughness of θ and of the state: zero for what does not change, √2 for what is unrelated."""
+"""The roughness of θ and of the state is zero for equal neighbours and √2 for unrelated ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.laws import logistic_nodes, states
 
 
 def drift(*speeds: float) -> ODEBlock:
-    """Nodes of constant slopes in one direction each."""
+    """Build a block whose nodes are constant vector fields of these speeds."""
     nodes = []
     for speed in speeds:
         layer = nn.Linear(2, 2)

@@ -1,4 +1,4 @@
-"""Stability functions against exp and one real step; eigenvalues against those of a known matrix."""
+"""Stability functions agree with exp and with a real step, and eigenvalues with those of a known matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AlexNet is torchvision's, number for number."""
+"""AlexNet has torchvision's sizes, names and outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_alexnet_has_the_published_size():
         net = alexnet()
     assert count_parameters(net) == 61_100_840
     assert count_layers(net) == 8
-    assert round(multiply_adds(net, 1, 3, 224, 224) / 1e9, 3) == 0.714  # torchvision's GFLOPS, which are multiply-adds
+    assert round(multiply_adds(net, 1, 3, 224, 224) / 1e9, 3) == 0.714  # torchvision publishes it as GFLOPS
 
 
 def test_alexnet_is_eight_layers_deep():
@@ -39,7 +39,7 @@ def test_with_torchvisions_weights_the_outputs_are_equal_in_evaluation_and_train
     for training in (False, True):
         outputs = []
         for net in (ours, theirs):
-            torch.manual_seed(0)  # of dropout
+            torch.manual_seed(0)  # for the same dropout
             outputs.append(net.train(training)(x))
         assert torch.equal(*outputs)
         assert outputs[0].std() > 0.01

@@ -1,4 +1,4 @@
-"""The published AlexNet: its numbers."""
+"""AlexNet with two towers has the published numbers of parameters, layers and multiply-adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every network answers images that are too small or of other channels, and numbers of classes that do not fit."""
+"""Every network refuses images that are too small or have other channels, and numbers of classes that do not fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from odenet import models
 from odenet.training import Classification
 
 CLASSIFIERS = ("alexnet", "googlenet", "odenet", "plain", "resnet", "resnext", "vgg")
-"""Modules of networks that give one answer for an image."""
+"""Names of the modules with networks that classify whole images."""
 
 
 def _constructors() -> dict[str, Callable[..., nn.Module]]:

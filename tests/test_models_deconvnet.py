@@ -1,4 +1,4 @@
-"""DeconvNet: the published sizes, a code for every window of the last map, and a mirror image for every layer."""
+"""DeconvNet has the published sizes, one code for every window of the last map, and a mirror image for every layer."""
 
 from __future__ import annotations
 

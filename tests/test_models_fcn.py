@@ -1,4 +1,4 @@
-"""FCNs: published sizes, answers of the size of the image and in their place, skips that begin as nothing."""
+"""FCNs have the published sizes, return logits aligned with the image, and start with skips that contribute zero."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from odenet.layers.grid import Grid
 from odenet.measure import count_parameters
 from odenet.models import (
     FCN,
+    Backbone,
     ResNet,
-    Trunk,
     alexnet,
     alexnet_towers,
+    backbone_of,
     cifar_resnet,
     fcn,
     fcn8s,
@@ -26,9 +27,8 @@ from odenet.models import (
     fcn32s,
     googlenet,
     googlenet_bn,
-    plain_trunk,
+    plain_backbone,
     resnet18,
-    trunk_of,
     vgg16,
     with_skip,
 )
@@ -40,23 +40,23 @@ FAMILY = [fcn32s, fcn16s, fcn8s]
 SIZES = [(1, 1), (7, 513), (33, 64), (96, 96)]
 
 
-def means(*layers: nn.AvgPool2d) -> Trunk:
-    """A trunk that only averages, so that a pixel of an image of coordinates becomes the coordinate of its centre."""
+def means(*layers: nn.AvgPool2d) -> Backbone:
+    """Build a backbone that only averages, so that it maps an image of coordinates to those of the pixel centres."""
     grids = [Grid()]
     for layer in layers:
         grids.append(grids[-1].through(layer))
-    return Trunk(layers, [1] * len(layers), grids[1:], 1)
+    return Backbone(layers, [1] * len(layers), grids[1:], 1)
 
 
 def listening(net: FCN) -> FCN:
-    """The net with scores that are the maps themselves."""
+    """Set all scores of the net to the maps themselves."""
     for score in net.scores:
         nn.init.ones_(weight(score))
     return net
 
 
 def weight(module: nn.Module) -> nn.Parameter:
-    """The first one in it."""
+    """Return the first parameter of a module."""
     return next(module.parameters())
 
 
@@ -67,8 +67,8 @@ def small_resnet() -> ResNet:
 def test_fcn_32s_has_the_published_sizes():
     with torch.device("meta"):
         assert count_parameters(fcn32s()) == 134_346_581
-        assert count_parameters(fcn32s(trunk=alexnet_towers())) == 56_954_261
-        assert count_parameters(fcn32s(trunk=googlenet(auxiliary=None))) == 5_995_077  # "6M"
+        assert count_parameters(fcn32s(backbone=alexnet_towers())) == 56_954_261
+        assert count_parameters(fcn32s(backbone=googlenet(auxiliary=None))) == 5_995_077  # "6M"
 
 
 def test_a_skip_costs_its_scores_and_its_interpolation():
@@ -79,8 +79,8 @@ def test_a_skip_costs_its_scores_and_its_interpolation():
 
 
 def test_with_the_padding_of_the_release_the_crops_are_those_of_the_release():
-    with torch.device("meta"):  # conv1_1 there pads 100 in all, 1 of them its own
-        nets = [FCN(trunk_of(vgg16()), 21, skips=skips, padding=99) for skips in range(3)]
+    with torch.device("meta"):  # the released padding of 100 includes that of the first convolution
+        nets = [FCN(backbone_of(vgg16()), 21, skips=skips, padding=99) for skips in range(3)]
     assert [-net.enlargement.start for net in nets] == [19, 27, 31]
     assert [net.enlargement.taps for net in nets] == [64, 32, 16]
     assert nets[2]._starts == [5, 9]
@@ -88,10 +88,10 @@ def test_with_the_padding_of_the_release_the_crops_are_those_of_the_release():
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("make", FAMILY)
-@pytest.mark.parametrize("trunk", [vgg16, alexnet, alexnet_towers, googlenet, googlenet_bn, resnet18])
-def test_logits_have_the_size_of_the_image_whatever_it_is(trunk, make, size):
+@pytest.mark.parametrize("backbone", [vgg16, alexnet, alexnet_towers, googlenet, googlenet_bn, resnet18])
+def test_logits_have_the_size_of_the_image_whatever_it_is(backbone, make, size):
     with torch.device("meta"):
-        net = make(7, 2, trunk=trunk(3, 2)).eval()
+        net = make(7, 2, backbone=backbone(3, 2)).eval()
         assert net(torch.empty(2, 2, *size)).shape == (2, 7, *size)
 
 
@@ -107,11 +107,11 @@ def test_logits_have_the_size_of_the_image_whatever_it_is(trunk, make, size):
     ],
 )
 def test_every_answer_is_in_its_place(layers, skips):
-    # Means and interpolations of a plane are the plane: 1 + skips maps, each in its place, sum to so many planes.
+    # Averaging and interpolation keep a linear function: aligned, the 1 + skips maps sum to 1 + skips times the plane.
     net = listening(FCN(means(*layers), 1, skips=skips)).double()
     plane = torch.arange(190)[:, None] + 2.0 * torch.arange(171, dtype=torch.float64)
     logits = net(plane[None, None])[0, 0]
-    inside = slice(64, -64)  # beyond the padding
+    inside = slice(64, -64)  # far from the padding
     torch.testing.assert_close(logits[inside, inside], (1 + skips) * plane[inside, inside], rtol=1e-6, atol=0)
 
 
@@ -125,7 +125,7 @@ def test_with_pooling_by_2_the_answers_are_bilinear_interpolation_as_torch_has_i
 
 def test_a_skip_that_begins_at_zero_leaves_the_answers_unchanged():
     torch.manual_seed(0)
-    net = FCN(trunk_of(small_resnet()), 3, skips=2).eval()
+    net = FCN(backbone_of(small_resnet()), 3, skips=2).eval()
     nn.init.normal_(weight(net.scores[0]))
     x = torch.randn(2, 3, 40, 50)
     before = net(x)
@@ -137,7 +137,7 @@ def test_a_skip_that_begins_at_zero_leaves_the_answers_unchanged():
 
 def test_with_one_more_skip_a_net_begins_with_the_answers_it_gave():
     torch.manual_seed(0)
-    coarse = FCN(trunk_of(small_resnet()), 3).double().eval()
+    coarse = FCN(backbone_of(small_resnet()), 3).double().eval()
     nn.init.normal_(weight(coarse.scores[0]))
     finer = with_skip(coarse)
     finest = with_skip(finer)
@@ -151,7 +151,7 @@ def test_with_one_more_skip_a_net_begins_with_the_answers_it_gave():
 
 
 def test_a_net_with_one_more_skip_shares_nothing_with_the_one_it_came_from():
-    net = FCN(plain_trunk([(4,), (4,)]), 3)
+    net = FCN(plain_backbone([(4,), (4,)]), 3)
     finer = with_skip(net)
     assert not {p.data_ptr() for p in net.parameters()} & {p.data_ptr() for p in finer.parameters()}
     assert {name: value.shape for name, value in net.state_dict().items()}.items() <= {
@@ -163,15 +163,15 @@ def test_a_classifiers_weights_are_copied_and_its_last_layer_left_out():
     with torch.device("meta"):
         classifier = alexnet(6)
     share_random_weights(classifier, classifier)
-    net = fcn32s(3, trunk=classifier)
+    net = fcn32s(3, backbone=classifier)
     mine, theirs = weight(net.trunk), weight(classifier)
     assert torch.equal(mine, theirs)
     assert mine.data_ptr() != theirs.data_ptr()
-    assert not net(torch.randn(1, 3, 40, 40)).any()  # scores begin at zero
+    assert not net(torch.randn(1, 3, 40, 40)).any()  # scores are initialized to zero
 
 
 def test_learned_doublings_begin_bilinear_and_may_mix_classes_and_the_last_interpolation_stays():
-    net = FCN(plain_trunk([(4,)] * 3), 2, skips=2)
+    net = FCN(plain_backbone([(4,)] * 3), 2, skips=2)
     for double in net.doublings:
         filters = weight(double)
         assert torch.equal(filters[0, 0], bilinear_kernel(2))
@@ -192,8 +192,8 @@ def test_grids_whose_pixels_do_not_meet_are_refused(coarse, fine):
         Interpolation(1, coarse, fine, learned=False)
 
 
-def test_the_flows_of_a_trunk_take_any_stepping():
-    net = FCN(trunk_of(cifar_resnet(2, widths=(4, 6), activation="pre")), 3, skips=1).eval()
+def test_the_flows_of_a_backbone_take_any_stepping():
+    net = FCN(backbone_of(cifar_resnet(2, widths=(4, 6), activation="pre")), 3, skips=1).eval()
     nn.init.normal_(weight(net.scores[0]))
     x = torch.randn(1, 3, 12, 12)
     with torch.no_grad(), configure(net, stepping=Adaptive("dopri5", rtol=1e-3, atol=1e-3)):
@@ -221,7 +221,7 @@ def test_the_net_at_full_resolution_has_the_stated_size():
 
 
 def test_gradients_reach_every_parameter_once_the_scores_are_not_zero():
-    net = fcn8s(3, trunk=plain_trunk([(4,), (4,), (4,), (4,)]))
+    net = fcn8s(3, backbone=plain_backbone([(4,), (4,), (4,), (4,)]))
     for score in net.scores:
         nn.init.normal_(weight(score))
     net(torch.randn(2, 3, 20, 24)).square().sum().backward()
@@ -229,19 +229,19 @@ def test_gradients_reach_every_parameter_once_the_scores_are_not_zero():
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
-def test_a_trunk_for_other_channels_is_refused_with_both():
-    with torch.device("meta"), pytest.raises(ValueError, match="in_channels = 1, but the trunk takes images of 3"):
-        fcn8s(21, 1, trunk=alexnet())
+def test_a_backbone_for_other_channels_is_refused_with_both():
+    with torch.device("meta"), pytest.raises(ValueError, match="in_channels = 1, but the backbone takes images of 3"):
+        fcn8s(21, 1, backbone=alexnet())
 
 
 def test_images_of_other_channels_are_refused():
     with pytest.raises(ValueError, match=r"FCN was given a tensor of shape \(1, 1, 8, 8\); it takes \(batch, 3"):
-        FCN(plain_trunk([(4,)]), 3)(torch.zeros(1, 1, 8, 8))
+        FCN(plain_backbone([(4,)]), 3)(torch.zeros(1, 1, 8, 8))
 
 
 def test_a_nan_pixel_spoils_the_logits_that_see_it_and_no_others():
     torch.manual_seed(0)
-    net = fcn8s(3, trunk=plain_trunk([(2,), (2,), (2,)], norm=None))
+    net = fcn8s(3, backbone=plain_backbone([(2,), (2,), (2,)], norm=None))
     for score in net.scores:
         nn.init.normal_(weight(score))
     x = torch.randn(1, 3, 96, 96)
@@ -254,8 +254,8 @@ def test_a_nan_pixel_spoils_the_logits_that_see_it_and_no_others():
 
 @pytest.mark.parametrize("skips", [-1, 2])
 def test_more_skips_than_finer_maps_are_refused(skips):
-    with pytest.raises(ValueError, match=f"skips = {skips}; this trunk has 2 maps.*pass 0 to 1"):
-        FCN(plain_trunk([(4,), (4,)]), 3, skips=skips)
+    with pytest.raises(ValueError, match=f"skips = {skips}; this backbone has 2 maps.*pass 0 to 1"):
+        FCN(plain_backbone([(4,), (4,)]), 3, skips=skips)
 
 
 def test_a_number_of_classes_that_is_none_is_refused():
@@ -264,6 +264,6 @@ def test_a_number_of_classes_that_is_none_is_refused():
 
 
 def test_weights_for_another_number_of_classes_are_refused_by_name_and_shape(tmp_path):
-    save_weights(FCN(plain_trunk([(4,)]), 5), tmp_path / "weights")
+    save_weights(FCN(plain_backbone([(4,)]), 5), tmp_path / "weights")
     with pytest.raises(WeightsError, match=r"'scores.0.weight', \(5, 4, 1, 1\) instead of \(3, 4, 1, 1\)"):
-        load_weights(FCN(plain_trunk([(4,)]), 3), tmp_path / "weights")
+        load_weights(FCN(plain_backbone([(4,)]), 3), tmp_path / "weights")

@@ -1,4 +1,4 @@
-"""Trunks: a classifier written as a convolution says of a patch what it said before, and of an image what it would."""
+"""Backbones compute at each pixel what their classifier computes for the patch around it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from odenet.layers.grid import Grid
 from odenet.measure import count_multiply_adds, count_parameters
 from odenet.models import (
     VGG,
-    Trunk,
+    Backbone,
     alexnet,
     alexnet_towers,
+    backbone_of,
     cifar_resnet,
     googlenet,
     plain18,
-    plain_trunk,
+    plain_backbone,
     resnet18,
     resnet50,
-    trunk_of,
     vgg16,
 )
 from odenet.models.fcn_trunks import Classifier, as_convolution, last_layer
@@ -28,12 +28,12 @@ from tests.network_cases import share_random_weights
 
 
 def heat_maps(classifier: Classifier) -> nn.Sequential:
-    """A score of every class around every pixel of the coarsest map, with the classifier's weights."""
-    return nn.Sequential(*trunk_of(classifier).stages, last_layer(classifier))
+    """Build the net that scores every class at every pixel of the coarsest map, with the classifier's weights."""
+    return nn.Sequential(*backbone_of(classifier).stages, last_layer(classifier))
 
 
 def thin_vgg(num_classes: int = 5) -> VGG:
-    """VGG-16 with a hundredth of its filters."""
+    """Build a VGG-16 with a hundredth of its filters."""
     stages = [(4,) * 2, (4,) * 2, (6,) * 3, (6,) * 3, (8,) * 3]
     return VGG(stages, num_classes)
 
@@ -61,7 +61,7 @@ def test_on_one_patch_the_heat_map_is_the_classifiers_answer(make, side):
 
 
 def test_every_pixel_of_a_heat_map_is_the_answer_to_the_patch_there():
-    # Without padding inside, so that a patch does not see its own border.
+    # Without padding, the result for a patch does not depend on where the patch ends.
     torch.manual_seed(0)
     classifier = VGG([(3, 4), (5,), (6,)], num_classes=5).double().eval()
     for layer in classifier.features:
@@ -102,25 +102,25 @@ def test_alexnet_on_500_pixels_gives_10_by_10_answers_for_an_eighth_of_the_work(
         (lambda: VGG([(4,), (8,)]), (4, 4096), (2, 4)),
     ],
 )
-def test_maps_have_the_channels_and_strides_that_the_trunk_says(make, channels, strides):
+def test_maps_have_the_channels_and_strides_that_the_backbone_says(make, channels, strides):
     with torch.device("meta"):
-        trunk = trunk_of(make())
-        maps = trunk(torch.empty(1, 3, 512, 512))
-    assert trunk.channels == channels == tuple(x.shape[1] for x in maps)
-    assert tuple(grid.stride for grid in trunk.grids) == strides
-    for grid, x in zip(trunk.grids, maps, strict=True):
+        backbone = backbone_of(make())
+        maps = backbone(torch.empty(1, 3, 512, 512))
+    assert backbone.channels == channels == tuple(x.shape[1] for x in maps)
+    assert tuple(grid.stride for grid in backbone.grids) == strides
+    for grid, x in zip(backbone.grids, maps, strict=True):
         assert abs(x.shape[2] - (512 - 2 * grid.centre) / grid.stride) < 2
 
 
-def test_a_trunk_has_the_classifiers_own_weights_and_flows():
+def test_a_backbone_has_the_classifiers_own_weights_and_flows():
     net = cifar_resnet(2)
-    trunk = trunk_of(net)
-    own, head, its = ({p.data_ptr() for p in module.parameters()} for module in (net, net.head, trunk))
+    backbone = backbone_of(net)
+    own, head, its = ({p.data_ptr() for p in module.parameters()} for module in (net, net.head, backbone))
     assert its == own - head
     x = torch.randn(1, 3, 16, 16)
-    with torch.no_grad(), configure(trunk, stepping=FixedSteps("rk4")):
-        changed = trunk(x)[-1]
-    assert not torch.equal(changed, trunk(x)[-1])
+    with torch.no_grad(), configure(backbone, stepping=FixedSteps("rk4")):
+        changed = backbone(x)[-1]
+    assert not torch.equal(changed, backbone(x)[-1])
 
 
 @pytest.mark.parametrize("activation", ["pre", "post"])
@@ -130,21 +130,21 @@ def test_the_mean_of_the_heat_map_of_a_resnet_is_its_answer(activation):
     torch.testing.assert_close(heat_maps(net)(x).mean(dim=(2, 3)), net(x))
 
 
-def test_a_trunk_knows_how_much_of_an_image_it_needs():
+def test_a_backbone_knows_how_much_of_an_image_it_needs():
     with torch.device("meta"):
-        trunk = trunk_of(vgg16())
+        backbone = backbone_of(vgg16())
         for size in (1, 2, 5):
-            pixels = trunk.pixels_for(size)
-            assert trunk(torch.empty(1, 3, pixels, pixels))[-1].shape[2] == size
-            assert trunk(torch.empty(1, 3, pixels + 31, pixels + 31))[-1].shape[2] == size
+            pixels = backbone.pixels_for(size)
+            assert backbone(torch.empty(1, 3, pixels, pixels))[-1].shape[2] == size
+            assert backbone(torch.empty(1, 3, pixels + 31, pixels + 31))[-1].shape[2] == size
 
 
-def test_a_plain_trunk_is_a_vgg_without_linear_layers():
-    trunk = plain_trunk([(4,), (6, 6), (8,), (10,)], in_channels=1)
-    assert trunk.channels == (6, 8, 10)
-    assert trunk.grids == (Grid(4, 1.5), Grid(8, 3.5), Grid(16, 7.5))
-    assert [x.shape[1:] for x in trunk(torch.zeros(1, 1, 32, 48))] == [(6, 8, 12), (8, 4, 6), (10, 2, 3)]
-    assert count_parameters(plain_trunk([(4,)], 1, norm=None)) == 4 * 9 + 4
+def test_a_plain_backbone_is_a_vgg_without_linear_layers():
+    backbone = plain_backbone([(4,), (6, 6), (8,), (10,)], in_channels=1)
+    assert backbone.channels == (6, 8, 10)
+    assert backbone.grids == (Grid(4, 1.5), Grid(8, 3.5), Grid(16, 7.5))
+    assert [x.shape[1:] for x in backbone(torch.zeros(1, 1, 32, 48))] == [(6, 8, 12), (8, 4, 6), (10, 2, 3)]
+    assert count_parameters(plain_backbone([(4,)], 1, norm=None)) == 4 * 9 + 4
 
 
 def test_a_linear_layer_on_a_map_is_a_convolution_with_its_weights():
@@ -155,17 +155,17 @@ def test_a_linear_layer_on_a_map_is_a_convolution_with_its_weights():
 
 
 def test_another_network_is_refused():
-    with pytest.raises(TypeError, match="a trunk was to be made of a Linear; only VGG, AlexNet, GoogLeNet and ResNet"):
-        trunk_of(nn.Linear(2, 2))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="Linear cannot be made a backbone; only VGG, AlexNet, GoogLeNet and ResNet"):
+        backbone_of(nn.Linear(2, 2))  # pyright: ignore[reportArgumentType]
 
 
 def test_stages_without_channels_or_grids_are_refused():
     with pytest.raises(ValueError, match=r"given 1 stages, channels of 2 maps and 1 grids; .* name as many of each"):
-        Trunk([nn.Identity()], [3, 3], [Grid()], 3)
+        Backbone([nn.Identity()], [3, 3], [Grid()], 3)
     with pytest.raises(ValueError, match="given 0 stages"):
-        Trunk([], [], [], 3)
+        Backbone([], [], [], 3)
 
 
 def test_a_stage_without_convolutions_is_refused():
     with pytest.raises(ValueError, match=r"widths\[1\]=\(\) cannot be: it is at least one value"):
-        plain_trunk([(4,), ()])
+        plain_backbone([(4,), ()])

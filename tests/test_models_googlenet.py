@@ -1,4 +1,4 @@
-"""GoogLeNet: the paper's table, its two auxiliary classifiers, and both forms of the net."""
+"""GoogLeNet has the sizes and maps of the paper's table, in both forms and with its auxiliary classifiers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAPS = {
     "5a": (832, 7),
     "5b": (1024, 7),
 }
-"""Channels and side of what each module gives for an image of 224×224 (Szegedy et al. 2014, table 1)."""
+"""Channels and side of the output of each module for an image of 224×224 (Szegedy et al. 2014, table 1)."""
 
 
 @pytest.mark.parametrize(

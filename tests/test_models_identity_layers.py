@@ -1,4 +1,4 @@
-"""Identity layers: the deeper net gives the logits of the shallower one, bit for bit."""
+"""A net with added identity layers computes the logits of the shallower net, bit for bit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RESIDUAL = [resnet20, pre_activation, group_normalized, bottlenecks]
 
 
 def trained(make: Callable[..., ResNet]) -> ResNet:
-    """A net whose parameters and statistics are none of those that it is initialized with."""
+    """Build a net whose parameters and statistics differ from their initial values."""
     torch.manual_seed(0)
     net = make()
     with_statistics(net)
@@ -120,12 +120,12 @@ def plain(**options: Any) -> ResNet:
     [
         (lambda: nn.Linear(2, 2), "in a Linear without an ODEBlock"),
         (lambda: ODEBlock(Constant(MLPBranch(2))), "its θ is Constant: use PiecewiseConstant"),
-        (lambda: flow(MLPBranch(2)), "which weights of a MLPBranch make it zero is not known: use BasicBranch"),
+        (lambda: flow(MLPBranch(2)), "not known which weights of a MLPBranch make it zero: use BasicBranch"),
         (lambda: resnet20(norm=lambda n: nn.BatchNorm2d(n, affine=False)), "no weights to set to 0"),
         (lambda: plain(activation="pre"), "only conv-norm-relu layers of one width .*activation='post'"),
         (lambda: plain_stage(lambda: BasicBranch(2, activation="post"), 1, None), "and the projection torch.relu"),
-        (lambda: plain(norm=group_norm), "GroupNorm normalizes by the state itself: use BatchNorm2d"),
-        (lambda: plain(norm=lambda n: nn.BatchNorm2d(n, track_running_stats=False)), "normalizes by the state itself"),
+        (lambda: plain(norm=group_norm), "GroupNorm normalizes by statistics of the state: use BatchNorm2d"),
+        (lambda: plain(norm=lambda n: nn.BatchNorm2d(n, track_running_stats=False)), "by statistics of the state: use"),
     ],
 )
 def test_a_network_whose_layers_cannot_be_identities_is_refused(make, message):

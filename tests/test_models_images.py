@@ -1,3 +1,5 @@
+"""Images of another type, shape, size or dtype than a network takes are refused with the remedy."""
+
 from __future__ import annotations
 
 from functools import partial

@@ -1,3 +1,5 @@
+"""The ODE-Net, RK-Net and ResNet for MNIST have the parameters of the released code and differ in the flow only."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -58,7 +60,9 @@ def test_the_rk_net_is_the_ode_net_under_fixed_steps_of_rk4() -> None:
     discrete.load_state_dict(continuous.state_dict())
     configure(continuous, stepping=Adaptive("dopri5", 1e-8, 1e-8))
     x = images(2, 1, 28, 28).double()
-    torch.testing.assert_close(continuous(x), discrete(x), rtol=0, atol=1e-3)  # a ReLU bends the field
+    torch.testing.assert_close(
+        continuous(x), discrete(x), rtol=0, atol=1e-3
+    )  # the tolerance is this large because the field has kinks from ReLU
 
 
 def test_the_residual_net_is_six_blocks_between_the_same_trunk_and_head() -> None:
@@ -79,7 +83,7 @@ def test_every_parameter_of_each_net_learns(make: Callable[..., FlowClassifier])
     torch.manual_seed(0)
     model = make(channels=4, num_classes=3)
     model(images(4, 1, 12, 12)).square().sum().backward()
-    # Weights before a norm of one group a channel keep no scale; everything else moves.
+    # Weights before a norm with one group for each channel have no gradient along their scale.
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert sum(bool(p.grad is not None and p.grad.abs().sum() > 0) for p in model.parameters()) > 20
 

@@ -1,3 +1,5 @@
+"""Plain nets have the parameters and multiply-adds of residual nets, and no identity."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+"""ResNets have the published sizes and compute what torchvision's and a hand-written net compute."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -57,10 +59,10 @@ IMAGENET: dict[Callable[..., ResNet], tuple[int, float]] = {
     resnet101: (44_549_160, 7.801),
     resnet152: (60_192_808, 11.514),
 }
-"""Parameters, and thousand millions of multiply-adds at 224×224 (He et al. 2015, table 1)."""
+"""Parameters, and billions of multiply-adds at 224×224 (He et al. 2015, table 1)."""
 
 OPTION_B = 2_752
-"""Parameters of the two projected shortcuts of a CIFAR net."""
+"""Number of parameters of the two projected shortcuts of a CIFAR net."""
 
 
 def parameters(model: nn.Module) -> int:
@@ -68,7 +70,7 @@ def parameters(model: nn.Module) -> int:
 
 
 def on_meta(make: Callable[..., ResNet], **options: Any) -> ResNet:
-    """The network without storage."""
+    """Build the network on the meta device, without storage."""
     with torch.device("meta"):
         return make(**options)
 
@@ -133,7 +135,7 @@ def test_a_stage_of_one_block_that_is_a_transition_has_no_flow() -> None:
 
 
 def by_hand(weights: Iterator[Tensor], x: Tensor, blocks: int, training: bool, identity: bool = True) -> Tensor:
-    """ResNet-(6·blocks + 2) of He et al. 2015 with option A, out of the tensors of its layers in order."""
+    """Evaluate ResNet-(6·blocks + 2) of He et al. 2015 with option A, from the tensors of its layers in order."""
 
     def convolution(x: Tensor, stride: int) -> Tensor:
         x = F.conv2d(x, next(weights), stride=stride, padding=1)
@@ -153,7 +155,7 @@ def by_hand(weights: Iterator[Tensor], x: Tensor, blocks: int, training: bool, i
 
 
 def with_statistics(model: nn.Module) -> nn.Module:
-    """Gives every BatchNorm statistics and an affine map of its own, so that none can be left out unseen."""
+    """Give every BatchNorm different statistics and affine maps, so that leaving one out is noticed."""
     generator = torch.Generator().manual_seed(1)
     for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
         assert norm.running_mean is not None
@@ -231,7 +233,7 @@ def test_the_padded_shortcut_takes_every_second_pixel_and_pads_with_zeros() -> N
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, group_norm])
 @pytest.mark.parametrize("activation", ["pre", "post"])
 def test_options_reach_every_part_and_every_parameter_learns(activation: str, norm: Any) -> None:
-    # Of width 1, BatchNorm after the 3×3 convolution would undo the scale of the norm before it, whose gradient is 0.
+    # With width 1, BatchNorm after the 3×3 convolution would cancel the scale of the norm before it: zero gradient.
     branch = partial(BottleneckBranch, width=2)
     model = small(activation=activation, norm=norm, branch=branch, num_classes=3, in_channels=2)
     model(torch.randn(4, 2, 8, 8)).square().sum().backward()

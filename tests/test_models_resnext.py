@@ -1,3 +1,5 @@
+"""ResNeXt and wide ResNets have the published parameters, multiply-adds and groups."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -23,8 +25,10 @@ PUBLISHED: dict[Callable[..., ResNet], tuple[int, float, int, int]] = {
     wide_resnet50_2: (68_883_240, 11.398, 1, 128),
     wide_resnet101_2: (126_886_696, 22.753, 1, 128),
 }
-"""Parameters and thousand millions of multiply-adds at 224×224, as torchvision states them; groups and width of the
-first 3×3 convolution (Xie et al. 2017, table 1)."""
+"""Parameters, billions of multiply-adds at 224×224 as torchvision states them, groups and width of the first 3×3.
+
+Groups and widths are from Xie et al. 2017, table 1.
+"""
 
 
 @pytest.mark.parametrize("make", PUBLISHED, ids=lambda make: make.__name__)

@@ -1,4 +1,4 @@
-"""Sigmoid nets: the chain's formula against autograd, the lecture's factors, and the layers."""
+"""The gradient formula of a sigmoid chain agrees with autograd and with the lecture's factors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_weights_of_100_with_z_at_zero_make_every_factor_exactly_25(a: float) ->
 
 @pytest.mark.parametrize("weight", [4.0, 4.5, -6.8942, 20.0, 100.0])
 def test_a_neuron_keeps_the_gradient_on_an_interval_of_the_sweet_spots_length(weight: float) -> None:
-    end = sweet_spot(weight) / 2  # from its middle, where z = 0
+    end = sweet_spot(weight) / 2  # half of it on each side of its middle, where z = 0
     for a, keeps in ((0.999 * end, True), (1.001 * end + 1e-6, False)):
         z = torch.tensor(weight * a, dtype=torch.float64)
         assert bool(abs(weight) * sigmoid_slope(z) >= 1 - 1e-12) == keeps

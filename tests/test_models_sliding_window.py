@@ -1,4 +1,4 @@
-"""Sliding window, shift-and-stitch, à trous: the same logits by three ways, and what each of them costs."""
+"""Sliding window, shift-and-stitch and à trous compute the same logits, at different costs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from odenet.models import (
     PatchClassifier,
     SlidingWindow,
     a_trous,
-    patch_trunk,
+    patch_backbone,
     shift_and_stitch,
 )
 
@@ -80,10 +80,10 @@ def test_how_many_patches_go_together_does_not_matter():
 
 
 def test_down_and_up_again_the_logits_are_right_where_they_are_computed():
-    # Patches of odd size have a middle pixel, and so does every pixel of the coarse map.
+    # With patches of odd size, every pixel of the coarse map has a pixel of the image at its centre.
     net = classifier(FORMS[1])
     assert net.patch % 2 == 1
-    down_up = FCN(patch_trunk(net), 3).double()
+    down_up = FCN(patch_backbone(net), 3).double()
     down_up.scores[0].load_state_dict(net.score.state_dict())
     x = torch.randn(1, 2, 40, 50, dtype=torch.float64)
     with torch.no_grad():

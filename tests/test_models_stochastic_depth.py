@@ -1,4 +1,4 @@
-"""Stochastic depth in whole residual networks: the rule of Huang et al., over blocks and transitions alike."""
+"""Survival probabilities follow the rule of Huang et al. over all blocks and transitions of a residual network."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_skipped_transition_leaves_its_shortcut():
 
 @pytest.mark.parametrize("per", ["batch", "sample"])
 def test_a_training_step_is_the_same_when_scaled_in_training_or_in_evaluation_by_p(per):
-    # With p = 1/2 everywhere, a branch of half its size scaled in training is one of its size scaled in evaluation.
+    # With p = 1/2, dividing a halved branch by p in training equals the whole branch, which is scaled in evaluation.
     torch.manual_seed(0)
     net, x = resnet20(), torch.randn(4, 3, 8, 8)
     set_stochastic_depth(net, 0.5, decay="constant", per=per, scaling="evaluation")

@@ -1,4 +1,4 @@
-"""torchvision's GoogLeNet and its copy are one function, and weights that do not fit are refused by name."""
+"""torchvision's GoogLeNet and its conversion compute the same; weights that do not fit are refused by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from odenet.models.torchvision_googlenet import load_torchvision
 
 
 def random_net(*, aux_logits: bool = True, transform_input: bool = False) -> TorchvisionGoogLeNet:
-    """torchvision's net with seven classes, random weights and random statistics of BatchNorm."""
+    """Build torchvision's net with seven classes, random weights and random statistics of BatchNorm."""
     torch.manual_seed(0)
     net = TorchvisionGoogLeNet(7, aux_logits, transform_input, init_weights=False)
     for name, value in net.state_dict().items():
@@ -22,7 +22,7 @@ def random_net(*, aux_logits: bool = True, transform_input: bool = False) -> Tor
 
 
 def outputs(net: nn.Module, x: Tensor) -> list[Tensor]:
-    """Logits of all classifiers from the lowest up, with the same dropout each time."""
+    """Return the logits of all classifiers from the lowest up, with the same dropout each time."""
     torch.manual_seed(0)
     output = net(x)
     if isinstance(output, Tensor):
@@ -33,7 +33,7 @@ def outputs(net: nn.Module, x: Tensor) -> list[Tensor]:
 
 
 def statistics(net: nn.Module) -> list[Tensor]:
-    """Of BatchNorm, in the order of the layers."""
+    """Return the statistics of BatchNorm, in the order of the layers."""
     return [value for name, value in net.named_buffers() if not name.startswith("transform.")]
 
 

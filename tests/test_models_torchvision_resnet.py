@@ -1,4 +1,4 @@
-"""torchvision's ResNets and their copies are one function, there and back; what is none of them is refused by name."""
+"""torchvision's ResNets and their conversions compute the same; other networks are refused, with the layer named."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ NAMES = (
     "wide_resnet50_2",
     "wide_resnet101_2",
 )
-"""All that torchvision has."""
+"""Names of all ResNets of torchvision."""
 
 
 def randomized(make: Callable[..., Torchvision], **options: Any) -> Torchvision:
-    """A net of random weights and of BatchNorm statistics of its own, so that none can be left out unseen."""
+    """Build a net with random weights and BatchNorm statistics, so that a tensor that is not copied is noticed."""
     torch.manual_seed(0)
     with torch.device("meta"):
         net = make(**options)
@@ -77,7 +77,7 @@ def images(height: int = 40, width: int = 33) -> Tensor:
 
 
 def require_same_function(ours: nn.Module, theirs: nn.Module, x: Tensor) -> None:
-    """Equal outputs to the last bit, in evaluation and in training mode, and finite ones that tell images apart."""
+    """Assert that outputs are equal bit for bit in both modes, finite, and different for different images."""
     with torch.no_grad():
         for training in (False, True):
             expected = theirs.train(training)(x)
@@ -101,7 +101,7 @@ def test_every_resnet_of_torchvision_goes_there_and_back_to_the_last_bit(name: s
     require_same_state(to_torchvision(ours), theirs.state_dict())
     require_same_function(ours, theirs, images())
     state = to_torchvision(ours)
-    require_same_state(state, theirs.state_dict())  # the statistics have moved alike
+    require_same_state(state, theirs.state_dict())  # training mode has changed the statistics of both
     theirs.load_state_dict(state, strict=True)
 
 
@@ -303,7 +303,7 @@ def test_a_state_dict_tells_its_channels() -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"fc.weight": None}, r"the state dict lacks 'fc.weight'\. Their forward pass"),
+        ({"fc.weight": None}, r"the state dict lacks 'fc.weight'\. Only their forward pass"),
         ({"layer2.0.bn2.bias": None}, r'Missing key.*"layer2.0.bn2.bias"'),
         ({"layer2.0.gamma": torch.ones(1)}, r'Unexpected key.*"layer2.0.gamma"'),
         ({"layer1.0.bn2.bias": torch.ones(3)}, r"size mismatch for layer1.0.bn2.bias"),
@@ -311,7 +311,7 @@ def test_a_state_dict_tells_its_channels() -> None:
 )
 def test_missing_and_foreign_keys_are_refused_by_name(change: dict[str, Tensor | None], complaint: str) -> None:
     state = {name: tensor for name, tensor in (basic().state_dict() | change).items() if tensor is not None}
-    with pytest.raises(ValueError, match=f"(?s)none of torchvision's ResNets: .*{complaint}"):
+    with pytest.raises(ValueError, match=f"(?s)not a ResNet of torchvision: .*{complaint}"):
         from_torchvision(state)
 
 
@@ -324,7 +324,7 @@ def test_the_state_dict_of_another_network_is_refused() -> None:
 
 
 class Subclass(Torchvision):
-    """It may have a forward pass of its own."""
+    """A subclass, which may have another forward pass."""
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_what_is_no_resnet_of_torchvision_is_refused(make: Callable[[], Any], ki
 
 
 def changed(**parts: Any) -> Torchvision:
-    """A net on no device with other modules at these places, '__' for a dot; None for none at all."""
+    """Build a net on the meta device with `parts` in place of its modules; '__' in a name stands for a dot."""
     with torch.device("meta"):
         model = Torchvision(BasicBlock, [2, 1, 1, 1])
     for name, module in parts.items():
@@ -355,21 +355,21 @@ def changed(**parts: Any) -> Torchvision:
     ("parts", "complaint"),
     [
         ({"layer4": nn.Identity()}, "'layer4' is a Identity without residual blocks"),
-        ({"layer2": nn.Sequential(nn.Conv2d(64, 128, 1))}, "layer2.0 is a Conv2d, no block of torchvision's"),
-        ({"layer2": nn.Sequential(Bottleneck(64, 32))}, "layer2.0 is a Bottleneck, no block .* like the others"),
+        ({"layer2": nn.Sequential(nn.Conv2d(64, 128, 1))}, "layer2.0 is a Conv2d, not a torchvision block"),
+        ({"layer2": nn.Sequential(Bottleneck(64, 32))}, "layer2.0 is a Bottleneck, not a .* like the others"),
         ({"layer2__0__downsample": None}, "it lacks 'layer2.0.downsample.0', 'layer2.0.downsample.1'"),
-        ({"layer1__0__relu": nn.SiLU()}, "it has the foreign 'layer1.0.relu'"),
-        ({"avgpool": nn.AdaptiveAvgPool2d(2)}, "it has the foreign 'avgpool'"),
-        ({"layer1__1__gamma": nn.Parameter(torch.ones(1))}, "it has the foreign 'layer1.1.gamma'"),
+        ({"layer1__0__relu": nn.SiLU()}, "it has the unexpected 'layer1.0.relu'"),
+        ({"avgpool": nn.AdaptiveAvgPool2d(2)}, "it has the unexpected 'avgpool'"),
+        ({"layer1__1__gamma": nn.Parameter(torch.ones(1))}, "it has the unexpected 'layer1.1.gamma'"),
         (
             {"layer1__0__downsample": nn.Sequential(nn.Conv2d(64, 64, 1))},
-            "it has the foreign 'layer1.0.downsample.0.weight'",
+            "it has the unexpected 'layer1.0.downsample.0.weight'",
         ),
-        ({"layer1__1__attention": nn.Softmax()}, "it has the foreign 'layer1.1.attention'"),
+        ({"layer1__1__attention": nn.Softmax()}, "it has the unexpected 'layer1.1.attention'"),
     ],
 )
 def test_layers_that_are_missing_or_foreign_are_refused_by_name(parts: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ValueError, match=f"none of torchvision's ResNets: .*{complaint}.*build the network from ODEBl"):
+    with pytest.raises(ValueError, match=f"not a ResNet of torchvision: .*{complaint}.*build the network from ODEBl"):
         from_torchvision(changed(**parts))
 
 
@@ -407,7 +407,7 @@ def test_a_refined_net_goes_back_as_a_deeper_one_whose_last_norms_take_up_the_st
 
 
 def require_nearly_the_same_function(ours: nn.Module, theirs: nn.Module, x: Tensor, *, exact: bool) -> None:
-    """Equal outputs in evaluation and in training mode: to the last bit, or to rounding."""
+    """Assert that outputs are equal in both modes: bit for bit if `exact`, else up to rounding."""
     for training in (False, True):
         found, expected = ours.train(training)(x), theirs.train(training)(x)
         torch.testing.assert_close(found, expected, rtol=0 if exact else 1e-4, atol=0 if exact else 1e-4)
@@ -491,8 +491,8 @@ def with_a_layer_in_a_stage() -> ResNet:
     ("make", "complaint"),
     [
         (lambda: on_meta(activation="pre"), "finish is the end of a pre-activation net; .*activation='post'"),
-        (lambda: on_meta(resnet20), "a stem without pooling, not of the four-stage .*use resnet18 or its relatives"),
-        (lambda: on_meta(imagenet_resnet, blocks=[2, 2]), "the net is 2 stages, not of the four-stage ImageNet family"),
+        (lambda: on_meta(resnet20), "the stem is without pooling, not as .*use resnet18 or its relatives"),
+        (lambda: on_meta(imagenet_resnet, blocks=[2, 2]), "the number of stages is 2, not as in the four-stage"),
         (with_a_layer_in_a_stage, "stages.2.dropout is a Dropout; .*use flows and transitions"),
         (lambda: on_meta(branch=BottleneckBranch), "stages.0.flow.theta.nodes.0 is 64 channels wide instead of 256"),
         (lambda: with_branch(BottleneckBranch(64, activation="post")), "nodes.1 is a BottleneckBranch; .*everywhere"),
@@ -509,19 +509,19 @@ def with_a_layer_in_a_stage() -> ResNet:
         (lambda: with_stepping(FixedSteps(Heun())), r"a flow stepped by FixedSteps\(Heun\(\), per_piece=1\)"),
         (
             lambda: with_stepping(FixedSteps(per_piece=2)),
-            r"stepped by FixedSteps\(Euler\(\), per_piece=2\); .* one on each by refine_theta",
+            r"stepped by FixedSteps\(Euler\(\), per_piece=2\); .* its own piece by refine_theta",
         ),
         (
             lambda: with_half_steps(nn.BatchNorm2d(64, affine=False)),
-            "nodes.1.norm2 is a BatchNorm2d that cannot take up a step of h = 0.5 .*affine BatchNorm2d.*coarsen_theta",
+            "nodes.1.norm2 is a BatchNorm2d that cannot absorb a step of h = 0.5 .*affine BatchNorm2d.*coarsen_theta",
         ),
-        (lambda: with_half_steps(nn.Identity()), "nodes.1.norm2 is a Identity that cannot take up a step of h = 0.5"),
-        (lambda: with_projection(None), "stages.1.transition is with the projection None; .*use torch.relu"),
-        (with_noise, r"stages.0.flow is with StochasticDepth.* scales branches in evaluation"),
+        (lambda: with_half_steps(nn.Identity()), "nodes.1.norm2 is a Identity that cannot absorb a step of h = 0.5"),
+        (lambda: with_projection(None), "stages.1.transition is a module with the projection None; .*use torch.relu"),
+        (with_noise, r"stages.0.flow is a module with StochasticDepth.* scales branches in evaluation"),
     ],
 )
 def test_nets_that_are_none_of_torchvisions_are_refused(make: Callable[[], ResNet], complaint: str) -> None:
-    with pytest.raises(ValueError, match=f"to_torchvision was asked for a net in which .*{complaint}"):
+    with pytest.raises(ValueError, match=f"to_torchvision was given a net in which .*{complaint}"):
         to_torchvision(make())
 
 

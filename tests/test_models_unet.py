@@ -1,4 +1,4 @@
-"""U-Net: the published sizes to the pixel, logits for every pixel of any image, and flows in its stages."""
+"""U-Net has the published sizes, gives logits for every pixel of any image, and takes flows as stages."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_the_valid_sizes_of_the_paper_are_188_and_on_in_steps_of_16():
 
 def test_sizes_that_pooling_does_not_halve_are_refused_with_the_nearest_that_it_does():
     net = on_meta(borders="valid")
-    with pytest.raises(ValueError, match=r"570×100 pixels; .* heights of 556 or 572 and widths of 188 .*'mirrored'"):
+    with pytest.raises(ValueError, match=r"570×100 pixels; .* heights of 556 or 572 and widths of 188, .*'mirrored'"):
         net(torch.empty(1, 1, 570, 100, device="meta"))
 
 
@@ -173,7 +173,9 @@ def test_mirroring_gives_the_logits_of_the_unpadded_net_on_the_reflected_image()
     x = torch.randn(1, 1, 41, 45)
     margin, rows, columns = valid.sizes.margin // 2, 44 - 41, 48 - 45
     around = F.pad(x, (margin, margin + columns, margin, margin + rows), mode="reflect")
-    torch.testing.assert_close(mirroring(x), valid(around)[:, :, :41, :45])  # convolutions of other sizes: to rounding
+    torch.testing.assert_close(
+        mirroring(x), valid(around)[:, :, :41, :45]
+    )  # equal up to rounding, because the convolutions have other sizes
 
 
 def test_an_image_smaller_than_the_margin_is_mirrored_again_and_again():

@@ -1,4 +1,4 @@
-"""VGG is torchvision's, number for number."""
+"""VGG has torchvision's sizes, names and outputs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_with_torchvisions_weights_the_outputs_are_equal_in_evaluation_and_train
     for training in (False, True):
         outputs = []
         for net in (ours, theirs):
-            torch.manual_seed(0)  # of dropout
+            torch.manual_seed(0)  # for the same dropout
             outputs.append(net.train(training)(x))
         assert torch.equal(*outputs)
         assert outputs[0].std() > 0.01

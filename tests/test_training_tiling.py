@@ -11,7 +11,7 @@ from torch import nn
 
 from odenet import group_norm
 from odenet.measure import Reach, reach
-from odenet.models import cifar_resnet, deconvnet, fcn, fcn8s, plain_trunk, trunk_of, unet
+from odenet.models import backbone_of, cifar_resnet, deconvnet, fcn, fcn8s, plain_backbone, unet
 from odenet.models.resnet import residual_flow
 from odenet.training import segment
 from odenet.training.tiling import tiles
@@ -33,8 +33,8 @@ NETS = {
     "mirrored U-Net": lambda: unet(3, 2, widths=(2, 3), borders="mirrored"),
     "U-Net of flows": lambda: unet(3, 2, widths=(2, 3), flow=residual_flow, norm=nn.BatchNorm2d),
     "DeconvNet": lambda: deconvnet(3, 2, stages=[(2,), (3,)], hidden=4, window=3),
-    "FCN-8s": lambda: fcn8s(3, 2, trunk=plain_trunk([(2,), (2,), (3,)], 2)),
-    "FCN-8s on a ResNet": lambda: fcn8s(3, 2, trunk=trunk_of(cifar_resnet(1, in_channels=2, widths=(2, 3, 3)))),
+    "FCN-8s": lambda: fcn8s(3, 2, backbone=plain_backbone([(2,), (2,), (3,)], 2)),
+    "FCN-8s on a ResNet": lambda: fcn8s(3, 2, backbone=backbone_of(cifar_resnet(1, in_channels=2, widths=(2, 3, 3)))),
 }
 
 
@@ -156,6 +156,6 @@ def test_counts_that_are_none_are_refused(option, value):
 
 def test_a_network_that_sees_the_whole_image_is_refused_and_approximated_on_request():
     net, image = fcn(2, 1, width=2, blocks=1, norm=group_norm), torch.randn(1, 60, 60)
-    with pytest.raises(ValueError, match="its receptive field cannot be measured"):
+    with pytest.raises(ValueError, match="then the receptive field cannot be measured"):
         segment(net, image, tile=40, quiet=True)
     assert segment(net, image, tile=40, overlap=8, quiet=True).shape == (2, 60, 60)

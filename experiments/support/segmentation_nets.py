@@ -9,15 +9,15 @@ from torch import nn
 
 from odenet.blocks.errors import unknown_name
 from odenet.models import (
-    Trunk,
+    Backbone,
+    backbone_of,
     cifar_resnet,
     deconvnet,
     fcn,
     fcn8s,
     fcn16s,
     fcn32s,
-    plain_trunk,
-    trunk_of,
+    plain_backbone,
     unet,
 )
 from odenet.models.resnet import residual_flow
@@ -54,10 +54,10 @@ def segmentation_net(name: str, num_classes: int, in_channels: int = 3, width: i
     u, lean_u = ((w, 2 * w, 4 * w, 8 * w, 16 * w - less) for less in (0, 1))
     makers: dict[str, Callable[[int, int], nn.Module]] = {
         "full_resolution": partial(fcn, width=2 * w, blocks=2),
-        "fcn32s": lambda classes, channels: fcn32s(classes, channels, trunk=plain_trunk(plain, channels)),
-        "fcn16s": lambda classes, channels: fcn16s(classes, channels, trunk=plain_trunk(plain, channels)),
-        "fcn8s": lambda classes, channels: fcn8s(classes, channels, trunk=plain_trunk(plain, channels)),
-        "fcn_resnet": lambda classes, channels: fcn8s(classes, channels, trunk=_resnet_trunk(channels, w)),
+        "fcn32s": lambda classes, channels: fcn32s(classes, channels, backbone=plain_backbone(plain, channels)),
+        "fcn16s": lambda classes, channels: fcn16s(classes, channels, backbone=plain_backbone(plain, channels)),
+        "fcn8s": lambda classes, channels: fcn8s(classes, channels, backbone=plain_backbone(plain, channels)),
+        "fcn_resnet": lambda classes, channels: fcn8s(classes, channels, backbone=_resnet_backbone(channels, w)),
         "deconvnet": partial(deconvnet, stages=mirrored, hidden=16 * w, window=3),
         "unet": partial(unet, widths=u, norm=norm),
         "unet_flows": partial(unet, widths=lean_u, norm=norm, flow=residual_flow),
@@ -67,6 +67,6 @@ def segmentation_net(name: str, num_classes: int, in_channels: int = 3, width: i
     return makers[name](num_classes, in_channels)
 
 
-def _resnet_trunk(in_channels: int, w: int) -> Trunk:
+def _resnet_backbone(in_channels: int, w: int) -> Backbone:
     widths = (2 * w, 4 * w, 8 * w, 8 * w)
-    return trunk_of(cifar_resnet(2, in_channels=in_channels, widths=widths, stem_stride=2, activation="pre"))
+    return backbone_of(cifar_resnet(2, in_channels=in_channels, widths=widths, stem_stride=2, activation="pre"))

@@ -1,4 +1,4 @@
-"""Layers that are no flows: what the baselines and the segmentation networks need beside ODE blocks."""
+"""Layers other than ODE blocks, used by the baselines and the segmentation networks."""
 
 from odenet.layers.inception import Inception, InceptionWidths, NaiveInception, Parallel, convolution
 from odenet.layers.transpose_convolution import Bilinear, TransposeConvolution, bilinear_kernel, initialize_bilinear

@@ -1,9 +1,10 @@
 """Inception modules: filters of several sizes side by side on one map, concatenated (Szegedy et al. 2014, section 4).
 
-Large filters on many channels are expensive: h·w·k²·c·n multiply-adds for n filters of k×k on c channels. The naive
-module pays that, and its pooling branch hands all its channels on, so each module is wider than the one before. The
-module with bottlenecks first reduces the channels by 1×1 convolutions. On 256 channels at 28×28 with 128, 192 and 96
-filters: 854 M multiply-adds and 672 channels out, against 271 M and 480 with bottlenecks of 64.
+Large filters on many channels are expensive: n filters of k×k on c channels take h·w·k²·c·n multiply-adds. The naive
+module has this cost, and its pooling branch outputs all of its input channels, so each module is wider than the one
+before. The module with bottlenecks first reduces the channels by 1×1 convolutions. On 256 channels at 28×28 pixels,
+with 128, 192 and 96 filters, the naive module takes 854 M multiply-adds and outputs 672 channels; with bottlenecks of
+64 channels it takes 271 M and outputs 480.
 """
 
 from __future__ import annotations
@@ -20,42 +21,42 @@ from odenet.blocks.branches import Norm
 
 
 class InceptionWidths(NamedTuple):
-    """Channels in a module with bottlenecks, in the order of table 1 of Szegedy et al. 2014."""
+    """Numbers of channels in a module with bottlenecks, in the order of table 1 of Szegedy et al. 2014."""
 
     ones: int
-    """Filters of 1×1."""
+    """Number of 1×1 filters."""
 
     reduced_threes: int
-    """Channels that the 3×3 filters see."""
+    """Number of input channels of the 3×3 filters, after the bottleneck."""
 
     threes: int
-    """Filters of 3×3."""
+    """Number of 3×3 filters."""
 
     reduced_fives: int
-    """Channels that the 5×5 filters see."""
+    """Number of input channels of the 5×5 filters, after the bottleneck."""
 
     fives: int
-    """Filters of 5×5."""
+    """Number of 5×5 filters."""
 
     pooled: int
-    """Channels that the pooling branch is projected to."""
+    """Number of channels to which the pooling branch is projected."""
 
 
 @checked
 def convolution(
     in_channels: int, channels: int, size: int, *, stride: int = 1, norm: Norm | None = None
 ) -> nn.Sequential:
-    """A filter unit relu ∘ norm ∘ conv: (batch, in_channels, h, w) → (batch, channels, ⌈h/stride⌉, ⌈w/stride⌉).
+    """Build relu ∘ norm ∘ conv: (batch, in_channels, h, w) → (batch, channels, ⌈h/stride⌉, ⌈w/stride⌉).
 
     Args:
-        in_channels: of the map.
+        in_channels: number of channels of the input.
         channels: number of filters.
-        size: of a filter, odd.
-        stride: in pixels.
-        norm: makes the normalization of a number of channels; with None the convolution has biases instead.
+        size: side of a filter, in pixels, odd.
+        stride: stride of the convolution, in pixels.
+        norm: constructor of a normalization layer, called with the number of channels; None for biases instead.
 
     Raises:
-        ValueError: an even size, for which no padding keeps the map.
+        ValueError: if the size is even, so that no padding keeps the size of the map.
     """
     if size % 2 != 1:
         raise ValueError(f"filters of {size}×{size} cannot keep the size of a map: pass an odd size, such as 3 or 5.")
@@ -68,11 +69,11 @@ def convolution(
 
 
 class Parallel(nn.ModuleDict):
-    """y = [B₁(x), …, Bₙ(x)]: branches that see the same map, concatenated over channels in the order given.
+    """y = [B₁(x), …, Bₙ(x)]: branches on the same map, concatenated along the channels in the order given.
 
     Args:
         branches: modules by name, each (batch, ·, h, w) → (batch, cᵢ, h, w).
-        channels: of y, Σcᵢ.
+        channels: number of channels of y, Σcᵢ.
     """
 
     @checked
@@ -81,25 +82,26 @@ class Parallel(nn.ModuleDict):
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, h, w) → (batch, channels, h, w)."""
+        """Return y: (batch, in_channels, h, w) → (batch, channels, h, w)."""
         return torch.cat([branch(x) for branch in self.values()], dim=1)
 
 
 class NaiveInception(Parallel):
-    """y = [conv₁ₓ₁(x), conv₃ₓ₃(x), conv₅ₓ₅(x), maxpool₃ₓ₃(x)]: each filter sees every channel (figure 2a).
+    """y = [conv₁ₓ₁(x), conv₃ₓ₃(x), conv₅ₓ₅(x), maxpool₃ₓ₃(x)]: each filter acts on all channels (figure 2a).
 
-    For comparison: in_channels + ones + threes + fives channels come out, so that no depth can be built of it.
+    This is for comparison: the output has in_channels + ones + threes + fives channels, so that in a chain of such
+    modules the number of channels grows without bound.
 
     Args:
-        in_channels: of x; the pooling branch hands them on.
-        ones: filters of 1×1.
-        threes: filters of 3×3.
-        fives: filters of 5×5.
-        norm: makes the normalization of a number of channels; None for biases.
-        largest: size of the filters in the 5×5 branch, odd.
+        in_channels: number of channels of x, which is also that of the pooling branch's output.
+        ones: number of 1×1 filters.
+        threes: number of 3×3 filters.
+        fives: number of 5×5 filters.
+        norm: constructor of a normalization layer, called with the number of channels; None for biases instead.
+        largest: odd side of the filters in the 5×5 branch.
 
     Raises:
-        ValueError: a number of channels that is not a positive integer; an even `largest`.
+        ValueError: if a number of channels is not a positive integer, or `largest` is even.
 
     >>> NaiveInception(256, 128, 192, 96).channels
     672
@@ -121,7 +123,7 @@ class NaiveInception(Parallel):
     def of_widths(
         cls, in_channels: int, widths: InceptionWidths, *, norm: Norm | None = None, largest: int = 5
     ) -> NaiveInception:
-        """The filters of `widths` without its bottlenecks, to put in the place of `Inception(in_channels, widths)`."""
+        """Build the module that replaces `Inception(in_channels, widths)` by the same filters without bottlenecks."""
         return cls(in_channels, widths.ones, widths.threes, widths.fives, norm=norm, largest=largest)
 
 
@@ -129,13 +131,13 @@ class Inception(Parallel):
     """y = [c₁(x), c₃(c₁(x)), c₅(c₁(x)), c₁(maxpool₃ₓ₃(x))] with cₖ = relu ∘ norm ∘ convₖₓₖ (figure 2b).
 
     Args:
-        in_channels: of x.
-        widths: of the four branches and their bottlenecks.
-        norm: makes the normalization of a number of channels; None for biases.
-        largest: size of the filters in the 5×5 branch, odd: 5 in the paper, 3 in torchvision.
+        in_channels: number of channels of x.
+        widths: numbers of channels of the four branches and their bottlenecks.
+        norm: constructor of a normalization layer, called with the number of channels; None for biases instead.
+        largest: odd side of the filters in the 5×5 branch: 5 in the paper, 3 in torchvision.
 
     Raises:
-        ValueError: a number of channels that is not a positive integer; an even `largest`.
+        ValueError: if a number of channels is not a positive integer, or `largest` is even.
 
     >>> Inception(192, InceptionWidths(64, 96, 128, 16, 32, 32)).channels
     256

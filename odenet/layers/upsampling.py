@@ -1,12 +1,13 @@
-"""Upsampling: small maps → large ones, (batch, in_channels, h, w) → (batch, channels, H, W), all behind one call.
+"""Upsampling layers with one interface: (batch, in_channels, h, w) → (batch, channels, H, W).
 
-`up(x, size, indices)` gives a map of `size`, that of the map that was once pooled, whether or not its sides are even.
-A decoder is handed a `MakeUpsampling`, a class here or a function, and calls it with (in_channels, channels):
+`up(x, size, indices)` returns a map of `size`, the size of the map that was pooled in the encoder, with even or odd
+sides. A decoder takes a `MakeUpsampling`, one of these classes or a function, and calls it with (in_channels,
+channels):
 
-- `Nearest`: each pixel is repeated;
-- `BedOfNails`: each pixel stands in the corner of its cell, among zeros;
-- `MaxUnpooling`: each pixel returns to where the paired max pooling took its maximum, among zeros;
-- `TransposeConvolution` and `Bilinear` (in `transpose_convolution`): each pixel writes a filter, overlaps are summed.
+- `Nearest` repeats each pixel.
+- `BedOfNails` puts each pixel into the corner of its cell and zeros elsewhere.
+- `MaxUnpooling` puts each pixel where the paired max pooling found its maximum, and zeros elsewhere.
+- `TransposeConvolution` and `Bilinear` (in `transpose_convolution`) multiply a filter by each pixel and sum overlaps.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from odenet.blocks.arguments import checked
 
 
 class Upsampling(nn.Module, ABC):
-    """y = U(x): pixel i of x, counted along an axis, becomes the pixels of y from factor·i on.
+    """y = U(x): base class of upsamplings, in which pixel i of x becomes the pixels of y from factor·i on.
 
     Args:
-        in_channels: of x.
-        channels: of y; those of x by default.
-        factor: pixels of y for one of x, along each axis: the stride of the pooling that is undone.
+        in_channels: number of channels of x.
+        channels: number of channels of y; by default that of x.
+        factor: number of pixels of y for one of x along each axis: the stride of the pooling that is undone.
 
     Attributes:
         needs_indices: whether the positions of the maxima of the paired pooling must be given.
 
     Raises:
-        ValueError: a count that is not a positive integer.
+        ValueError: if a count is not a positive integer.
     """
 
     needs_indices: ClassVar[bool] = False
@@ -44,55 +45,57 @@ class Upsampling(nn.Module, ABC):
         self.in_channels, self.channels, self.factor = in_channels, channels, factor
 
     def forward(self, x: Tensor, size: Sequence[int] | None = None, indices: Tensor | None = None) -> Tensor:
-        """(batch, in_channels, h, w) → (batch, channels, H, W).
+        """Return y = U(x): (batch, in_channels, h, w) → (batch, channels, H, W).
 
         Args:
-            x: the small map.
-            size: H and W, each with factor·(h - 1) < H < factor·(h + 1): all that pooling with this stride makes h
-                pixels of, whether it rounds up or down; what a pooling dropped at the end is continued by the rule of U
-                (the last pixel again, or zeros). By default `natural_size`.
-            indices: positions of the maxima, from `F.max_pool2d(…, return_indices=True)`; of no meaning to most.
+            x: small map.
+            size: H and W, each with factor·(h - 1) < H < factor·(h + 1), the sizes that a pooling with this stride
+                reduces to h pixels, with `ceil_mode` or without. Pixels that the pooling dropped at the end are filled
+                with the last pixel or with zeros, depending on U. By default `natural_size`.
+            indices: positions of the maxima, from `F.max_pool2d(…, return_indices=True)`; most upsamplings ignore them.
 
         Raises:
-            ValueError: a size that no such pooling reduces to that of x, or indices missing or of another map.
+            ValueError: if no such pooling reduces `size` to the size of x, or if needed indices are missing or do not
+                fit x.
         """
         natural = self.natural_size(x.shape[2:])
         size = natural if size is None else tuple(size)
         if size != natural:
-            self._require_pooled(size, x.shape[2:])
-        return self.spread(x, size, indices)
+            self._require_poolable(size, x.shape[2:])
+        return self.upsample(x, size, indices)
 
     def natural_size(self, small: Sequence[int]) -> tuple[int, ...]:
-        """The size of y that x itself suggests: `factor` times its own."""
+        """Return the default size of y: `factor` times the size of x."""
         return tuple(self.factor * n for n in small)
 
     @abstractmethod
-    def spread(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
-        """U(x) on `size` pixels, which is known to be possible."""
+    def upsample(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
+        """Return U(x) on `size` pixels, a size that has been checked."""
 
-    def _require_pooled(self, size: Sequence[int], small: Sequence[int]) -> None:
+    def _require_poolable(self, size: Sequence[int], small: Sequence[int]) -> None:
         bounds = [(self.factor * (n - 1) + 1, self.factor * (n + 1) - 1) for n in small]
         if len(size) != len(small) or not all(low <= N <= high for N, (low, high) in zip(size, bounds, strict=True)):
             raise ValueError(
-                f"{type(self).__name__} of factor {self.factor} was asked for {_pixels(size)} pixels out of "
-                f"{_pixels(small)}; pooling of that stride makes so many only of sides of "
+                f"{type(self).__name__} of factor {self.factor} was asked for {_pixels(size)} pixels from "
+                f"{_pixels(small)}; pooling with that stride gives these only from sides of "
                 f"{' and '.join(f'{low} to {high}' for low, high in bounds)}: pass the size of the map that was "
                 "pooled, or another factor."
             )
 
     def extra_repr(self) -> str:
-        """The settings, for `print(model)`."""
+        """Return the settings that `print(model)` shows."""
         return f"{self.in_channels}, {self.channels}, factor={self.factor}"
 
 
 MakeUpsampling: TypeAlias = Callable[[int, int], Upsampling]
-"""Makes the upsampling from a number of channels to another: `Nearest`, `partial(Bilinear, learned=False)`, …."""
+"""Constructor of an upsampling from (in_channels, channels): `Nearest`, `partial(Bilinear, learned=False)`, …"""
 
 
 class Channelwise(Upsampling):
-    """y_c = U((Px)_c): a 1×1 convolution P to the channels of y, none where they are those of x, then U on each alone.
+    """y_c = U((Px)_c): a 1×1 convolution P to the channels of y, then U on each channel separately.
 
-    P comes first, where it costs a factor² of what it would cost after, and where max unpooling needs it.
+    There is no P if x and y have the same number of channels. P comes before U, because it costs factor² times less
+    there, and because max unpooling needs the channels of the pooled map.
     """
 
     @checked
@@ -101,17 +104,17 @@ class Channelwise(Upsampling):
         same = self.channels == in_channels
         self.project = nn.Identity() if same else nn.Conv2d(in_channels, self.channels, 1)
 
-    def spread(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
-        """U(Px)."""
-        return self.spread_channels(self.project(x), size, indices)
+    def upsample(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
+        """Return U(Px)."""
+        return self.upsample_channels(self.project(x), size, indices)
 
     @abstractmethod
-    def spread_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
-        """U(x) for x that has the channels of y."""
+    def upsample_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
+        """Return U(x) for x with the channels of y."""
 
 
 class Nearest(Channelwise):
-    """y[i] = x[⌊i/factor⌋]: each pixel is repeated.
+    """y[i] = x[⌊i/factor⌋]: nearest-neighbour upsampling, which repeats each pixel.
 
     >>> import torch
     >>> Nearest(1)(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
@@ -121,14 +124,14 @@ class Nearest(Channelwise):
               [3., 3., 4., 4.]]]])
     """
 
-    def spread_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Repeat, then cut off or repeat the last pixel once more."""
+    def upsample_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:  # noqa: ARG002
+        """Repeat each pixel, then crop, or repeat the last pixel once more."""
         y = F.interpolate(x, scale_factor=float(self.factor), mode="nearest")
-        return fitted(y, size, mode="replicate")
+        return crop_or_pad(y, size, mode="replicate")
 
 
 class BedOfNails(Channelwise):
-    """y[factor·i] = x[i], zero elsewhere: each pixel in the upper left corner of its cell.
+    """y[factor·i] = x[i], zero elsewhere: each pixel is put into the upper left corner of its cell.
 
     >>> import torch
     >>> BedOfNails(1)(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]))
@@ -138,8 +141,8 @@ class BedOfNails(Channelwise):
               [0., 0., 0., 0.]]]])
     """
 
-    def spread_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:  # noqa: ARG002
-        """Write every factor-th pixel of zeros."""
+    def upsample_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:  # noqa: ARG002
+        """Write x into every factor-th pixel of a map of zeros."""
         height, width = (self.factor * n for n in x.shape[2:])
         y = x.new_zeros(*x.shape[:2], *size)
         y[:, :, : height : self.factor, : width : self.factor] = x
@@ -147,11 +150,11 @@ class BedOfNails(Channelwise):
 
 
 class MaxUnpooling(Channelwise):
-    """y[argmax of cell i] = x[i], zero elsewhere: what max pooling did, undone as far as it can be (Noh et al. 2015).
+    """y[argmax of cell i] = x[i], zero elsewhere: an approximate inverse of max pooling (Noh et al. 2015).
 
-    Pooled again it gives x back where x ≥ 0. The cells of the pooling must not overlap: where one pixel is the maximum
-    of two cells, only one of them is written. In a decoder each unpooling has one pooling of the encoder. On a GPU,
-    torch refuses it under `use_deterministic_algorithms`, though without overlap nothing depends on an order.
+    Pooling y gives x back where x ≥ 0. The cells of the pooling must not overlap: if one pixel is the maximum of two
+    cells, only one value is written. In a decoder each unpooling is paired with one pooling of the encoder. On a GPU,
+    torch refuses it under `use_deterministic_algorithms`, although the result is deterministic without overlap.
 
     >>> import torch
     >>> picture = torch.tensor([[[[1.0, 2, 6, 3], [3, 5, 2, 1], [1, 2, 2, 1], [7, 3, 4, 8]]]])
@@ -165,37 +168,37 @@ class MaxUnpooling(Channelwise):
 
     needs_indices = True
 
-    def spread_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
-        """Write each pixel to its position."""
+    def upsample_channels(self, x: Tensor, size: Sequence[int], indices: Tensor | None) -> Tensor:
+        """Write each pixel of x to the position of its maximum."""
         if indices is None:
             raise ValueError(
-                "MaxUnpooling was given no indices; where the maxima were is known to the paired pooling alone: pass "
+                "MaxUnpooling was given no indices; only the paired pooling knows the positions of the maxima: pass "
                 "the second result of F.max_pool2d(…, return_indices=True)."
             )
         if indices.shape != x.shape:
             raise ValueError(
                 f"MaxUnpooling was given indices of shape {tuple(indices.shape)} for a map of shape {tuple(x.shape)}; "
-                "each pixel returns to one position: pass the indices of the paired pooling, whose map has the "
+                "each pixel needs one position: pass the indices of the paired pooling, whose map has the "
                 "channels of the output."
             )
         return F.max_unpool2d(x, indices, [self.factor] * 2, output_size=list(size))
 
 
-def fitted(y: Tensor, size: Sequence[int], mode: str = "constant") -> Tensor:
-    """`y` on `size` pixels: cut off, or continued by zeros or another `mode` of `F.pad`, below and on the right."""
+def crop_or_pad(y: Tensor, size: Sequence[int], mode: str = "constant") -> Tensor:
+    """Crop `y` to `size`, or pad it with zeros or another `mode` of `F.pad`, below and on the right."""
     missing = [N - n for N, n in zip(size, y.shape[2:], strict=True)]
     return F.pad(y, [pad for extra in reversed(missing) for pad in (0, extra)], mode=mode) if any(missing) else y
 
 
-def centred(x: Tensor, size: Sequence[int]) -> Tensor:
-    """`x` on `size` pixels: cut off, or surrounded by zeros, alike on both sides.
+def center_crop_or_pad(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Crop `x` to `size`, or pad it with zeros, equally on both sides.
 
     >>> import torch
-    >>> centred(torch.tensor([[[[1.0, 2.0]]]]), (1, 4))
+    >>> center_crop_or_pad(torch.tensor([[[[1.0, 2.0]]]]), (1, 4))
     tensor([[[[0., 1., 2., 0.]]]])
     """
     missing = [N - n for N, n in zip(size, x.shape[2:], strict=True)]
-    before = [int(extra / 2) for extra in missing]  # rounded towards 0, so that cutting off undoes surrounding
+    before = [int(extra / 2) for extra in missing]  # rounded towards 0, so that cropping undoes padding
     pads = [(first, extra - first) for first, extra in zip(before, missing, strict=True)]
     return F.pad(x, [pad for pair in reversed(pads) for pad in pair]) if any(missing) else x
 

@@ -1,4 +1,4 @@
-"""What experiments measure of a network: its size, its orders of convergence, its distance from the exact flow."""
+"""Measurements of networks: size, cost, memory, order of convergence, distance from the exact flow, and others."""
 
 from odenet.measure.boundary import boundary_f1
 from odenet.measure.checkerboard import checkerboard_energy

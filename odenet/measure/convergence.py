@@ -1,4 +1,4 @@
-"""Orders of convergence, read off a refinement study."""
+"""Observed order of convergence in a refinement study."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from odenet.blocks.arguments import checked
 
 @checked
 def observed_order(steps: Sequence[Whole], errors: Sequence[Number]) -> float:
-    """The p of error ≈ C·h^p, h ∝ 1/steps: the least-squares slope of -log(error) over log(steps).
+    """Estimate p in error ≈ C·h^p, h ∝ 1/steps, as the least-squares slope of -log(error) over log(steps).
 
     >>> round(observed_order([8, 16, 32], [1e-2, 2.5e-3, 6.25e-4]), 6)
     2.0
 
     Args:
-        steps: numbers of steps, two or more that differ.
-        errors: the error at each, positive.
+        steps: numbers of steps, at least two of them different.
+        errors: positive errors, one for each number of steps.
 
     Raises:
-        ValueError: numbers that do not determine a slope.
+        ValueError: if the numbers do not determine a slope.
     """
     if len(steps) != len(errors) or len(set(steps)) < 2 or not all(0 < v < math.inf for v in [*steps, *errors]):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How far a network is from the flow of its own vector field, and from another network."""
+"""Distance of a network from the flow of its own vector field, and from another network."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from odenet.models.resnet import ResNet
 
 @checked
 def distance_to_flow(model: ResNet, images: Tensor, reference: Stepping) -> float:
-    """Mean over images of ‖x_h - x‖₂/‖x‖₂: the final state as the net computes it, against that under `reference`.
+    """Compute the mean over images of ‖x_h - x‖₂/‖x‖₂ for final states x_h of the net and x with `reference` stepping.
 
-    The final state is the last feature map, before pooling. With a `reference` fine enough for its own error not to
-    matter, this is the discretization error of the network, as a fraction: 0 means that the net *is* the flow of its
-    vector field. In evaluation mode, so that statistics neither move nor depend on the batch.
+    The final state is the last feature map, before pooling. If the error of `reference` is negligible, this is the
+    relative discretization error of the network: 0 means that the net *is* the flow of its vector field. The net is in
+    evaluation mode, so that BatchNorm statistics neither change nor depend on the batch.
 
     Args:
-        model: a network with `features(images)`.
-        images: of shape (batch, channels, height, width).
-        reference: the stepping of the finest solution, set on every block for the moment.
+        model: network with a method `features(images)`.
+        images: images of shape (batch, channels, height, width).
+        reference: stepping of the reference solution, set temporarily on every block.
     """
     as_is = final_state(model, images)
     with configure(model, stepping=reference):
@@ -33,11 +33,11 @@ def distance_to_flow(model: ResNet, images: Tensor, reference: Stepping) -> floa
 @checked
 @torch.no_grad()
 def final_state(model: ResNet, images: Tensor) -> Tensor:
-    """x(T) of the last flow: the last feature map, before pooling, in evaluation mode.
+    """Return x(T) of the last flow: the last feature map, before pooling, in evaluation mode.
 
     Args:
-        model: a network with `features(images)`.
-        images: of shape (batch, channels, height, width).
+        model: network with a method `features(images)`.
+        images: images of shape (batch, channels, height, width).
     """
     with in_mode(model, training=False):
         return model.features(images)
@@ -45,14 +45,14 @@ def final_state(model: ResNet, images: Tensor) -> Tensor:
 
 @checked
 def relative_distance(found: Tensor, expected: Tensor) -> float:
-    """Mean over samples of ‖found - expected‖₂/‖expected‖₂, where 0/0 = 0.
+    """Compute the mean over samples of ‖found - expected‖₂/‖expected‖₂, with 0/0 = 0.
 
     >>> relative_distance(torch.tensor([[3.0, 0.0], [0.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 0.0]]))
     0.25
 
     Args:
-        found: of shape (batch, …).
-        expected: of the same shape.
+        found: tensor of shape (batch, …).
+        expected: tensor of the same shape.
     """
     difference, size = ((y.flatten(1).norm(dim=1)) for y in (found - expected, expected))
     return float(torch.where(difference == 0, 0, difference / size).mean())
@@ -61,10 +61,11 @@ def relative_distance(found: Tensor, expected: Tensor) -> float:
 @checked
 @torch.no_grad()
 def output_distance(before: nn.Module, after: nn.Module, x: Tensor) -> float:
-    """Mean over samples of ‖after(x) - before(x)‖₂/‖before(x)‖₂: how far a change of a network moved its output.
+    """Compute the mean over samples of ‖after(x) - before(x)‖₂/‖before(x)‖₂, the effect of a change of a network.
 
-    Rounding for `refine_theta` and `coarsen_theta` of what was refined; O(h^order) for `refine_steps`; what is lost by
-    `project_theta` or another solver. In evaluation mode, which is taken back afterwards.
+    The distance is at the level of rounding errors for `refine_theta`, and for `coarsen_theta` of a refined θ. It is
+    O(h^order) for `refine_steps`, and the approximation error for `project_theta` or another solver. Both networks are
+    put into evaluation mode, and afterwards back into their modes.
 
     >>> from odenet import ODEBlock, MLPBranch, PiecewiseConstant, refine_steps, refine_theta
     >>> block = ODEBlock(PiecewiseConstant([MLPBranch(2)] * 4))
@@ -74,18 +75,18 @@ def output_distance(before: nn.Module, after: nn.Module, x: Tensor) -> float:
     True
 
     Args:
-        before: takes x and returns one tensor (batch, …).
-        after: likewise, of the same shape.
-        x: of shape (batch, …).
+        before: network that maps x to one tensor of shape (batch, …).
+        after: network with outputs of the same shape.
+        x: inputs of shape (batch, …).
 
     Raises:
-        ValueError: outputs of different shapes.
+        ValueError: if the outputs have different shapes.
     """
     with in_mode(before, after, training=False):
         old, new = before(x), after(x)
     if old.shape != new.shape:
         raise ValueError(
-            f"outputs of shapes {tuple(old.shape)} and {tuple(new.shape)} were to be compared; there is no distance "
-            "between them: pass two networks with the same outputs."
+            f"outputs of shapes {tuple(old.shape)} and {tuple(new.shape)} cannot be compared; a distance needs "
+            "equal shapes: pass two networks with the same outputs."
         )
     return relative_distance(new, old)

@@ -1,4 +1,4 @@
-"""What a computation takes of energy, where the GPU reports its power; elsewhere nothing is made up."""
+"""Energy of a computation, where the GPU reports its power; without a report there is no estimate."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ import torch
 from odenet.blocks.arguments import checked
 
 Power = Callable[[], float | None]
-"""Watts at this moment; None where nothing reports them."""
+"""Function that returns the present power in watts, or None if nothing reports it."""
 
 NOT_REPORTED = "nothing on this machine reports its power: energy is not measured, and not estimated either"
 
 
 class Energy(NamedTuple):
-    """Of one call, over a stretch of time in which nothing else ran."""
+    """Energy and power of one call, measured while nothing else ran."""
 
     joules: float
-    """Of one call: mean power × seconds of one call. All that the board takes counts, idle power too."""
+    """Energy of one call: mean power of the whole board, idle power included, × seconds of one call."""
 
     watts: float
-    """Mean power."""
+    """Mean power during the calls."""
 
     idle_watts: float
-    """Just before."""
+    """Power just before the calls."""
 
 
 @checked
 def gpu_power() -> float | None:
-    """Power of the current CUDA device in watts, as NVML reports it; None where there is no device, or no report.
+    """Return the power of the current CUDA device in watts, as NVML reports it; None without a device or a report.
 
-    Through `torch.cuda.power_draw`, or `nvidia-smi` where NVML's Python package is not installed. NVML's figure is
-    a mean over some tens of milliseconds to a second, and right to about 5 %.
+    It is read by `torch.cuda.power_draw`, or by `nvidia-smi` if NVML's Python package is not installed. NVML averages
+    over some tens of milliseconds to a second, and is accurate to about 5 %.
     """
     if not torch.cuda.is_available():
         return None
@@ -51,15 +51,18 @@ def gpu_power() -> float | None:
 def measure_energy(
     work: Callable[[], object], seconds: float = 3.0, *, power: Power = gpu_power, interval: float = 0.05
 ) -> Energy | None:
-    """Energy of `work()`, repeated for `seconds` while the power is read at every `interval`; None if nothing reads it.
+    """Measure the energy of `work()`, repeated for `seconds`, by reading the power at every `interval`.
 
-    The first half of the readings does not count: the power reported lags behind the work by up to a second.
+    The first half of the readings is discarded, because the reported power lags behind the work by up to a second.
 
     Args:
-        work: one call, of a few milliseconds to a fraction of `seconds`.
-        seconds: how long it is repeated, at least.
-        power: reads watts.
-        interval: between readings, seconds.
+        work: function to measure, which takes from a few milliseconds to a fraction of `seconds`.
+        seconds: minimal time for which `work` is repeated.
+        power: function that reads the power in watts.
+        interval: time between readings, in seconds.
+
+    Returns:
+        The energy of one call, or None if the power is not reported.
     """
     idle = power()
     if idle is None:
@@ -69,7 +72,7 @@ def measure_energy(
     reader = threading.Thread(target=_read, args=(power, interval, done, readings), daemon=True)
     reader.start()
     calls, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < seconds:
+    while (elapsed := time.perf_counter() - start) < seconds:
         work()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
@@ -79,7 +82,7 @@ def measure_energy(
     if not readings:
         return None
     watts = fmean(readings[len(readings) // 2 :])
-    return Energy(watts * passed / calls, watts, idle)
+    return Energy(watts * elapsed / calls, watts, idle)
 
 
 def _read(power: Power, interval: float, done: threading.Event, readings: list[float]) -> None:
@@ -90,7 +93,7 @@ def _read(power: Power, interval: float, done: threading.Event, readings: list[f
 
 
 def _power_by_nvidia_smi() -> float | None:
-    """Watts by the driver's command; None where it is not there or does not say."""
+    """Return the power in watts that `nvidia-smi` prints; None if there is no such command or no number."""
     device = torch.cuda.get_device_properties(torch.cuda.current_device())
     command = ["nvidia-smi", f"--id=GPU-{device.uuid}", "--query-gpu=power.draw", "--format=csv,noheader,nounits"]
     try:

@@ -1,7 +1,7 @@
-"""How the gradient of a cost flows back through a network: its norm at each layer, and how far each layer moves.
+"""Norms of the gradient of a cost at each layer of a network, and the relative movement of each layer in training.
 
-A layer is a module with a trainable `weight` of two or more axes (convolution, linear layer), z = W·x + b its output.
-Layers are found as the forward pass reaches them, so that it works on any net, whatever its modules are called.
+A layer is a module with a trainable `weight` of two or more axes (convolution, linear layer) and the output
+z = W·x + b. Layers are found when the forward pass evaluates them, so this works for every network.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from odenet.blocks.replay.replay import resting_statistics
 
 @dataclass(frozen=True)
 class LayerGradient:
-    """The gradient of C at one evaluation of a layer; all norms are Euclidean, over all entries.
+    """Norms of the gradient of C at one evaluation of a layer; all norms are Euclidean, over all entries.
 
     Attributes:
-        name: Of the layer in the net.
-        depth: Layers on the longest path from the input to here, this one included; from 1.
-        weight: ‖W‖.
-        weight_gradient: ‖∂C/∂W‖.
-        bias_gradient: ‖∂C/∂b‖, for C a mean over images the norm of the *mean* error, Nielsen's speed of learning of a
-            layer; None without a bias.
-        error: √m·‖∂C/∂z‖ for a batch of m: if C is the mean of m costs C_i, the root mean square over the images of
-            the error ‖∂C_i/∂z_i‖ (Nielsen's δ). It does not cancel between images, as `bias_gradient` does.
+        name: name of the layer in the network.
+        depth: number of layers on the longest path from the input to this layer, which is included; from 1.
+        weight: norm ‖W‖.
+        weight_gradient: norm ‖∂C/∂W‖.
+        bias_gradient: norm ‖∂C/∂b‖; None without a bias. If C is a mean over images, this is the norm of the *mean*
+            error, which Nielsen calls the speed of learning of a layer.
+        error: √m·‖∂C/∂z‖ for a batch of m images. If C is the mean of m costs C_i, this is the root mean square over
+            the images of the error ‖∂C_i/∂z_i‖ (Nielsen's δ); unlike `bias_gradient` it does not cancel between images.
     """
 
     name: str
@@ -45,32 +45,32 @@ class LayerGradient:
 
 @checked
 def layer_gradients(model: nn.Module, inputs: Tensor, cost: Callable[[Any], Tensor]) -> list[LayerGradient]:
-    """The gradient of C(model(inputs)) at each layer, in the order in which the forward pass evaluates them.
+    """Compute the gradient of C(model(inputs)) at each layer, in the order in which the forward pass evaluates them.
 
-    The model is as it was afterwards: no `.grad`, no statistics of BatchNorm. It is measured in the mode that it is in:
-    a mode of training normalizes by the batch, and draws dropout from torch's generator. A layer that is evaluated
-    several times has an entry for each, with the gradient of the weight that they share; one that C does not depend on
-    has gradient 0.
+    The model is unchanged afterwards: no `.grad` is set, and statistics of BatchNorm do not change. It is evaluated in
+    its current mode; training mode normalizes by the batch, and draws dropout from torch's generator. A layer that is
+    evaluated several times has an entry for each evaluation, each with the gradient of the shared weight. A layer on
+    which C does not depend has gradient 0.
 
     Args:
-        model: The network.
-        inputs: A batch, of shape (m, …).
-        cost: C, a scalar function of what the model returns; a mean over the batch.
+        model: network with at least one layer.
+        inputs: batch of shape (m, …).
+        cost: scalar function C of the model's output, a mean over the batch.
 
     Raises:
-        ValueError: No layer was evaluated, or one without a graph (checkpoints and adjoints have none).
+        ValueError: if no layer was evaluated, or one without an autograd graph, as in checkpoints and adjoints.
 
     >>> net = nn.Sequential(nn.Linear(3, 2), nn.Sigmoid(), nn.Linear(2, 1))
     >>> [(layer.name, layer.depth) for layer in layer_gradients(net, torch.ones(5, 3), torch.mean)]
     [('0', 1), ('2', 2)]
     """
     trace = _Trace()
-    with torch.enable_grad(), trace.of(model), resting_statistics(model):
+    with torch.enable_grad(), trace.attached(model), resting_statistics(model):
         value = cost(model(inputs))
     if not trace.evaluations:
         raise ValueError(
             f"{type(model).__name__} evaluated no layer with a trainable weight of two or more axes, so there is no "
-            "gradient to follow: pass a network of convolutions or linear layers, with requires_grad."
+            "gradient to measure: pass a network of convolutions or linear layers, with requires_grad."
         )
     parameters = {id(p): p for e in trace.evaluations for p in (e.weight, e.bias) if p is not None}
     gradients = torch.autograd.grad(value, list(parameters.values()), materialize_grads=True)
@@ -80,7 +80,7 @@ def layer_gradients(model: nn.Module, inputs: Tensor, cost: Callable[[Any], Tens
 
 @checked
 def weight_movement(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, float]:
-    """‖W′ - W‖/‖W‖ for each weight of two or more axes in two state dicts of one net, by the name of the layer."""
+    """Compute ‖W′ - W‖/‖W‖ for each weight of two or more axes in two state dicts of one net, by layer name."""
     weights = {name: value for name, value in before.items() if name.endswith("weight") and value.dim() > 1}
     return {
         name.rpartition(".")[0]: float((after[name].to(value) - value).norm() / value.norm())
@@ -90,7 +90,7 @@ def weight_movement(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -
 
 @dataclass
 class _Evaluation:
-    """A layer's evaluation while C is still being differentiated."""
+    """Record of one evaluation of a layer, whose error is set by a hook while C is differentiated."""
 
     name: str
     depth: int
@@ -109,39 +109,39 @@ class _Evaluation:
 
 
 class _Trace:
-    """What hooks on the layers see of a forward pass."""
+    """Records the layers that a forward pass evaluates, through forward hooks."""
 
     def __init__(self) -> None:
         self.evaluations: list[_Evaluation] = []
         self._depths: dict[Any, int] = {}
 
     @contextmanager
-    def of(self, model: nn.Module) -> Iterator[None]:
+    def attached(self, model: nn.Module) -> Iterator[None]:
         layers = [(name, module) for name, module in model.named_modules() if _is_layer(module)]
-        hooks = [module.register_forward_hook(partial(self._see, name)) for name, module in layers]
+        hooks = [module.register_forward_hook(partial(self._record, name)) for name, module in layers]
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
 
-    def _see(self, name: str, layer: nn.Module, _inputs: object, output: Tensor) -> None:
+    def _record(self, name: str, layer: nn.Module, _inputs: object, output: Tensor) -> None:
         if output.grad_fn is None or is_looking_for_captures():
             raise ValueError(
-                f"layer {name} was evaluated without a graph, as gradient methods do that recompute or solve an "
-                "adjoint equation, so no gradient can be followed back to it: measure with "
-                "configure(model, gradient=Backprop()), which gives the same one where the other is exact."
+                f"layer {name} was evaluated without a graph, as in gradient methods that recompute or solve an "
+                "adjoint equation, so its gradient cannot be measured: use configure(model, gradient=Backprop()), "
+                "which gives the same gradient as every exact method."
             )
         depth = 1 + self._deepest_before(output.grad_fn)
         self._depths[output.grad_fn] = depth
-        # Read here, not from the module afterwards: an interpolated θ lends its weights for one evaluation.
+        # The weights are read now, because an interpolated θ sets them for this evaluation only.
         evaluation = _Evaluation(name, depth, *_trainable(layer))
-        # On the tensor as it is now, so that an activation in place does not change what is differentiated.
+        # The hook is on the present version of the tensor, so a later in-place activation does not change its gradient.
         output.register_hook(evaluation.collect)
         self.evaluations.append(evaluation)
 
     def _deepest_before(self, node: Any) -> int:
-        """The depth of the deepest layer that the graph of autograd leads to from `node` without passing another."""
+        """Return the largest depth of the layers that the graph reaches from `node` without passing another."""
         deepest, stack, seen = 0, [node], {node}
         while stack:
             for earlier, _ in stack.pop().next_functions:
@@ -159,7 +159,7 @@ def _is_layer(module: nn.Module) -> bool:
 
 
 def _trainable(layer: nn.Module) -> tuple[Tensor, Tensor | None]:
-    """The weight of a layer, and its bias if that is there to be trained."""
+    """Return the weight of a layer, and its bias if it has a trainable one."""
     weight, bias = layer.weight, getattr(layer, "bias", None)
     assert isinstance(weight, Tensor)
     return weight, bias if isinstance(bias, Tensor) and bias.requires_grad else None

@@ -1,4 +1,4 @@
-"""How long a network takes: seconds of a forward pass against batch size, and of several contestants side by side."""
+"""Run times: seconds of a forward pass by batch size, and comparison of several functions in alternation."""
 
 from __future__ import annotations
 
@@ -15,36 +15,44 @@ from odenet.blocks.arguments import checked
 from odenet.measure.mode import in_mode
 
 WARM_UP = 3
-"""Rounds that do not count: allocators, caches and cuDNN's choice of algorithms settle in them."""
+"""Number of uncounted rounds at first, in which allocators, caches and cuDNN's choice of algorithms settle."""
 
 
 @checked
 def interleaved(
     contestants: Mapping[str, Callable[[], object]], repetitions: int = 51, *, warm_up: WholeFromZero = WARM_UP
 ) -> dict[str, list[float]]:
-    """Seconds of each contestant in each of `repetitions` rounds, after `warm_up` rounds that do not count.
+    """Measure the seconds of each contestant in each of `repetitions` rounds, after `warm_up` uncounted rounds.
 
-    In a round all run once, every second round in the opposite order, so that neither a drift of the machine nor a
-    place in the order favours one. A CUDA device is waited for before and after.
+    In a round every contestant runs once, and every second round has the opposite order, so that neither a drift of the
+    machine nor a place in the order favours one. CUDA devices are synchronized before and after each run.
+
+    Args:
+        contestants: functions to run, by name.
+        repetitions: number of counted rounds.
+        warm_up: number of uncounted rounds before them.
+
+    Returns:
+        For each name, the seconds in each round.
 
     Raises:
-        ValueError: no round.
+        ValueError: if `repetitions` is below 1.
     """
     if repetitions < 1:
-        raise ValueError(f"repetitions = {repetitions}; a median needs a round that counts: pass 1 or more.")
+        raise ValueError(f"repetitions = {repetitions}; a median needs at least one counted round: pass 1 or more.")
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for repetition in range(-warm_up, repetitions):
         names = list(contestants)[:: 1 if repetition % 2 else -1]
         for name in names:
-            taken = _seconds(contestants[name])
+            elapsed = _seconds(contestants[name])
             if repetition >= 0:
-                seconds[name].append(taken)
+                seconds[name].append(elapsed)
     return seconds
 
 
 @checked
 def ratio(seconds: Mapping[str, Sequence[float]], name: str, baseline: str) -> float:
-    """The median over rounds of the time of `name` over that of `baseline` in the same round."""
+    """Return the median over rounds of the ratio of the time of `name` to that of `baseline` in the same round."""
     return median(a / b for a, b in zip(seconds[name], seconds[baseline], strict=True))
 
 
@@ -57,16 +65,16 @@ def latencies(
     *,
     warm_up: WholeFromZero = WARM_UP,
 ) -> dict[int, float]:
-    """Seconds of a forward pass by batch size: the median of the repetitions, in evaluation mode, without gradients.
+    """Measure the median seconds of a forward pass by batch size, in evaluation mode and without gradients.
 
-    Throughput, in images a second, is the batch size over it.
+    The throughput in images per second is the batch size divided by this.
 
     Args:
-        model: on the device and in the precision that are to be measured.
-        shape: of an image, (channels, height, width); its values are noise, which leaves torch's generator alone.
-        batch_sizes: images in a batch.
-        repetitions: passes that count.
-        warm_up: passes before that do not.
+        model: network, on the device and in the precision to be measured.
+        shape: shape of an image, (channels, height, width). The images are noise from a separate generator.
+        batch_sizes: numbers of images in a batch.
+        repetitions: number of counted passes.
+        warm_up: number of uncounted passes before them.
     """
     like = next(model.parameters())
     measured: dict[int, float] = {}
@@ -87,6 +95,6 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _wait() -> None:
-    """A GPU works on while Python is done: wait for it."""
+    """Wait for the GPU, which works asynchronously."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -1,7 +1,7 @@
-"""Lesions: a trained flow without one of its pieces, or with two of them in the wrong order (Veit et al. 2016).
+"""Lesions: a trained flow without one of its pieces, or with two neighbours swapped (Veit et al. 2016).
 
-A fine discretization of an ODE hardly notices either: a piece moves the state by O(1/N), and neighbours commute to
-O(1/N²). A network whose layers are stages of a computation breaks down.
+A fine discretization of an ODE is hardly affected: one of N pieces moves the state by O(1/N), and neighbours commute up
+to O(1/N²). A network whose layers are stages of a computation breaks down.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from odenet.blocks.theta.base import PiecewiseConstant
 @checked
 @contextmanager
 def dropped(block: ODEBlock, index: AnyWhole) -> Iterator[None]:
-    """Within the context, `block` has no piece `index`; the others keep their lengths.
+    """Remove piece `index` of `block` within the context; the other pieces keep their lengths.
 
     Args:
-        block: of two or more pieces of a `PiecewiseConstant` θ.
-        index: from 0.
+        block: ODE block whose θ is `PiecewiseConstant` with two or more pieces.
+        index: index of the piece, from 0.
 
     Raises:
-        ValueError: another θ, a single piece, or an index beyond the last.
+        ValueError: if θ is of another class, if there is a single piece, or if there is no piece `index`.
     """
     pieces = _pieces(block, index, index)
     with _reordered(block, [i for i in range(pieces) if i != index]):
@@ -35,10 +35,10 @@ def dropped(block: ODEBlock, index: AnyWhole) -> Iterator[None]:
 @checked
 @contextmanager
 def swapped(block: ODEBlock, index: AnyWhole) -> Iterator[None]:
-    """Within the context, the pieces `index` and `index + 1` of `block` have changed places.
+    """Swap the pieces `index` and `index + 1` of `block` within the context.
 
     Raises:
-        ValueError: another θ, a single piece, or an index beyond the last but one.
+        ValueError: if θ is of another class, if there is a single piece, or if one of the two pieces does not exist.
     """
     order = list(range(_pieces(block, index, index + 1)))
     order[index], order[index + 1] = order[index + 1], order[index]
@@ -47,12 +47,12 @@ def swapped(block: ODEBlock, index: AnyWhole) -> Iterator[None]:
 
 
 def _pieces(block: ODEBlock, first: int, last: int) -> int:
-    """The number of pieces, if these are among them."""
+    """Return the number of pieces, after checking that `first` and `last` exist."""
     theta = block.theta
     if not isinstance(theta, PiecewiseConstant) or theta.number_of_pieces < 2:
         raise ValueError(
             f"a lesion of {block.label} was asked for, whose θ is {type(theta).__name__} on {theta.number_of_pieces} "
-            "pieces; layers are left out or exchanged where there are several: use a PiecewiseConstant θ."
+            "pieces; only separate layers can be removed or swapped: use a PiecewiseConstant θ of two or more pieces."
         )
     if not 0 <= first <= last < theta.number_of_pieces:
         raise ValueError(
@@ -64,11 +64,13 @@ def _pieces(block: ODEBlock, first: int, last: int) -> int:
 
 @contextmanager
 def _reordered(block: ODEBlock, order: Sequence[int]) -> Iterator[None]:
-    former, noise = block.theta, block.noise
-    theta = PiecewiseConstant([former.nodes[i] for i in order], former.horizon * len(order) / former.number_of_pieces)
-    theta.training = theta.nodes.training = former.training
+    original, noise = block.theta, block.noise
+    theta = PiecewiseConstant(
+        [original.nodes[i] for i in order], original.horizon * len(order) / original.number_of_pieces
+    )
+    theta.training = theta.nodes.training = original.training
     block.noise, block.theta = None, theta
     try:
         yield
     finally:
-        block.theta, block.noise = former, noise
+        block.theta, block.noise = original, noise

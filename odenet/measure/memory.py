@@ -1,4 +1,4 @@
-"""What a network needs of memory: bytes kept for the backward pass, and the most bytes alive at once."""
+"""Memory of a computation: bytes kept for the backward pass, and peak bytes in use."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from odenet.measure.mode import as_in_training
 
 @checked
 def activation_bytes(model: nn.Module, images: Tensor) -> int:
-    """Bytes that are kept between forward and backward pass in training: saved tensors and outputs, each storage once.
+    """Count the bytes kept from the forward to the backward pass: saved tensors and outputs, each storage once.
 
-    Parameters and buffers do not count, the images do: the first layer needs them. Two layers that save one tensor, or
-    views of it, share its bytes. Proportional to the batch; the same on every device, but for what a library keeps for
-    itself (cuDNN's BatchNorm). On the meta device, with a model there, nothing is computed.
+    Parameters and buffers do not count; the images do, because the first layer needs them. If two layers save the same
+    tensor, or views of it, its bytes count once. The number is proportional to the batch size, and the same on every
+    device except for what a library keeps itself (cuDNN's BatchNorm). With a model and images on the meta device
+    nothing is computed.
 
-    It is what autograd knows of: a `torch.autograd.Function` that keeps tensors otherwise than by `save_for_backward`,
-    or a checkpoint, needs `peak_bytes`.
+    Only tensors saved through autograd are counted. For a `torch.autograd.Function` that keeps tensors otherwise than
+    by `save_for_backward`, or for a checkpoint, use `peak_bytes`.
 
     Args:
-        model: in training mode for the moment, but for the parts that its user has put into evaluation mode. Statistics
-            of BatchNorm stay as they are; dropout draws from torch's generator.
-        images: (batch, channels, height, width), on the device of the model.
+        model: network, put into training mode temporarily, except for the parts that its user has put into evaluation
+            mode. Statistics of BatchNorm do not change; dropout draws from torch's generator.
+        images: images of shape (batch, channels, height, width), on the device of the model.
     """
     own = {tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())}
     kept: set[UntypedStorage] = set()
@@ -49,26 +50,28 @@ def activation_bytes(model: nn.Module, images: Tensor) -> int:
 
 @checked
 def peak_bytes(work: Callable[[], object]) -> int:
-    """The most bytes alive at once among the tensors that are made while `work()` runs, wherever they are stored.
+    """Measure the peak number of bytes of the tensors that are created while `work()` runs, on any device.
 
-    Whatever keeps a tensor, keeps it here: graphs of autograd, gradients, closures. Workspaces inside an operation do
-    not count. On the meta device nothing is computed.
+    A tensor counts as long as anything keeps it: an autograd graph, a gradient, a closure. Workspaces inside an
+    operation do not count. On the meta device nothing is computed.
 
     >>> peak_bytes(lambda: torch.zeros(100).exp().sum())  # two vectors of 400 bytes, then the sum beside the second
     800
     """
-    with _Living() as living:
+    with _LiveStorages() as storages:
         result = work()
     del result
-    return living.most
+    return storages.peak
 
 
 @checked
 def peak_cuda_bytes(work: Callable[[], object]) -> int:
-    """The most bytes that CUDA's allocator had handed out while `work()` ran, beyond those before: with workspaces.
+    """Measure the peak number of bytes allocated on the CUDA device while `work()` runs, beyond those before.
+
+    Unlike `peak_bytes` this includes workspaces of operations.
 
     Raises:
-        ValueError: there is no CUDA device.
+        ValueError: if there is no CUDA device.
     """
     if not torch.cuda.is_available():
         raise ValueError(
@@ -83,32 +86,32 @@ def peak_cuda_bytes(work: Callable[[], object]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-class _Living(TorchDispatchMode):
-    """Follows every storage that an operation makes until it dies; `most` is the largest sum of their bytes."""
+class _LiveStorages(TorchDispatchMode):
+    """Tracks every storage that an operation creates until it is freed; `peak` is the largest sum of their bytes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.most = 0
+        self.now = self.peak = 0
         self._known: weakref.WeakSet[UntypedStorage] = weakref.WeakSet()
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """The operation as it is; then its inputs are old, and what of its outputs is new begins to live."""
-        given = {tensor.untyped_storage() for tensor in _tensors((args, kwargs))}
+        """Run the operation, and begin to track the storages of its outputs that are not those of its inputs."""
+        inputs = {tensor.untyped_storage() for tensor in _tensors((args, kwargs))}
         result = func(*args, **kwargs or {})
-        for storage in {tensor.untyped_storage() for tensor in _tensors(result)} - given:
+        for storage in {tensor.untyped_storage() for tensor in _tensors(result)} - inputs:
             if storage not in self._known:
-                self._begin(storage)
-        self.most = max(self.most, self.now)
+                self._track(storage)
+        self.peak = max(self.peak, self.now)
         return result
 
-    def _begin(self, storage: UntypedStorage) -> None:
+    def _track(self, storage: UntypedStorage) -> None:
         self._known.add(storage)
         self.now += storage.nbytes()
-        weakref.finalize(storage, self._end, storage.nbytes())
+        weakref.finalize(storage, self._freed, storage.nbytes())
 
-    def _end(self, size: int) -> None:
+    def _freed(self, size: int) -> None:
         self.now -= size
 
 

@@ -1,4 +1,4 @@
-"""The mode of a network, training or evaluation: set for the moment, or kept as its user has set it part by part."""
+"""Temporary change between training and evaluation mode, which restores the mode of every module."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import nn
 
 @contextmanager
 def in_mode(*models: nn.Module, training: bool) -> Iterator[None]:
-    """All of `models` in training or in evaluation mode; afterwards each module is in the mode that it was in."""
-    with _modes_kept(*models):
+    """Put `models` into training or evaluation mode within the context, and restore each module's mode afterwards."""
+    with _modes_restored(*models):
         for model in models:
             model.train(training)
         yield
@@ -19,19 +19,19 @@ def in_mode(*models: nn.Module, training: bool) -> Iterator[None]:
 
 @contextmanager
 def as_in_training(model: nn.Module) -> Iterator[None]:
-    """`model` as it is to be trained; afterwards each module is in the mode that it was in.
+    """Put `model` into the mode of its training within the context, and restore each module's mode afterwards.
 
-    Parts in evaluation mode stay in it: their user has frozen their statistics and dropout, by `part.eval()`. But a
-    model that is in evaluation mode as a whole has been evaluated, not frozen, and is put into training mode.
+    Parts in evaluation mode stay in it, because their user has frozen their statistics and dropout by `part.eval()`.
+    But if the whole model is in evaluation mode, it is put into training mode: it was evaluated, not frozen.
     """
-    with _modes_kept(model):
+    with _modes_restored(model):
         if not any(module.training for module in model.modules()):
             model.train()
         yield
 
 
 @contextmanager
-def _modes_kept(*models: nn.Module) -> Iterator[None]:
+def _modes_restored(*models: nn.Module) -> Iterator[None]:
     before = {module: module.training for model in models for module in model.modules()}
     try:
         yield
@@ -40,8 +40,8 @@ def _modes_kept(*models: nn.Module) -> Iterator[None]:
 
 
 def _set_modes(modes: dict[nn.Module, bool]) -> None:
-    for module, training in modes.items():  # parents first
+    for module, training in modes.items():  # parents first, so that a child's own mode is set last
         if module.training != training:
-            module.train(training)  # a module may do more in it than set the mode, such as merge its weights
+            module.train(training)  # not an assignment: a module's own train() may do more, such as merge weights
     for module, training in modes.items():
         module.training = training

@@ -1,4 +1,4 @@
-"""What a network computes: multiply-adds and operations of a forward pass, counted by torch's own `FlopCounterMode`."""
+"""Numbers of multiply-adds and operations of a forward pass, counted by torch's `FlopCounterMode`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from odenet.blocks.arguments import checked
 from odenet.measure.mode import in_mode
 
 OPERATIONS = 2
-"""Of a multiply-add: one multiplication and one addition. He et al. 2015 print multiply-adds and call them FLOPs,
-Canziani et al. 2016 print operations; a factor of two stands between the two."""
+"""Number of operations in a multiply-add: one multiplication and one addition.
+
+He et al. 2015 print multiply-adds and call them FLOPs; Canziani et al. 2016 print operations, twice as many.
+"""
 
 
 @checked
 @torch.no_grad()
 def count_multiply_adds(model: nn.Module, images: Tensor) -> int:
-    """Multiply-adds of model(images) in evaluation mode: Σ c·k²·n·h·w over convolutions, Σ m·n over linear layers.
+    """Count multiply-adds of model(images) in evaluation mode: Σ c·k²·n·h·w for convolutions, Σ m·n for linear layers.
 
-    As is usual, biases, norms, activations and poolings do not count. What counts are the operators that torch really
-    calls, so that a field that is evaluated twice counts twice, whatever solver asks for it. On the meta device nothing
-    is computed and no memory taken, and a VGG-19 is counted in milliseconds; a net whose solver looks at the values
-    (`Adaptive`) has to be counted on real images, and the count is that of these images.
+    As usual, biases, norms, activations and poolings do not count. The count is of operators that torch really calls,
+    so a vector field that a solver evaluates twice counts twice. On the meta device nothing is computed and no memory
+    is used, so a VGG-19 is counted in milliseconds. A net whose solver depends on values (`Adaptive`) must be counted
+    on real images, and the count is for these images.
 
     Args:
-        model: on the device of the images.
-        images: (batch, channels, height, width); the count is that of the whole batch.
+        model: network on the device of the images.
+        images: images of shape (batch, channels, height, width); the count is for the whole batch.
 
     >>> from odenet.models import vgg19
     >>> with torch.device("meta"):
@@ -41,5 +43,5 @@ def count_multiply_adds(model: nn.Module, images: Tensor) -> int:
 
 @checked
 def count_operations(model: nn.Module, images: Tensor) -> int:
-    """Operations of model(images), each multiply-add counting two: the unit of Canziani et al. 2016."""
+    """Count operations of model(images), two for each multiply-add, the unit of Canziani et al. 2016."""
     return OPERATIONS * count_multiply_adds(model, images)

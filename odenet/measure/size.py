@@ -1,4 +1,4 @@
-"""The size of a network: layers, parameters, and evaluations of its vector fields."""
+"""Size of a network: numbers of layers, of parameters, and of evaluations of its vector fields."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from odenet.models.resnet import Transition
 
 @checked
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable scalars; a parameter that several modules share counts once."""
+    """Count trainable scalars; a parameter that several modules share counts once."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 @checked
 def count_layers(model: nn.Module) -> int:
-    """Number of convolutions and linear layers, without the projections of shortcuts: the number in a ResNet's name.
+    """Count convolutions and linear layers without the projections of shortcuts, the number in a ResNet's name.
 
     >>> from odenet.models import resnet20, resnet50
     >>> count_layers(resnet20()), count_layers(resnet50())
     (20, 50)
     """
     shortcuts = [m.shortcut for m in model.modules() if isinstance(m, Transition) and m.shortcut is not None]
-    beside = {part for shortcut in shortcuts for part in shortcut.modules()}
-    return sum(isinstance(m, nn.Conv2d | nn.Linear) and m not in beside for m in model.modules())
+    projections = {part for shortcut in shortcuts for part in shortcut.modules()}
+    return sum(isinstance(m, nn.Conv2d | nn.Linear) and m not in projections for m in model.modules())
 
 
 @checked
 def count_evaluations(model: nn.Module) -> int:
-    """Evaluations of F over all ODE blocks in the last forward pass."""
+    """Count evaluations of F in the last forward pass, summed over all ODE blocks."""
     return sum(module.evaluations for module in model.modules() if isinstance(module, ODEBlock))

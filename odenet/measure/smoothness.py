@@ -1,6 +1,6 @@
-"""How smooth θ and the state are over depth: what a residual network must be to have an ODE for its limit.
+"""Smoothness of θ and of the state over depth, a condition for the limit of a residual network to be an ODE.
 
-The distance of a ResNet of N layers from the flow of its interpolated θ vanishes with 1/N only if the residuals of
+The distance of a ResNet with N layers from the flow of its interpolated θ vanishes as 1/N only if the residuals of
 neighbouring layers differ by O(1/N) (Sander et al. 2022, *Do Residual Neural Networks discretize Neural ODEs?*,
 proposition 1).
 """
@@ -21,9 +21,10 @@ from odenet.blocks.theta.base import Theta
 @checked
 @torch.no_grad()
 def theta_roughness(theta: Theta) -> list[float]:
-    """2·‖θ_{i+1} - θ_i‖/(‖θ_{i+1}‖ + ‖θ_i‖) of neighbouring nodes: 0 where they are equal, √2 where unrelated.
+    """Compute 2·‖θ_{i+1} - θ_i‖/(‖θ_{i+1}‖ + ‖θ_i‖) for neighbouring nodes: 0 if equal, √2 if unrelated.
 
-    Over all weights together, without biases and the scales of normalizations, which are alike in unrelated nodes.
+    The norm is over all weights together, without biases and scales of normalizations, which are similar even in
+    unrelated nodes.
 
     >>> from odenet import MLPBranch, PiecewiseConstant
     >>> node = MLPBranch(2)
@@ -37,33 +38,33 @@ def theta_roughness(theta: Theta) -> list[float]:
 @checked
 @torch.no_grad()
 def state_roughness(block: ODEBlock, x: Tensor) -> list[float]:
-    """2·‖v_{k+1} - v_k‖/(‖v_{k+1}‖ + ‖v_k‖) of neighbouring steps v_k = x_{k+1} - x_k: of the speed of the state.
+    """Compute 2·‖v_{k+1} - v_k‖/(‖v_{k+1}‖ + ‖v_k‖) for neighbouring steps v_k = x_{k+1} - x_k of the state.
 
-    0 where the state moves on as before, √2 where the steps are unrelated, 2 where it goes back.
+    It is 0 if the two steps are equal, √2 if they are unrelated, and 2 if the second undoes the first.
 
     Args:
-        block: of Euler steps, whose states are the arguments of its branches.
-        x: its initial state, of shape (batch, …).
+        block: ODE block with Euler steps, so that its states are the arguments of its branches.
+        x: initial state of shape (batch, …).
     """
     states = visited_states(block, x)
-    speeds = [after - before for before, after in pairwise(states)]
-    return [_relative_difference(first, second) for first, second in pairwise(speeds)]
+    steps = [after - before for before, after in pairwise(states)]
+    return [_relative_difference(first, second) for first, second in pairwise(steps)]
 
 
 @checked
 @torch.no_grad()
 def visited_states(block: ODEBlock, x: Tensor) -> list[Tensor]:
-    """The arguments of F in a forward pass from x, in order, and x(T): under Euler, the states at the steps.
+    """Return the arguments of F in a forward pass from x, in order, and x(T): with Euler, the states between steps.
 
-    In the mode that the block is in; statistics of BatchNorm stay as they are.
+    The block is evaluated in its current mode, but statistics of BatchNorm do not change.
     """
     states: list[Tensor] = []
 
-    def note(_node: nn.Module, arguments: tuple[object, Tensor]) -> None:
+    def record(_node: nn.Module, arguments: tuple[object, Tensor]) -> None:
         states.append(arguments[1])
 
-    # A node that is used twice has one hook.
-    hooks = [node.register_forward_pre_hook(note) for node in dict.fromkeys(block.theta.nodes)]
+    # One hook for each module, even if it is used as several nodes.
+    hooks = [node.register_forward_pre_hook(record) for node in dict.fromkeys(block.theta.nodes)]
     try:
         with resting_statistics(block):
             end = block(x)

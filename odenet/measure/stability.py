@@ -1,7 +1,7 @@
-"""Linear stability: the eigenvalues of a vector field's Jacobian, and what a step of a solver makes of them.
+"""Linear stability: eigenvalues of a vector field's Jacobian, and the stability function of Runge-Kutta methods.
 
-On x′ = λx a Runge-Kutta step multiplies x by R(hλ), R(z) = 1 + z·bᵀ(I - zA)⁻¹·1. Where Re λ < 0 the flow decays; a step
-with |R(hλ)| > 1 grows all the same, and the network does what its ODE does not (Hairer and Wanner, *Solving Ordinary
+For x′ = λx a Runge-Kutta step multiplies x by R(hλ), R(z) = 1 + z·bᵀ(I - zA)⁻¹·1. If Re λ < 0 the flow decays, but a
+step with |R(hλ)| > 1 grows, so that the network behaves unlike its ODE (Hairer and Wanner, *Solving Ordinary
 Differential Equations II*, section IV.2).
 """
 
@@ -19,7 +19,7 @@ from odenet.blocks.solvers.tableau import ButcherTableau
 
 @checked
 def stability_function(tableau: ButcherTableau, z: np.ndarray) -> np.ndarray:
-    """R(z) for complex z of any shape.
+    """Evaluate the stability function R(z) of a Runge-Kutta method for complex z of any shape.
 
     >>> from odenet import Euler
     >>> stability_function(Euler.tableau, np.array([-1.0, -2.5]))
@@ -35,30 +35,30 @@ def stability_function(tableau: ButcherTableau, z: np.ndarray) -> np.ndarray:
 
 @checked
 def largest_eigenvalues(field: Callable[[Tensor], Tensor], x: Tensor, number: int = 12) -> np.ndarray:
-    """The `number` eigenvalues of largest modulus of ∂F/∂x at x, by Arnoldi's method on products.
+    """Compute the `number` eigenvalues of largest modulus of ∂F/∂x at x, by Arnoldi iteration.
 
     Args:
-        field: x ↦ F(x), the same in each call: BatchNorm in evaluation mode.
-        x: one state, of shape (1, …); the Jacobian is that of all its numbers.
-        number: how many; all of them where the state has no more than two others.
+        field: function x ↦ F(x), the same in each call, so with BatchNorm in evaluation mode.
+        x: single state of shape (1, …); the Jacobian is with respect to all of its entries.
+        number: number of eigenvalues; at most all of them.
 
     Returns:
-        Complex eigenvalues in the order of falling modulus.
+        Complex eigenvalues in order of decreasing modulus.
     """
     from scipy.sparse.linalg import LinearOperator, eigs
 
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        slope = field(x)
+        y = field(x)
     size = x.numel()
 
     def product(direction: np.ndarray) -> np.ndarray:
-        # With the transpose, which has the same eigenvalues and costs one backward pass.
+        # A product with the transpose, which has the same eigenvalues, costs one backward pass.
         cotangent = torch.as_tensor(direction.reshape(x.shape), dtype=x.dtype, device=x.device)
-        (product,) = torch.autograd.grad(slope, x, cotangent, retain_graph=True, materialize_grads=True)
+        (product,) = torch.autograd.grad(y, x, cotangent, retain_graph=True, materialize_grads=True)
         return product.flatten().double().cpu().numpy()
 
-    if number >= size - 2:  # where ARPACK has no room
+    if number >= size - 2:  # ARPACK needs number < size - 1
         values = np.linalg.eigvals(np.stack([product(column) for column in np.eye(size)], axis=1))
     else:
         operator = LinearOperator((size, size), matvec=product, dtype=np.float64)  # pyright: ignore[reportCallIssue]

@@ -1,4 +1,4 @@
-"""Networks: chains of flows (ODE blocks, which keep the shape) and transitions (which change resolution or width).
+"""Networks, built from flows (ODE blocks, which keep the shape) and transitions (which change resolution or width).
 
 Constructors follow torchvision's habit: `resnet18(num_classes=1000, in_channels=3)`.
 """
@@ -7,7 +7,7 @@ from odenet.models.alexnet import AlexNet, alexnet
 from odenet.models.alexnet_towers import TwoTowerAlexNet, alexnet_towers
 from odenet.models.deconvnet import DeconvNet, deconvnet
 from odenet.models.fcn import FCN, FullResolution, fcn, fcn8s, fcn16s, fcn32s, with_skip
-from odenet.models.fcn_trunks import Trunk, plain_trunk, trunk_of
+from odenet.models.fcn_trunks import Backbone, backbone_of, plain_backbone
 from odenet.models.googlenet import GoogLeNet, GoogLeNetOutput, googlenet, googlenet_bn
 from odenet.models.identity_layers import add_identity_layers
 from odenet.models.odenet import ode_net, res_net, rk_net
@@ -49,7 +49,7 @@ from odenet.models.sliding_window import (
     PatchClassifier,
     SlidingWindow,
     a_trous,
-    patch_trunk,
+    patch_backbone,
     shift_and_stitch,
 )
 from odenet.models.stochastic_depth import set_stochastic_depth
@@ -62,6 +62,7 @@ __all__ = [
     "FCN",
     "VGG",
     "AlexNet",
+    "Backbone",
     "DeconvNet",
     "DenseClassifier",
     "FullResolution",
@@ -72,13 +73,13 @@ __all__ = [
     "SigmoidChain",
     "SigmoidMLP",
     "SlidingWindow",
-    "Trunk",
     "TwoTowerAlexNet",
     "UNet",
     "a_trous",
     "add_identity_layers",
     "alexnet",
     "alexnet_towers",
+    "backbone_of",
     "cifar_resnet",
     "deconvnet",
     "fcn",
@@ -91,7 +92,7 @@ __all__ = [
     "googlenet_from_torchvision",
     "imagenet_resnet",
     "ode_net",
-    "patch_trunk",
+    "patch_backbone",
     "plain18",
     "plain20",
     "plain32",
@@ -99,7 +100,7 @@ __all__ = [
     "plain44",
     "plain56",
     "plain110",
-    "plain_trunk",
+    "plain_backbone",
     "res_net",
     "resnet18",
     "resnet20",
@@ -119,7 +120,6 @@ __all__ = [
     "set_stochastic_depth",
     "shift_and_stitch",
     "to_torchvision",
-    "trunk_of",
     "unet",
     "vgg16",
     "vgg19",

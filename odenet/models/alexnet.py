@@ -1,7 +1,7 @@
-"""AlexNet: five convolutions, three linear layers (Krizhevsky et al. 2012), in the one-tower form of torchvision.
+"""AlexNet (Krizhevsky et al. 2012), with five convolutions and three linear layers, in torchvision's one-tower form.
 
 The tower is that of Krizhevsky 2014 (arXiv:1404.5997): 64-192-384-256-256 filters without groups and without response
-normalization. 58.6 M of the 61.1 M parameters are in the three linear layers, what GoogLeNet does without.
+normalization. 58.6 M of the 61.1 M parameters are in the three linear layers; GoogLeNet saves these by average pooling.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from odenet.models.images import require_images
 
 
 class AlexNet(nn.Module):
-    """convolutions (stride 32) → 6×6 map → two hidden layers of 4096 → logits of shape (batch, num_classes).
+    """AlexNet: convolutions (stride 32) → 6×6 map → two hidden layers of 4096 → logits of shape (batch, num_classes).
 
     Parameters are named as in torchvision: `load_state_dict` takes the weights of `torchvision.models.alexnet`.
 
     Args:
         num_classes: number of logits.
-        in_channels: of the images.
+        in_channels: number of channels of the images.
         dropout: probability of dropping a unit before each hidden layer.
 
     Raises:
-        ValueError: a count that is not a positive integer; images of another number of channels or below 63×63.
+        ValueError: if a count is not a positive integer, or if images have another number of channels or fewer than
+            63×63 pixels.
     """
 
     smallest = 63
-    """Side of the smallest image that leaves a pixel to the last pooling."""
+    """Side, in pixels, of the smallest image that the poolings do not reduce to nothing."""
 
     @checked
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, *, dropout: Share = 0.5) -> None:
@@ -49,12 +50,15 @@ class AlexNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
+        """Return logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
         require_images(x, self.in_channels, self.smallest, self)
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
 
 @checked
 def alexnet(num_classes: int = 1000, in_channels: int = 3, *, dropout: Share = 0.5) -> AlexNet:
-    """Krizhevsky 2014: 61,100,840 parameters, 0.71 G multiply-adds at 224×224; 56.5 % top-1 (torchvision)."""
+    """Build the AlexNet of Krizhevsky 2014: 61,100,840 parameters, 0.71 G multiply-adds at 224×224; 56.5 % top-1.
+
+    The accuracy is torchvision's, on ImageNet.
+    """
     return AlexNet(num_classes, in_channels, dropout=dropout)

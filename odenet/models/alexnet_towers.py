@@ -1,7 +1,7 @@
 """AlexNet as published: two towers that meet in the third convolution (Krizhevsky et al. 2012, figure 2).
 
-96-256-384-384-256 filters, those of the second, fourth and fifth convolution in two groups, and local response
-normalization. `odenet.models.alexnet` is the later net of one tower.
+The convolutions have 96-256-384-384-256 filters; the second, fourth and fifth are split into two groups, and the first
+two are followed by local response normalization. `odenet.models.alexnet` is the later net of one tower.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from odenet.models.images import require_images
 
 
 class TwoTowerAlexNet(nn.Module):
-    """convolutions (stride 32) → 6×6 map → two hidden layers of 4096 → logits of shape (batch, num_classes).
+    """AlexNet with two towers: convolutions (stride 32) → 6×6 map → two hidden layers of 4096 → (batch, num_classes).
 
     Args:
         num_classes: number of logits.
-        in_channels: of the images.
+        in_channels: number of channels of the images.
         dropout: probability of dropping a unit of a hidden layer.
 
     Raises:
-        ValueError: a count that is not a positive integer; images of another number of channels or below 39×39.
+        ValueError: if a count is not a positive integer, or if images have another number of channels or fewer than
+            39×39 pixels.
     """
 
     smallest = 39
-    """Side of the smallest image that leaves a pixel to the last pooling."""
+    """Side, in pixels, of the smallest image that the poolings do not reduce to nothing."""
 
     @checked
     def __init__(self, num_classes: int = 1000, in_channels: int = 3, *, dropout: Share = 0.5) -> None:
@@ -47,7 +48,7 @@ class TwoTowerAlexNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
+        """Return logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
         require_images(x, self.in_channels, self.smallest, self)
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
@@ -58,5 +59,5 @@ def _pool() -> nn.MaxPool2d:
 
 @checked
 def alexnet_towers(num_classes: int = 1000, in_channels: int = 3, *, dropout: Share = 0.5) -> TwoTowerAlexNet:
-    """Krizhevsky et al. 2012: 60,965,224 parameters, 0.724 G multiply-adds at 227×227."""
+    """Build the AlexNet of Krizhevsky et al. 2012: 60,965,224 parameters, 0.724 G multiply-adds at 227×227."""
     return TwoTowerAlexNet(num_classes, in_channels, dropout=dropout)

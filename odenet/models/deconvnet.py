@@ -1,7 +1,8 @@
-"""DeconvNet: VGG-16 down to one vector and its mirror image up again, by unpooling and deconvolution (Noh et al. 2015).
+"""DeconvNet: a VGG-16 encoder and its mirror image as decoder, with unpooling and deconvolution (Noh et al. 2015).
 
-Each unpooling puts pixels back where its mirror image, a pooling on the way down, took maxima; the deconvolutions after
-it fill in between. The paper cuts windows of 224×224 out of an image, whose last map of 7×7 pixels becomes one vector.
+Each unpooling of the decoder puts values back where the corresponding pooling of the encoder took maxima, and the
+deconvolutions after it fill in the pixels between them. The paper cuts windows of 224×224 pixels out of an image; the
+encoder turns each into a last map of 7×7 pixels, and this map into one vector.
 """
 
 from __future__ import annotations
@@ -19,45 +20,46 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from odenet.blocks.arguments import checked
 from odenet.blocks.branches import Norm
 from odenet.layers.transpose_convolution import TransposeConvolution
-from odenet.layers.upsampling import MakeUpsampling, MaxUnpooling, centred
+from odenet.layers.upsampling import MakeUpsampling, MaxUnpooling, center_crop_or_pad
 from odenet.models.images import require_images
 
 VGG16 = ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3)
-"""Filters of each convolution of each stage."""
+"""Numbers of filters of the convolutions of VGG-16, stage by stage."""
 
 
 class Shift(nn.Module):
-    """x_c + β_c for each channel c, β = 0 at first: a bias in the place of a normalization."""
+    """x_c ↦ x_c + β_c for each channel c, with β = 0 at initialization: a bias in place of a normalization."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width) → the same shape."""
+        """Return x + β, for x of shape (batch, channels, height, width)."""
         return x + self.bias[:, None, None]
 
 
 def shifted_batch_norm(channels: int) -> nn.Sequential:
-    """(x - mean)/√variance + β: BatchNorm without its scale, which the layer after the ReLU has in its own weights.
+    """Build BatchNorm without its scale, (x - mean)/√variance + β.
 
-    It has as many parameters as the biases that it replaces.
+    The scale is redundant, since the layer after the ReLU has it in its weights. So the number of parameters is that of
+    the biases that this layer replaces.
     """
     return nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(channels, affine=False), shift=Shift(channels)))
 
 
 class WindowCode(nn.Module):
-    """A map → a vector for each window of it → a window out of each vector → the mean of the windows over each pixel.
+    """Bottleneck: map → one vector (code) for each window → one window from each code → mean of overlapping windows.
 
     On a map of one window these are the layers fc6, fc7 and fc6-deconv of the paper. On a larger map they are applied
-    to every window, and where windows overlap the deconvolutions are averaged, so that the values do not grow with the
-    map; a smaller map is surrounded by zeros.
+    to every window, and overlapping windows are averaged, so that the values do not grow with the size of the map. A
+    smaller map is padded with zeros.
 
     Args:
-        channels: of the map, before and after.
-        hidden: length of the vectors.
-        window: pixels of a side.
-        norm: makes the normalization of a number of channels after each layer.
+        channels: number of channels of the map, before and after.
+        hidden: length of the codes.
+        window: side of a window, in pixels.
+        norm: constructor of a normalization layer, called with the number of channels; one follows each layer.
     """
 
     def __init__(self, channels: int, hidden: int, window: int, norm: Norm) -> None:
@@ -69,18 +71,18 @@ class WindowCode(nn.Module):
         self.finish = nn.Sequential(norm(channels), nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, h, w) → the same shape."""
-        framed = centred(x, [max(self.window, n) for n in x.shape[2:]])
-        self._require_statistics(framed)
-        codes = self.fc7(self.fc6(framed))
+        """Encode and decode x of shape (batch, channels, h, w); the output has the same shape."""
+        padded = center_crop_or_pad(x, [max(self.window, n) for n in x.shape[2:]])
+        self._require_statistics(padded)
+        codes = self.fc7(self.fc6(padded))
         y = self.deconv(codes) / self._windows_over_each_pixel(codes)
-        return self.finish(centred(y, x.shape[2:]))
+        return self.finish(center_crop_or_pad(y, x.shape[2:]))
 
-    def _require_statistics(self, framed: Tensor) -> None:
-        single = len(framed) == 1 and max(framed.shape[2:]) == self.window
+    def _require_statistics(self, padded: Tensor) -> None:
+        single = len(padded) == 1 and max(padded.shape[2:]) == self.window
         if self.training and single and any(isinstance(m, _BatchNorm) for m in self.fc6.modules()):
             raise ValueError(
-                f"a DeconvNet with BatchNorm was given one image in training, whose last map is one window of "
+                f"a DeconvNet with BatchNorm was given, in training mode, one image whose last map is one window of "
                 f"{self.window}×{self.window} pixels; a single code has no variance to normalize by: pass several "
                 "images or larger ones, build the net with norm=group_norm, or call eval()."
             )
@@ -91,20 +93,21 @@ class WindowCode(nn.Module):
 
 
 class DeconvNet(nn.Module):
-    """stages of convolutions and pooling → code → upsampling and stages of deconvolutions → logits for each pixel.
+    """Encoder-decoder: convolutions and poolings → code → upsamplings and deconvolutions → logits for each pixel.
 
     Args:
-        stages: the number of filters of each convolution of each stage on the way down; mirrored on the way up.
-        num_classes: logits a pixel.
-        in_channels: of the images.
-        hidden: length of the code.
-        window: pixels, on a side of the last map, of which a code is made.
-        norm: makes the normalization of a number of channels after each layer.
-        upsampling: makes the upsampling from a number of channels to the same number.
+        stages: numbers of filters of the encoder, one sequence for each stage with one number for each convolution; the
+            decoder has the same in reverse.
+        num_classes: number of classes, and of logits for each pixel.
+        in_channels: number of channels of the images.
+        hidden: length of a code.
+        window: side, in pixels, of the window of the last map that is encoded.
+        norm: constructor of a normalization layer, called with the number of channels; one follows each layer.
+        upsampling: constructor of an upsampling, called with the numbers of input and output channels, which are equal.
 
     Raises:
-        ValueError: a count that is not a positive integer, no stage, or one without convolutions; images of another
-            number of channels.
+        ValueError: if a count is not a positive integer, if there is no stage or one without convolutions, or if images
+            have another number of channels.
     """
 
     @checked
@@ -122,7 +125,7 @@ class DeconvNet(nn.Module):
         self.in_channels = in_channels
         first, widths = stages[0][0], [stage[-1] for stage in stages]
         befores = [in_channels, *widths[:-1]]
-        afters = [first, *widths[:-1]]  # the last deconvolution keeps its channels: the head makes logits of them
+        afters = [first, *widths[:-1]]  # the head, not the last deconvolution, reduces the channels to classes
         filters = partial(_convolution, kernel=3, padding=1)
         self.down = nn.ModuleList(_stage([a, *b], filters, norm) for a, b in zip(befores, stages, strict=True))
         self.code = WindowCode(widths[-1], hidden, window, norm)
@@ -132,7 +135,7 @@ class DeconvNet(nn.Module):
         self.head = nn.Conv2d(first, num_classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, H, W) → (batch, num_classes, H, W), for any H and W."""
+        """Return logits: (batch, in_channels, H, W) → (batch, num_classes, H, W), for any H and W."""
         require_images(x, self.in_channels, 1, self)
         poolings = []
         for stage in self.down:
@@ -157,26 +160,28 @@ def deconvnet(
     norm: Norm = shifted_batch_norm,
     upsampling: MakeUpsampling = MaxUnpooling,
 ) -> DeconvNet:
-    """The DeconvNet of Noh et al. 2015: 251,772,245 parameters; 69.6 % mean IoU on the test set of VOC 2012.
+    """Build the DeconvNet of Noh et al. 2015: 251,772,245 parameters; 69.6 % mean IoU on the test set of VOC 2012.
 
     >>> deconvnet(2, 1, stages=[(4, 4), (8,)], hidden=16, window=3)(torch.zeros(2, 1, 7, 13)).shape
     torch.Size([2, 2, 7, 13])
 
     Args:
-        num_classes: logits a pixel.
-        in_channels: of the images.
-        stages: filters of each convolution of each stage; each halves the map.
+        num_classes: number of classes, and of logits for each pixel.
+        in_channels: number of channels of the images.
+        stages: numbers of filters, one sequence for each stage with one number for each convolution; each stage ends by
+            halving the map.
         hidden: length of the code of a window.
-        window: pixels of the last map that make a code, on a side: 7, those of an image of 224×224.
-        norm: makes the normalization of a number of channels; the released net's is `nn.BatchNorm2d`, with 16,704
-            parameters more, and `Shift` is none.
-        upsampling: makes the upsampling of each stage.
+        window: side, in pixels, of the window of the last map that is encoded; 7 is the side of that map for an image
+            of 224×224.
+        norm: constructor of a normalization layer, called with the number of channels; the released net has
+            `nn.BatchNorm2d`, with 16,704 parameters more; `Shift` does not normalize.
+        upsampling: constructor of the upsampling of each stage.
     """
     return DeconvNet(stages, num_classes, in_channels, hidden, window, norm, upsampling)
 
 
 def _stage(channels: Sequence[int], filters: Callable[[int, int], nn.Module], norm: Norm) -> nn.Sequential:
-    """Units relu ∘ norm ∘ filters from each number of channels to the next."""
+    """Build a chain of units relu ∘ norm ∘ filters, one from each number of channels to the next."""
     units = [(filters(a, b), norm(b), nn.ReLU()) for a, b in pairwise(channels)]
     return nn.Sequential(*(layer for unit in units for layer in unit))
 

@@ -1,13 +1,13 @@
-"""GoogLeNet: 22 layers of Inception modules and one linear layer (Szegedy et al. 2014, table 1 and figure 3).
+"""GoogLeNet, 22 layers deep: Inception modules and one linear layer (Szegedy et al. 2014, table 1 and figure 3).
 
-Two auxiliary classifiers, on the maps after modules 4a and 4d, bring gradient to the early layers in training. Two
-forms of the net:
+Two auxiliary classifiers, on the maps after modules 4a and 4d, bring gradient to the early layers in training. There
+are two forms of the net:
 
-- `googlenet`, the paper's: filters of 5×5, biases, local response normalization; 6,998,552 parameters, which is what
-  the filters of table 1 come to (its column of parameters sums to 6.80 M and does not follow from them), and 3,188,840
-  and 3,190,888 in the auxiliary classifiers;
-- `googlenet_bn`, torchvision's: BatchNorm instead of biases, and 3×3 where the paper has 5×5; 6,624,904 parameters,
-  13,004,888 with the auxiliary classifiers.
+- `googlenet` is the paper's, with 5×5 filters, biases and local response normalization. It has 6,998,552 parameters,
+  computed from the filters in table 1 (the table's column of parameters sums to 6.80 M and is inconsistent with its
+  filters), and 3,188,840 and 3,190,888 in the auxiliary classifiers.
+- `googlenet_bn` is torchvision's, with BatchNorm instead of biases, and 3×3 where the paper has 5×5. It has 6,624,904
+  parameters, 13,004,888 with the auxiliary classifiers.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from odenet.layers.inception import Inception, InceptionWidths, Parallel, convol
 from odenet.models.images import require_images
 
 InceptionModule: TypeAlias = Callable[..., Parallel]
-"""Makes an Inception module: `module(in_channels, widths, norm=…)`."""
+"""Constructor of an Inception module, called as `module(in_channels, widths, norm=…)`."""
 
 Auxiliary: TypeAlias = Callable[..., nn.Module]
-"""Makes an auxiliary classifier: `auxiliary(in_channels, num_classes, norm=…)`."""
+"""Constructor of an auxiliary classifier, called as `auxiliary(in_channels, num_classes, norm=…)`."""
 
 WIDTHS = {
     "3a": InceptionWidths(64, 96, 128, 16, 32, 32),
@@ -44,36 +44,37 @@ WIDTHS = {
     "5a": InceptionWidths(256, 160, 320, 32, 128, 128),
     "5b": InceptionWidths(384, 192, 384, 48, 128, 128),
 }
-"""Table 1 of the paper: the channels of each module."""
+"""Numbers of channels in each module, from table 1 of the paper."""
 
 _AFTER = ("4a", "4d")
-"""The modules whose maps the auxiliary classifiers see."""
+"""Names of the modules whose outputs the auxiliary classifiers take."""
 
 
 class GoogLeNetOutput(NamedTuple):
-    """What a GoogLeNet with auxiliary classifiers returns in training; each of shape (batch, num_classes)."""
+    """Logits of the three classifiers of a GoogLeNet in training mode, each of shape (batch, num_classes)."""
 
     logits: Tensor
     auxiliary_4a: Tensor
     auxiliary_4d: Tensor
 
     def combine(self, loss: Callable[[Tensor], Tensor], weight: float = 0.3) -> Tensor:
-        """ℓ(logits) + weight · (ℓ(auxiliary_4a) + ℓ(auxiliary_4d)), section 5 of the paper.
+        """Return ℓ(logits) + weight · (ℓ(auxiliary_4a) + ℓ(auxiliary_4d)), the training loss of section 5 of the paper.
 
         Args:
-            loss: ℓ, of logits; the targets are its own: `lambda logits: F.cross_entropy(logits, targets)`.
-            weight: of each auxiliary loss.
+            loss: function ℓ of logits, with the targets bound: `lambda logits: F.cross_entropy(logits, targets)`.
+            weight: factor of each auxiliary loss.
         """
         return loss(self.logits) + weight * (loss(self.auxiliary_4a) + loss(self.auxiliary_4d))
 
 
 class WindowMeans(nn.Module):
-    """Means over n×n equal windows: stride s = ⌊h/n⌋, size h - (n - 1)·s. 5×5 with stride 3 from 14×14 to 4×4.
+    """Average pooling to n×n pixels by equal windows: stride s = ⌊h/n⌋, size h - (n - 1)·s.
 
-    torch's adaptive pooling takes windows of 4×4 there. Of a map below n×n its pixels are repeated.
+    From 14×14 to 4×4 pixels the windows are 5×5 with stride 3, as in the paper; torch's adaptive pooling would take
+    windows of 4×4. The pixels of a map smaller than n×n are repeated.
 
     Args:
-        side: n.
+        side: side n of the output, in pixels.
     """
 
     def __init__(self, side: int) -> None:
@@ -81,7 +82,7 @@ class WindowMeans(nn.Module):
         self.side = side
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, h, w) → (batch, channels, side, side)."""
+        """Average over the windows: (batch, channels, h, w) → (batch, channels, side, side)."""
         if min(x.shape[2:]) < self.side:
             return F.adaptive_avg_pool2d(x, self.side)
         strides = [pixels // self.side for pixels in x.shape[2:]]
@@ -90,14 +91,16 @@ class WindowMeans(nn.Module):
 
 
 class AuxiliaryClassifier(nn.Module):
-    """4×4 means → 1×1 convolution to 128 → hidden layer of 1024 → dropout → logits (section 5 of the paper).
+    """Auxiliary classifier: pooling to 4×4 → 1×1 convolution to 128 → hidden layer of 1024 → dropout → logits.
+
+    See section 5 of the paper.
 
     Args:
-        in_channels: of the map it sees.
+        in_channels: number of channels of the input map.
         num_classes: number of logits.
-        norm: makes the normalization of a number of channels; None for biases.
-        pool: maps (batch, in_channels, h, w) to (batch, in_channels, 4, 4); by default 5×5 windows with stride 3 on the
-            paper's 14×14, and their like on other maps.
+        norm: constructor of a normalization layer, called with the number of channels; None for biases instead.
+        pool: module that maps (batch, in_channels, h, w) to (batch, in_channels, 4, 4); by default `WindowMeans`, which
+            has 5×5 windows with stride 3 on the paper's 14×14 pixels.
         dropout: probability of dropping a hidden unit.
     """
 
@@ -118,31 +121,31 @@ class AuxiliaryClassifier(nn.Module):
         self.head = nn.Linear(1024, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, h, w) → (batch, num_classes)."""
+        """Return logits: (batch, in_channels, h, w) → (batch, num_classes)."""
         x = self.conv(self.pool(x)).flatten(1)
         return self.head(self.dropout(torch.relu(self.hidden(x))))
 
 
 class GoogLeNet(nn.Module):
-    """stem (stride 8) → modules 3a, 3b, pooling, 4a to 4e, pooling, 5a, 5b → means → linear: logits.
+    """GoogLeNet: stem (stride 8) → modules 3a, 3b, pooling, 4a to 4e, pooling, 5a, 5b → means → linear → logits.
 
-    In training, a net with auxiliary classifiers returns a `GoogLeNetOutput`; in evaluation, and without them, the
-    logits alone: the auxiliary classifiers are then not computed.
+    In training mode, a net with auxiliary classifiers returns a `GoogLeNetOutput`. In evaluation mode, or without
+    auxiliary classifiers, it returns the logits only, and does not compute the auxiliary classifiers.
 
     Args:
         num_classes: number of logits.
-        in_channels: of the images.
-        module: makes an Inception module; `NaiveInception.of_widths` makes the net without bottlenecks.
-        norm: makes the normalization of a number of channels; None for biases and the paper's local response
-            normalization in the stem.
+        in_channels: number of channels of the images.
+        module: constructor of the Inception modules; `NaiveInception.of_widths` makes the net without bottlenecks.
+        norm: constructor of a normalization layer, called with the number of channels; None for biases, and the paper's
+            local response normalization in the stem.
         last_pool: size of the pooling before 5a: 3 in the paper, 2 in torchvision.
-        auxiliary: makes an auxiliary classifier; None for a net without.
-        dropout: probability of dropping one of the features after 5b.
-        transform: applied to the images first.
+        auxiliary: constructor of the auxiliary classifiers; None for a net without them.
+        dropout: probability of dropping a feature after 5b.
+        transform: module applied to the images first; None for none.
 
     Raises:
-        ValueError: a count that is not a positive integer; another `last_pool` than 2 or 3; images of another number of
-            channels, or below 31×31 (15×15 with `last_pool=2`), where pooling leaves nothing.
+        ValueError: if a count is not a positive integer, if `last_pool` is not 2 or 3, or if images have another number
+            of channels or fewer than 31×31 pixels (15×15 with `last_pool=2`), of which pooling leaves nothing.
     """
 
     @checked
@@ -160,7 +163,7 @@ class GoogLeNet(nn.Module):
     ) -> None:
         super().__init__()
         _require_last_pool(last_pool)
-        # Pooling by 3 needs two pixels, and there are 16 pixels of the image to one before it, less one at the border.
+        # The last pooling by 3 needs two pixels, which, at stride 16 and with padding, are made from 31 of the image.
         self.in_channels, self.smallest = in_channels, 16 * (last_pool - 1) - 1
         self.transform = nn.Identity() if transform is None else transform
         self.stem = _stem(in_channels, norm)
@@ -174,28 +177,28 @@ class GoogLeNet(nn.Module):
         _initialize(self)
 
     def forward(self, x: Tensor) -> Tensor | GoogLeNetOutput:
-        """Logits (batch, num_classes) for images (batch, in_channels, height, width); with auxiliaries in training."""
+        """Return logits (batch, num_classes) of images (batch, in_channels, height, width), or a `GoogLeNetOutput`."""
         require_images(x, self.in_channels, self.smallest, self)
         x = self.stem(self.transform(x))
-        beside: dict[str, Tensor] = {}
+        auxiliary: dict[str, Tensor] = {}
         for name, part in self.body.items():
             x = part(x)
             if self.training and name in self.auxiliaries:
-                beside[name] = self.auxiliaries[name](x)
+                auxiliary[name] = self.auxiliaries[name](x)
         logits = self.head(self.dropout(x.mean(dim=(2, 3))))
-        return GoogLeNetOutput(logits, beside["4a"], beside["4d"]) if beside else logits
+        return GoogLeNetOutput(logits, auxiliary["4a"], auxiliary["4d"]) if auxiliary else logits
 
 
 def _require_last_pool(size: int) -> None:
     if size not in (2, 3):
         raise ValueError(
-            f"last_pool = {size!r}; a pooling of stride 2 that skips no pixel and doubles few has size 2 or 3: "
+            f"last_pool = {size!r}; the windows of a pooling of stride 2 must cover every pixel with little overlap: "
             "pass 3 for the paper's net, 2 for torchvision's."
         )
 
 
 def _stem(in_channels: int, norm: Norm | None) -> nn.Sequential:
-    """(batch, in_channels, h, w) → (batch, 192, h/8, w/8): 7×7 and pooling, 1×1, 3×3 and pooling."""
+    """Build the stem (batch, in_channels, h, w) → (batch, 192, h/8, w/8): 7×7 and pooling, 1×1, 3×3 and pooling."""
     parts = OrderedDict[str, nn.Module]()
     parts["conv1"] = convolution(in_channels, 64, 7, stride=2, norm=norm)
     parts["pool1"] = _halving(3)
@@ -210,7 +213,7 @@ def _stem(in_channels: int, norm: Norm | None) -> nn.Sequential:
 
 
 def _body(in_channels: int, module: InceptionModule, last_pool: int) -> dict[str, nn.Module]:
-    """The modules of table 1 by name, with the poolings between them."""
+    """Build the modules of table 1, with the poolings between them, by name."""
     pools = {"4a": ("pool3", 3), "5a": ("pool4", last_pool)}
     body: dict[str, nn.Module] = {}
     for name, widths in WIDTHS.items():
@@ -227,7 +230,10 @@ def _halving(size: int) -> nn.MaxPool2d:
 
 
 def _initialize(model: nn.Module) -> None:
-    """Normal weights of variance 2/fan-in, no biases (He et al. 2015b): the variance passes a net without norms."""
+    """Draw normal weights of variance 2/fan-in and zero the biases (He et al. 2015b).
+
+    This keeps the variance of the maps in a net without norms.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -237,25 +243,25 @@ def _initialize(model: nn.Module) -> None:
 
 @checked
 def googlenet(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> GoogLeNet:
-    """The paper's net: 6,998,552 parameters, 13,378,280 with auxiliaries; 1.58 G multiply-adds at 224×224.
+    """Build the paper's net: 6,998,552 parameters, 13,378,280 with auxiliaries; 1.58 G multiply-adds at 224×224.
 
-    `auxiliary=None` leaves the auxiliary classifiers out, `norm=nn.BatchNorm2d` puts BatchNorm in the place of biases
-    and response normalization. 10.07 % top-5 error on ImageNet, one model and one crop.
+    `auxiliary=None` leaves out the auxiliary classifiers, and `norm=nn.BatchNorm2d` replaces biases and response
+    normalization by BatchNorm. The net has 10.07 % top-5 error on ImageNet with one model and one crop.
     """
     return GoogLeNet(num_classes, in_channels, **options)
 
 
 @checked
 def googlenet_bn(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> GoogLeNet:
-    """The net of torchvision: 6,624,904 parameters, 13,004,888 with auxiliaries; 1.5 G multiply-adds at 224×224.
+    """Build torchvision's net: 6,624,904 parameters, 13,004,888 with auxiliaries; 1.5 G multiply-adds at 224×224.
 
-    BatchNorm, and 3×3 in the branch that is 5×5 in the paper; 69.8 % top-1 on ImageNet.
+    It has BatchNorm, and 3×3 filters in the branch that has 5×5 in the paper; 69.8 % top-1 accuracy on ImageNet.
     """
-    torchvisions: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "module": partial(Inception, largest=3),
         "norm": partial(nn.BatchNorm2d, eps=1e-3),
         "last_pool": 2,
         "auxiliary": partial(AuxiliaryClassifier, pool=nn.AdaptiveAvgPool2d(4)),
         "dropout": 0.2,
     }
-    return GoogLeNet(num_classes, in_channels, **torchvisions | options)
+    return GoogLeNet(num_classes, in_channels, **defaults | options)

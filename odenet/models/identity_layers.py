@@ -1,7 +1,7 @@
 """Identity layers: a deeper network that computes what a shallower one does (He et al. 2015, section 1).
 
 "The existence of this constructed solution indicates that a deeper model should produce no higher training error than
-its shallower counterpart." Here it is constructed.
+its shallower counterpart." This module constructs that solution.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @checked
 def add_identity_layers(model: Model, layers: int) -> Model:
-    """A copy of `model` with `layers` more pieces at the end of every flow, none of which changes the state.
+    """Copy `model` with `layers` more pieces at the end of every flow, none of which changes the state.
 
-    A residual layer is the identity where its branch is zero: the last weights of the branch (of its normalization in a
-    post-activation net, of its convolution in a pre-activation one) are set to 0, in training mode and in evaluation
-    mode alike. The rest of the branch is a copy of that of the layer before, so that it can be trained from there.
+    A residual layer is the identity if its branch is zero. So the last weights of the branch are set to 0: those of its
+    normalization in a post-activation net, those of its convolution in a pre-activation one. This holds in training
+    mode and in evaluation mode. The other weights are copied from the layer before, so that they can be trained.
 
-    A plain layer x ↦ relu(norm(conv(relu(norm(conv(x)))))) is the identity on states x ≥ 0, which is what a projection
-    by relu leaves, with Dirac kernels, γ = 1, β = 0, μ = 0 and σ² = 1 - ε: then σ² + ε is 1 in floating point too, in
-    the type that `model` has (float32 or float64; convert before, not after). That is so in evaluation mode alone: in
-    training mode BatchNorm takes mean and variance of the batch, and a plain layer that normalizes its state is no
-    identity, whatever its weights.
+    A plain layer x ↦ relu(norm(conv(relu(norm(conv(x)))))) is the identity on states x ≥ 0, the range of the projection
+    relu, if it has Dirac kernels, γ = 1, β = 0, μ = 0 and σ² = 1 - ε. Then σ² + ε is 1 in floating point too, in the
+    dtype of `model` (float32 or float64; convert the model before, not after). This holds in evaluation mode only: in
+    training mode BatchNorm uses the mean and variance of the batch, and a plain layer that normalizes its state is not
+    the identity for any weights.
 
-    With fixed steps the outputs are the same bit for bit wherever a convolution is a sum in the type of its weights: on
-    a CPU, and on a GPU without autocast and without TF32.
+    With fixed steps the outputs are equal bit for bit wherever a convolution sums in the dtype of its weights: on a
+    CPU, and on a GPU without autocast and without TF32.
 
     >>> from odenet.models import plain20
     >>> net = plain20().eval()
@@ -47,18 +47,18 @@ def add_identity_layers(model: Model, layers: int) -> Model:
     (True, 9)
 
     Args:
-        model: a network of flows with piecewise-constant θ, plain or residual; it is left as it is.
-        layers: how many for each flow, 1 or more; the horizon grows with them, the step stays.
+        model: plain or residual network of flows with piecewise-constant θ; it is not changed.
+        layers: number of layers added to each flow, 1 or more; the horizon grows, and the step size stays.
 
     Raises:
-        ValueError: a network without flows, or a flow whose layers cannot be made identities.
+        ValueError: if the network has no flows, or a flow whose layers cannot be made identities.
     """
     deeper = copy.deepcopy(model)
     blocks = [module for module in deeper.modules() if isinstance(module, ODEBlock)]
     if not blocks:
         raise ValueError(
             f"identity layers were asked for in a {type(model).__name__} without an ODEBlock; they are added to the "
-            "flows of a network: pass one with flows."
+            "flows of a network: pass a network that contains ODE blocks."
         )
     for block in blocks:
         _lengthen(block, layers)
@@ -86,9 +86,9 @@ def _is_plain(block: ODEBlock) -> bool:
 
 @torch.no_grad()
 def _substitute_zero(block: ODEBlock, node: nn.Module) -> None:
-    """Make the branch F = 0."""
+    """Set weights so that the branch is F = 0."""
     if not isinstance(node, BasicBranch | BottleneckBranch):
-        raise _impossible(block, f"which weights of a {type(node).__name__} make it zero is not known", _BRANCHES)
+        raise _impossible(block, f"it is not known which weights of a {type(node).__name__} make it zero", _BRANCHES)
     last = "2" if isinstance(node, BasicBranch) else "3"
     module = node.get_submodule(("conv" if node.activation == "pre" else "norm") + last)
     if not list(module.parameters()):
@@ -99,14 +99,14 @@ def _substitute_zero(block: ODEBlock, node: nn.Module) -> None:
 
 @torch.no_grad()
 def _substitute_identity(block: ODEBlock, node: nn.Module) -> None:
-    """Make the branch F(x) = x for x ≥ 0."""
+    """Set weights so that the branch is F(x) = x for x ≥ 0."""
     if not isinstance(node, BasicBranch) or node.activation != "post" or block.projection is not torch.relu:
         raise _impossible(
-            block, "without the identity only conv-norm-relu layers of one width can be made one", _BRANCHES
+            block, "in a plain net only conv-norm-relu layers of one width can be made the identity", _BRANCHES
         )
     for conv, norm in ((node.conv1, node.norm1), (node.conv2, node.norm2)):
         if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
-            raise _impossible(block, f"{type(norm).__name__} normalizes by the state itself", "use BatchNorm2d")
+            raise _impossible(block, f"{type(norm).__name__} normalizes by statistics of the state", "use BatchNorm2d")
         nn.init.dirac_(conv.weight)
         norm.reset_parameters()
         norm.running_mean.zero_()

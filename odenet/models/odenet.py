@@ -1,10 +1,10 @@
-"""The ODE-Net on MNIST and its two counterparts (Chen et al. 2018, section 3 and table 1; released code).
+"""The ODE-Net for MNIST and the two nets it is compared with (Chen et al. 2018, section 3, table 1, released code).
 
-One trunk (three convolutions, 28×28 → 6×6×64) and one head; between them a flow in three forms:
+All three share a stem (`trunk`: three convolutions, 28×28 → 6×6×64) and a head; they differ in the flow between them:
 
-- `ode_net`: constant θ, adaptive Dormand-Prince steps, continuous adjoint: 208,266 parameters;
-- `rk_net`: the same θ, fixed steps of RK4, backpropagation: the same parameters;
-- `res_net`: six residual blocks with weights of their own: 576,778 parameters.
+- `ode_net` has constant θ, adaptive Dormand-Prince steps and the continuous adjoint: 208,266 parameters;
+- `rk_net` has constant θ, fixed steps of RK4 and backpropagation: 208,266 parameters;
+- `res_net` has six residual blocks, each with its own weights: 576,778 parameters.
 
 The paper prints 0.22 M and 0.60 M; no configuration of its released code gives both numbers.
 """
@@ -28,14 +28,14 @@ from odenet.models.images import require_images
 
 
 class FlowClassifier(nn.Module):
-    """trunk (stride 4) → flow on (batch, channels, h, w) → norm, ReLU, mean over pixels, linear: logits.
+    """Classifier: `trunk` (stride 4) → flow on (batch, channels, h, w) → norm, ReLU, mean over pixels, linear → logits.
 
     Args:
-        flow: what stands between trunk and head; keeps the shape.
+        flow: module between `trunk` and head, which keeps the shape of its input.
         num_classes: number of logits.
-        in_channels: of the images.
-        channels: of the flow's state.
-        norm: makes the normalization of a number of channels.
+        in_channels: number of channels of the images.
+        channels: number of channels of the flow's state.
+        norm: constructor of a normalization layer, called with the number of channels.
     """
 
     @checked
@@ -59,7 +59,7 @@ class FlowClassifier(nn.Module):
         label_blocks(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
+        """Return logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
         require_images(x, self.in_channels, 6, self)
         x = self.finish(self.flow(self.trunk(x)))
         return self.head(x.mean(dim=(2, 3)))
@@ -74,7 +74,7 @@ def ode_net(
     stepping: Stepping | None = None,
     gradient: GradientMethod | None = None,
 ) -> FlowClassifier:
-    """The ODE-Net: x′ = F(x, t; θ) on [0, 1], dopri5 at tolerance 1e-3 and the continuous adjoint by default."""
+    """Build the ODE-Net: x′ = F(x, t; θ) on [0, 1], by default with dopri5 at tolerance 1e-3 and continuous adjoint."""
     flow = ODEBlock(
         Constant(ConcatConvBranch(channels)),
         stepping or Adaptive("dopri5", rtol=1e-3, atol=1e-3),
@@ -85,13 +85,13 @@ def ode_net(
 
 @checked
 def rk_net(num_classes: int = 10, in_channels: int = 1, *, channels: int = 64, steps: int = 1) -> FlowClassifier:
-    """The RK-Net: the ODE-Net's vector field under `steps` fixed steps of RK4, backpropagated through."""
+    """Build the RK-Net: the ODE-Net's vector field with `steps` fixed steps of RK4, trained by backpropagation."""
     flow = ODEBlock(Constant(ConcatConvBranch(channels)), FixedSteps(RK4(), per_piece=steps))
     return FlowClassifier(flow, num_classes, in_channels, channels)
 
 
 @checked
 def res_net(num_classes: int = 10, in_channels: int = 1, *, channels: int = 64, blocks: int = 6) -> FlowClassifier:
-    """The ResNet of the comparison: `blocks` pre-activation residual blocks with GroupNorm."""
+    """Build the ResNet of the comparison: `blocks` pre-activation residual blocks with GroupNorm."""
     flow = ODEBlock(PiecewiseConstant([BasicBranch(channels, norm=group_norm) for _ in range(blocks)]))
     return FlowClassifier(flow, num_classes, in_channels, channels)

@@ -2,8 +2,8 @@
 
 A stage of n residual blocks at one resolution is a flow: piecewise-constant θ on n pieces, one Euler step each, h = 1.
 A block that changes resolution or width is a transition, y = S(x) + F(x). The published nets are post-activation: the
-ReLU after the addition is the flow's projection. Two families: for small images (section 4.2 of the paper: 6n+2 layers,
-16-32-64 channels, shortcuts without parameters) and for ImageNet (table 1).
+ReLU after the addition is the flow's projection. There are two families, one for small images (section 4.2 of the
+paper: 6n+2 layers, 16-32-64 channels, shortcuts without parameters) and one for ImageNet (table 1).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from odenet.blocks.theta.base import Piece, PiecewiseConstant
 from odenet.models.images import require_images
 
 Branch: TypeAlias = Callable[..., nn.Module]
-"""Makes a branch: `branch(channels, in_channels=…, stride=…)`."""
+"""Constructor of a branch, called as `branch(channels, in_channels=…, stride=…)`."""
 
 Flow: TypeAlias = Callable[[Callable[[], nn.Module], int, Projection | None], nn.Module]
-"""Makes the flow of a stage from a maker of branches, the number of residual blocks, and a projection."""
+"""Constructor of the flow of a stage, called with a constructor of branches, the number of blocks and a projection."""
 
 
 def residual_flow(make_branch: Callable[[], nn.Module], blocks: int, projection: Projection | None) -> ODEBlock:
-    """`blocks` residual blocks: Euler steps of h = 1 on as many pieces of a piecewise-constant θ."""
+    """Build a stage of `blocks` residual blocks: Euler steps of h = 1 on as many pieces of a piecewise-constant θ."""
     return ODEBlock(PiecewiseConstant([make_branch() for _ in range(blocks)]), projection=projection)
 
 
@@ -41,9 +41,9 @@ class Transition(nn.Module):
     """y = P(S(x) + F(x)): a residual block that changes the resolution or the number of channels.
 
     Args:
-        branch: F, with `forward(t, x)`; it is evaluated at t = 0.
-        shortcut: S, of the shape of F(x); None leaves it out (plain nets).
-        projection: P.
+        branch: F, a module with `forward(t, x)`, evaluated at t = 0.
+        shortcut: S, a module whose output has the shape of F(x); None for no shortcut (plain nets).
+        projection: P; None for none.
     """
 
     def __init__(self, branch: nn.Module, shortcut: nn.Module | None, projection: Projection | None) -> None:
@@ -52,12 +52,12 @@ class Transition(nn.Module):
         self.noise: StochasticDepth | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width) → the same with the transition's channels and stride."""
+        """Map x of shape (batch, channels, height, width) to y, which has the transition's channels and stride."""
         y = self.branch(0.0, x) if self.shortcut is None else self._residual(self.shortcut(x), x)
         return y if self.projection is None else self.projection(y)
 
     def _residual(self, through: Tensor, x: Tensor) -> Tensor:
-        """S(x) + F(x), the branch scaled or left out by the noise."""
+        """Return S(x) + F(x), where stochastic depth scales F or leaves it out."""
         if self.noise is None:
             return through + self.branch(0.0, x)
         (piece,) = self.noise([Piece(0.0, 1.0, self.branch, (self.branch,))], x, training=self.training)
@@ -72,30 +72,30 @@ class PaddedShortcut(nn.Module):
         self.stride, self.additional = stride, channels - in_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, h, w) → (batch, channels, ⌈h/stride⌉, ⌈w/stride⌉)."""
+        """Return S(x): (batch, in_channels, h, w) → (batch, channels, ⌈h/stride⌉, ⌈w/stride⌉)."""
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.additional))
 
 
 def projected_shortcut(in_channels: int, channels: int, stride: int, norm: Norm = nn.BatchNorm2d) -> nn.Module:
-    """S(x) = norm(conv₁ₓ₁(x)) with the stride (He et al. 2015, option B)."""
+    """Build S(x) = norm(conv₁ₓ₁(x)), where the convolution has the stride (He et al. 2015, option B)."""
     conv = nn.Conv2d(in_channels, channels, 1, stride, bias=False)
     return nn.Sequential(OrderedDict(conv=conv, norm=norm(channels)))
 
 
 class ResNet(nn.Module):
-    """stem → (transition → flow) for each stage → pooled features → logits of shape (batch, num_classes).
+    """Residual network: stem → transition and flow of each stage → mean over pixels → logits (batch, num_classes).
 
     Args:
-        stem: images → features.
-        stages: modules in order, each a transition, a flow, or both.
-        features: channels after the last stage.
+        stem: module that maps images to the features of the first stage.
+        stages: modules of the stages in order, each a transition, a flow, or both.
+        features: number of channels after the last stage.
         num_classes: number of logits.
-        in_channels: of the images.
-        stride: pixels of the image for one of the last map, the product of all strides.
-        finish: applied before pooling; the norm and ReLU that end a pre-activation net.
+        in_channels: number of channels of the images.
+        stride: product of all strides, so that the last map has 1/stride of the pixels of the image on a side.
+        finish: module applied before pooling, such as the norm and ReLU at the end of a pre-activation net.
 
     Raises:
-        ValueError: images of another number of channels, or so small that a stride meets a single pixel.
+        ValueError: if images have another number of channels, or are so small that a stride meets a single pixel.
     """
 
     @checked
@@ -119,12 +119,12 @@ class ResNet(nn.Module):
         label_blocks(self)
 
     def features(self, x: Tensor) -> Tensor:
-        """The last feature map, of shape (batch, features, height/stride, width/stride)."""
+        """Return the last feature map, of shape (batch, features, height/stride, width/stride)."""
         require_images(x, self.in_channels, self.smallest, self)
         return self.stages(self.stem(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
+        """Return logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
         x = self.finish(self.features(x))
         return self.head(x.mean(dim=(2, 3)))
 
@@ -143,22 +143,23 @@ def cifar_resnet(
     shortcut: Callable[[int, int, int], nn.Module] | None = PaddedShortcut,
     flow: Flow = residual_flow,
 ) -> ResNet:
-    """The family for small images: 3×3 stem, three stages of `blocks` residual blocks, 6·blocks + 2 layers.
+    """Build a ResNet for small images: 3×3 stem, three stages of `blocks` residual blocks, 6·blocks + 2 layers.
 
     The first block of the second and later stages is a transition of stride 2, so that their flows have `blocks` - 1
     pieces.
 
     Args:
-        blocks: residual blocks in a stage, n of the paper; 3 for ResNet-20.
+        blocks: number of residual blocks in a stage, n in the paper; 3 for ResNet-20.
         num_classes: number of logits.
-        in_channels: of the images.
-        widths: channels of each stage.
-        stem_stride: of the first convolution; 2 makes a net of a quarter of the cost.
-        activation: "post" (the published nets) or "pre".
-        norm: makes the normalization of a number of channels.
-        branch: makes a branch.
-        shortcut: makes the shortcut of a transition from (in_channels, channels, stride); None: no identity anywhere.
-        flow: makes the flow of a stage.
+        in_channels: number of channels of the images.
+        widths: numbers of channels of the stages.
+        stem_stride: stride of the first convolution; 2 makes a net of a quarter of the cost.
+        activation: "post", as in the published nets, or "pre".
+        norm: constructor of a normalization layer, called with the number of channels.
+        branch: constructor of the branches.
+        shortcut: constructor of the shortcut of a transition, called with (in_channels, channels, stride); None for
+            none.
+        flow: constructor of the flow of a stage.
     """
     stem = _stem(in_channels, widths[0], 3, stem_stride, norm, activation)
     make = partial(branch, activation=activation, norm=norm)
@@ -180,18 +181,19 @@ def imagenet_resnet(
     shortcut: Callable[[int, int, int], nn.Module] | None = projected_shortcut,
     flow: Flow = residual_flow,
 ) -> ResNet:
-    """The family for ImageNet: 7×7 stem and 3×3 pooling, stages of 64, 128, 256, 512 times `expansion` channels.
+    """Build a ResNet for ImageNet: 7×7 stem, 3×3 pooling, stages of 64, 128, 256, 512 times `expansion` channels.
 
     Args:
-        blocks: residual blocks in each stage, transitions included.
+        blocks: number of residual blocks in each stage, transitions included.
         num_classes: number of logits.
-        in_channels: of the images.
-        expansion: 1 for basic branches, 4 for bottlenecks.
-        activation: "post" (the published nets) or "pre".
-        norm: makes the normalization of a number of channels.
-        branch: makes a branch.
-        shortcut: makes the shortcut of a transition from (in_channels, channels, stride); None: no identity anywhere.
-        flow: makes the flow of a stage.
+        in_channels: number of channels of the images.
+        expansion: output channels of a block per channel inside it: 1 for basic branches, 4 for bottlenecks.
+        activation: "post", as in the published nets, or "pre".
+        norm: constructor of a normalization layer, called with the number of channels.
+        branch: constructor of the branches.
+        shortcut: constructor of the shortcut of a transition, called with (in_channels, channels, stride); None for
+            none.
+        flow: constructor of the flow of a stage.
     """
     widths = [expansion * 64 * 2**i for i in range(len(blocks))]
     stem = nn.Sequential(_stem(in_channels, 64, 7, 2, norm, "post"), nn.MaxPool2d(3, 2, padding=1))
@@ -210,7 +212,7 @@ def _stages(
     flow: Flow,
     activation: Activation,
 ) -> Iterable[nn.Module]:
-    """Transition and flow of each stage; a stage whose blocks are all at its own width has no transition."""
+    """Yield the transition and flow of each stage; a stage that keeps the shape has no transition."""
     projection = torch.relu if activation == "post" else None
     for index, (channels, number) in enumerate(zip(widths, blocks, strict=True)):
         parts: OrderedDict[str, nn.Module] = OrderedDict()
@@ -229,7 +231,7 @@ def _stages(
 
 def _stem(in_channels: int, channels: int, size: int, stride: int, norm: Norm, activation: Activation) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, channels, size, stride, padding=size // 2, bias=False)
-    if activation == "pre":  # the first branch begins with a norm of its own
+    if activation == "pre":  # because the first branch begins with its own norm
         return nn.Sequential(OrderedDict(conv=conv))
     return nn.Sequential(OrderedDict(conv=conv, norm=norm(channels), relu=nn.ReLU()))
 
@@ -239,7 +241,7 @@ def _finish(channels: int, norm: Norm, activation: Activation) -> nn.Module | No
 
 
 def _initialize(model: nn.Module) -> None:
-    """Normal weights of variance 2/fan-out for the convolutions (He et al. 2015b), as torchvision has it."""
+    """Draw normal weights of variance 2/fan-out for the convolutions (He et al. 2015b), as torchvision does."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -247,67 +249,67 @@ def _initialize(model: nn.Module) -> None:
 
 @checked
 def resnet20(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
-    """He et al. 2015, n = 3: 269,722 parameters, 40.6 M multiply-adds at 32×32; 8.75 % on CIFAR-10."""
+    """Build ResNet-20 (He et al. 2015): 269,722 parameters, 40.6 M multiply-adds at 32×32; 8.75 % error on CIFAR-10."""
     return cifar_resnet(3, num_classes, in_channels, **options)
 
 
 @checked
 def resnet32(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
-    """He et al. 2015, n = 5: 464,154 parameters; 7.51 % on CIFAR-10."""
+    """Build ResNet-32 (He et al. 2015, n = 5): 464,154 parameters; 7.51 % error on CIFAR-10."""
     return cifar_resnet(5, num_classes, in_channels, **options)
 
 
 @checked
 def resnet44(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
-    """He et al. 2015, n = 7: 658,586 parameters; 7.17 % on CIFAR-10."""
+    """Build ResNet-44 (He et al. 2015, n = 7): 658,586 parameters; 7.17 % error on CIFAR-10."""
     return cifar_resnet(7, num_classes, in_channels, **options)
 
 
 @checked
 def resnet56(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
-    """He et al. 2015, n = 9: 853,018 parameters; 6.97 % on CIFAR-10."""
+    """Build ResNet-56 (He et al. 2015, n = 9): 853,018 parameters; 6.97 % error on CIFAR-10."""
     return cifar_resnet(9, num_classes, in_channels, **options)
 
 
 @checked
 def resnet110(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
-    """He et al. 2015, n = 18: 1,727,962 parameters; 6.43 % on CIFAR-10."""
+    """Build ResNet-110 (He et al. 2015, n = 18): 1,727,962 parameters; 6.43 % error on CIFAR-10."""
     return cifar_resnet(18, num_classes, in_channels, **options)
 
 
 @checked
 def resnet1202(num_classes: int = 10, in_channels: int = 3, **options: Any) -> ResNet:
-    """He et al. 2015, n = 200: 19,421,274 parameters; 7.93 % on CIFAR-10."""
+    """Build ResNet-1202 (He et al. 2015, n = 200): 19,421,274 parameters; 7.93 % error on CIFAR-10."""
     return cifar_resnet(200, num_classes, in_channels, **options)
 
 
 @checked
 def resnet18(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
-    """He et al. 2015, table 1: 11,689,512 parameters, 1.8 G multiply-adds at 224×224."""
+    """Build ResNet-18 (He et al. 2015, table 1): 11,689,512 parameters, 1.8 G multiply-adds at 224×224."""
     return imagenet_resnet([2, 2, 2, 2], num_classes, in_channels, **options)
 
 
 @checked
 def resnet34(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
-    """He et al. 2015, table 1: 21,797,672 parameters, 3.6 G multiply-adds at 224×224."""
+    """Build ResNet-34 (He et al. 2015, table 1): 21,797,672 parameters, 3.6 G multiply-adds at 224×224."""
     return imagenet_resnet([3, 4, 6, 3], num_classes, in_channels, **options)
 
 
 @checked
 def resnet50(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
-    """He et al. 2015, table 1 with the stride in the 3×3: 25,557,032 parameters, 4.1 G multiply-adds at 224×224."""
+    """Build ResNet-50 (He et al. 2015, table 1; stride in the 3×3): 25,557,032 parameters, 4.1 G multiply-adds."""
     return _bottleneck_resnet([3, 4, 6, 3], num_classes, in_channels, **options)
 
 
 @checked
 def resnet101(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
-    """He et al. 2015, table 1 with the stride in the 3×3: 44,549,160 parameters, 7.8 G multiply-adds at 224×224."""
+    """Build ResNet-101 (He et al. 2015, table 1; stride in the 3×3): 44,549,160 parameters, 7.8 G multiply-adds."""
     return _bottleneck_resnet([3, 4, 23, 3], num_classes, in_channels, **options)
 
 
 @checked
 def resnet152(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
-    """He et al. 2015, table 1 with the stride in the 3×3: 60,192,808 parameters, 11.5 G multiply-adds at 224×224."""
+    """Build ResNet-152 (He et al. 2015, table 1; stride in the 3×3): 60,192,808 parameters, 11.5 G multiply-adds."""
     return _bottleneck_resnet([3, 8, 36, 3], num_classes, in_channels, **options)
 
 

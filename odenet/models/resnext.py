@@ -1,7 +1,8 @@
 """ResNets with grouped or wider bottlenecks: ResNeXt (Xie et al. 2017) and wide ResNet (Zagoruyko and Komodakis 2016).
 
-Only the 3×3 convolutions of the bottleneck branches differ from `resnet50` and `resnet101`: 32x4d are 32 groups of 4
-channels in the first stage; a wide net has one group of twice the channels.
+Only the 3×3 convolutions of the bottleneck branches differ from `resnet50` and `resnet101`. The name 32x4d means 32
+groups of 4 channels in the first stage; a wide net has one group of twice the channels.
+Multiply-adds are those of an image of 224×224.
 """
 
 from __future__ import annotations
@@ -17,31 +18,31 @@ from odenet.models.resnet import ResNet, imagenet_resnet
 
 @checked
 def resnext50_32x4d(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
-    """Xie et al. 2017, table 1: 25,028,904 parameters, 4.2 G multiply-adds at 224×224."""
+    """Build ResNeXt-50 (Xie et al. 2017, table 1): 25,028,904 parameters, 4.2 G multiply-adds."""
     return _grouped([3, 4, 6, 3], 32, 4, num_classes, in_channels, **options)
 
 
 @checked
 def resnext101_32x8d(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
-    """32 groups of 8, of torchvision alone: 88,791,336 parameters, 16.4 G multiply-adds at 224×224."""
+    """Build ResNeXt-101 with 32 groups of 8 (torchvision only): 88,791,336 parameters, 16.4 G multiply-adds."""
     return _grouped([3, 4, 23, 3], 32, 8, num_classes, in_channels, **options)
 
 
 @checked
 def resnext101_64x4d(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
-    """Xie et al. 2017, table 4: 83,455,272 parameters, 15.5 G multiply-adds at 224×224."""
+    """Build ResNeXt-101 with 64 groups of 4 (Xie et al. 2017, table 4): 83,455,272 parameters, 15.5 G multiply-adds."""
     return _grouped([3, 4, 23, 3], 64, 4, num_classes, in_channels, **options)
 
 
 @checked
 def wide_resnet50_2(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
-    """Zagoruyko and Komodakis 2016, table 8: 68,883,240 parameters, 11.4 G multiply-adds at 224×224."""
+    """Build wide ResNet-50 (Zagoruyko and Komodakis 2016, table 8): 68,883,240 parameters, 11.4 G multiply-adds."""
     return _grouped([3, 4, 6, 3], 1, 128, num_classes, in_channels, **options)
 
 
 @checked
 def wide_resnet101_2(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> ResNet:
-    """The deeper one, of torchvision alone: 126,886,696 parameters, 22.8 G multiply-adds at 224×224."""
+    """Build wide ResNet-101 (torchvision only): 126,886,696 parameters, 22.8 G multiply-adds."""
     return _grouped([3, 4, 23, 3], 1, 128, num_classes, in_channels, **options)
 
 

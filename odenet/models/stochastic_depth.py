@@ -1,4 +1,4 @@
-"""Stochastic depth in whole residual networks: who survives with which probability (Huang et al. 2016, section 3)."""
+"""Stochastic depth in whole residual networks: survival probabilities of all blocks (Huang et al. 2016, section 3)."""
 
 from __future__ import annotations
 
@@ -25,20 +25,22 @@ def set_stochastic_depth(
     per: Literal["batch", "sample"] = "batch",
     scaling: Literal["training", "evaluation"] = "training",
 ) -> None:
-    """Let block l of L survive with p_l = 1 - (l/L)·(1 - last), transitions included (Huang et al. 2016, section 3).
+    """Let block l of L survive with p_l = 1 - (l/L)·(1 - last), counting transitions (Huang et al. 2016, section 3).
 
-    Either every block and transition changes or, where something is refused, none does.
+    If an argument is refused, no block or transition is changed.
 
     Args:
-        model: a residual network; its blocks and transitions get their `noise`.
-        last: p_L in (0, 1]; 0.5 in the paper, 1 for none.
-        decay: "linear", as above, or "constant": p_l = last for all l (the paper's uniform rule, the worse one there).
-        per: one B for the whole batch, whose skipped branches cost nothing, or one for each sample.
-        scaling: as in `StochasticDepth`.
+        model: residual network; the `noise` of its blocks and transitions is set.
+        last: survival probability p_L of the last block, in (0, 1]; 0.5 in the paper, 1 for no stochastic depth.
+        decay: "linear" for the formula above, or "constant" for p_l = last at all l (the uniform rule, which the paper
+            finds to be worse).
+        per: "batch" to draw once for the whole batch, so that skipped branches cost nothing, or "sample" to draw for
+            each sample.
+        scaling: mode in which branches are scaled, as in `StochasticDepth`.
 
     Raises:
-        ValueError: `last` outside (0, 1]; an unknown name; a plain net, in which nothing would be left of x where the
-            branch is skipped; a network without residual blocks.
+        ValueError: if `last` is outside (0, 1], if a name is unknown, if the network is plain (where a branch is
+            skipped, nothing would be left of x), or if it has no residual blocks.
     """
     if decay not in ("linear", "constant"):
         raise unknown_name("decay", decay, ("linear", "constant"))

@@ -1,4 +1,4 @@
-"""Weights of torchvision's GoogLeNet, pretrained or not, in a `googlenet_bn` of the same outputs."""
+"""Conversion of torchvision's GoogLeNet, pretrained or not, to a `googlenet_bn` with the same outputs."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _RENAMED = (
     (r"\.1\.", ".filter."),
     (r"\.bn\.", ".norm."),
 )
-"""Patterns in torchvision's names and what stands here in their place, applied in order."""
+"""Pairs of a pattern in torchvision's parameter names and its replacement here, applied in order."""
 
 
 class ChannelScaling(nn.Module):
-    """x꜀ ↦ a꜀·x꜀ + b꜀, the same for all pixels of channel c; no parameters.
+    """x꜀ ↦ a꜀·x꜀ + b꜀ for all pixels of each channel c, without trainable parameters.
 
     Args:
-        scales: a.
-        shifts: b.
+        scales: factors a, one for each channel.
+        shifts: summands b, one for each channel.
     """
 
     def __init__(self, scales: list[float], shifts: list[float]) -> None:
@@ -50,12 +50,12 @@ class ChannelScaling(nn.Module):
         self.register_buffer("shifts", torch.tensor(shifts).view(-1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, h, w), unchanged in shape."""
+        """Return a·x + b for x of shape (batch, channels, h, w)."""
         return x * self.get_buffer("scales") + self.get_buffer("shifts")
 
 
 def imagenet_to_symmetric() -> ChannelScaling:
-    """From images of ImageNet's mean and deviation, as torchvision makes them, to (image - 0.5)/0.5."""
+    """Build the map from images normalized by ImageNet's mean and deviation to images normalized as (x - 0.5)/0.5."""
     means, deviations = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     return ChannelScaling([s / 0.5 for s in deviations], [(m - 0.5) / 0.5 for m in means])
 
@@ -63,11 +63,11 @@ def imagenet_to_symmetric() -> ChannelScaling:
 def load_torchvision(net: GoogLeNet, state: Mapping[str, Tensor]) -> None:
     """Copy weights and statistics of `torchvision.models.googlenet`, given as its state dict, into `net`.
 
-    Weights of auxiliary classifiers are left out if `net` has none, as torchvision does. torchvision's pretrained net
-    also rescales its images, which no state dict says: `googlenet_from_torchvision` takes that over too.
+    Weights of auxiliary classifiers are left out if `net` has none, as in torchvision. torchvision's pretrained net
+    also rescales its images, which the state dict does not contain; `googlenet_from_torchvision` copies this too.
 
     Raises:
-        ValueError: weights of another network, number of classes or number of channels than those of `net`.
+        ValueError: if the weights are for another network, number of classes or number of channels than those of `net`.
     """
     renamed = {_renamed(name): value for name, value in state.items()}
     if not net.auxiliaries:
@@ -78,14 +78,18 @@ def load_torchvision(net: GoogLeNet, state: Mapping[str, Tensor]) -> None:
 
 @checked
 def googlenet_from_torchvision(model: TorchvisionGoogLeNet) -> GoogLeNet:
-    """A `googlenet_bn` of the outputs of `model`, in evaluation and, with the same seed for dropout, in training.
+    """Convert torchvision's GoogLeNet `model` to a `googlenet_bn` with the same outputs.
 
-    Its weights are copies, on the same device. The rescaling of images that torchvision's pretrained net begins with is
-    the `transform`.
+    The outputs are equal in evaluation mode and, with the same seed for dropout, in training mode. The weights are
+    copies, on the same device. If `model` rescales its images, as torchvision's pretrained net does, the converted net
+    does so in its `transform`.
+
+    Args:
+        model: instance of `torchvision.models.GoogLeNet`.
 
     Raises:
-        TypeError: a model of another class.
-        ValueError: weights that do not fit.
+        TypeError: if `model` is not torchvision's GoogLeNet.
+        ValueError: if its weights do not fit `googlenet_bn`.
     """
     _require_torchvision(model)
     options: dict[str, Any] = {"dropout": model.dropout.p, "auxiliary": None}
@@ -99,7 +103,7 @@ def googlenet_from_torchvision(model: TorchvisionGoogLeNet) -> GoogLeNet:
     load_torchvision(net, state)
     net.train(model.training)
     net.dropout.training = model.dropout.training
-    for name, parameter in model.named_parameters():  # what is frozen there is frozen here
+    for name, parameter in model.named_parameters():  # so that frozen layers stay frozen
         net.get_parameter(_renamed(name)).requires_grad_(parameter.requires_grad)
         net.get_submodule(_layer_of(_renamed(name))).training = model.get_submodule(_layer_of(name)).training
     return net
@@ -131,7 +135,7 @@ def _require_same_shapes(given: Mapping[str, Tensor], own: Mapping[str, Tensor])
     if names:
         name = names[0]
         raise ValueError(
-            f"weights of torchvision's googlenet were asked for in a net that they do not fit: {name} is "
+            f"weights of torchvision's googlenet were given for a net that they do not fit: {name} is "
             f"{shapes.get(name, 'missing')} there and {wanted.get(name, 'missing')} here, and {len(names) - 1} more "
             "differ: build the net by googlenet_bn, with the num_classes and in_channels of the weights, and with "
             "auxiliary=None if the weights have no auxiliary classifiers."

@@ -1,9 +1,9 @@
-"""torchvision's ResNets as flows and transitions with the same outputs, there and back.
+"""Conversion between torchvision's ResNets and networks of flows and transitions with the same outputs.
 
 torchvision's residual block is x ← relu(x + F(x)), a *projected* Euler step of h = 1. So the blocks of a stage whose
-shortcut is the identity are one flow, an `ODEBlock` with the projection `relu`, and its first block, where it has a
-`downsample`, is a transition. Layers are copied whole, so that everything they carry comes along: groups, dilation,
-any normalization, weights and running statistics, device, precision, training mode, and what does not learn.
+shortcut is the identity form one flow, an `ODEBlock` with the projection `relu`; the first block of a stage is a
+transition if it has a `downsample`. Whole layers are copied, with their groups, dilation, any normalization, weights,
+running statistics, device, precision, training mode and `requires_grad`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _LAYERS = ("layer1", "layer2", "layer3", "layer4")
 
 @checked
 def from_torchvision(model: TorchvisionResNet | Mapping[str, Tensor]) -> ResNet:
-    """The network of flows and transitions that computes what `model` does, in evaluation and in training mode.
+    """Convert torchvision's ResNet `model` to flows and transitions with the same outputs in evaluation and training.
 
-    Every ResNet of torchvision: resnet18 to resnet152, ResNeXt, wide; any numbers of blocks, classes and channels, any
-    `norm_layer`, `replace_stride_with_dilation`, and another stem convolution, pooling or head in place of the usual.
-    Nothing is shared with `model`. Forward hooks on its blocks, which are no longer there, are left out.
+    All ResNets of torchvision can be converted: resnet18 to resnet152, ResNeXt and wide ones, with any numbers of
+    blocks, classes and channels, any `norm_layer` and `replace_stride_with_dilation`, and with the stem convolution,
+    the pooling or the head replaced. Nothing is shared with `model`. Forward hooks on its blocks are not copied.
 
     >>> from torchvision.models import resnet18
     >>> theirs = resnet18(num_classes=10).eval()
@@ -46,12 +46,12 @@ def from_torchvision(model: TorchvisionResNet | Mapping[str, Tensor]) -> ResNet:
     True
 
     Args:
-        model: the ResNet, or its state dict. Of a state dict, strides, dilation and the kind of normalization are
-            unknown: they are taken to be the usual ones.
+        model: the ResNet, or its state dict. A state dict does not contain strides, dilation and the kind of
+            normalization; these are assumed to be torchvision's defaults.
 
     Raises:
-        TypeError: no ResNet of torchvision.
-        ValueError: layers or keys that are missing or foreign to it; the message names them.
+        TypeError: if `model` is not a ResNet of torchvision.
+        ValueError: if layers or keys are missing or unexpected; the message names them.
     """
     if isinstance(model, Mapping):
         model = _model_of(model)
@@ -64,7 +64,7 @@ def from_torchvision(model: TorchvisionResNet | Mapping[str, Tensor]) -> ResNet:
     net.in_channels, net.smallest = _in_channels(model.conv1), _stride(model) // 2 + 1
     places = dict(_places(net))
     _require_same_layers(model, list(places.values()))
-    copies: dict[int, Any] = {}  # of all layers together, so that a weight shared by two of them stays one
+    copies: dict[int, Any] = {}  # one memo for all layers, so that a weight shared by two of them stays shared
     for ours, theirs in places.items():
         net.set_submodule(ours, copy.deepcopy(model.get_submodule(theirs), copies))
     return net
@@ -72,20 +72,20 @@ def from_torchvision(model: TorchvisionResNet | Mapping[str, Tensor]) -> ResNet:
 
 @checked
 def to_torchvision(net: Annotated[ResNet, Inside()]) -> dict[str, Tensor]:
-    """The state dict of the torchvision ResNet that computes what `net` does; it loads there with `strict=True`.
+    """Return the state dict of the torchvision ResNet that computes what `net` does; it loads with `strict=True`.
 
-    The way back from `from_torchvision`, after training too, and for any net of `odenet.models.resnet18` and its
-    relatives. Where a flow has other than the usual number of pieces, as after a refinement, torchvision's net is
+    This inverts `from_torchvision`, also after training, and works for `odenet.models.resnet18` and its relatives. If a
+    flow has another number of pieces than usual, for example after a refinement, torchvision's net must be built as
     `torchvision.models.ResNet(BasicBlock or Bottleneck, [blocks of each stage])`.
 
-    The tensors are those of `net`, as in its own state dict, but where steps are not h = 1: there F ends with its last
-    normalization, whose scale and shift become h·γ and h·β. That is the same function, in training mode too, and not
-    the same training: γ and β are learned h times as large here.
+    The tensors are those of `net`, as in its own state dict, except in flows with steps h ≠ 1: there the last
+    normalization of F gets the scale h·γ and the shift h·β. The function is the same, in training mode too, but its
+    training is not, because torchvision's net learns h·γ and h·β in place of γ and β.
 
     Raises:
-        TypeError: no `ResNet`.
-        ValueError: a net that is none of torchvision's: of other widths, pre-activation, with θ of another kind, with
-            other steps than one of Euler's method on each piece; the message names the place and what to do.
+        TypeError: if `net` is not a `ResNet`.
+        ValueError: if torchvision has no such net: if it has other widths, is a pre-activation net, has another kind of
+            θ, or other steps than one Euler step on each piece. The message names the place and what to do.
     """
     if not isinstance(net, ResNet):
         raise TypeError(
@@ -110,7 +110,7 @@ def to_torchvision(net: Annotated[ResNet, Inside()]) -> dict[str, Tensor]:
 
 
 def _places(net: ResNet) -> Iterator[tuple[str, str]]:
-    """The name of each layer here and in torchvision, in torchvision's order."""
+    """Yield the name of each layer here and in torchvision, in torchvision's order."""
     yield from (("stem.0.conv", "conv1"), ("stem.0.norm", "bn1"), ("stem.1", "maxpool"))
     for stage, layer in enumerate(_LAYERS):
         for index, branch in enumerate(_branches(net, f"stages.{stage}")):
@@ -125,7 +125,7 @@ def _places(net: ResNet) -> Iterator[tuple[str, str]]:
 
 
 def _branches(net: ResNet, stage: str) -> Iterator[str]:
-    """The names of the branches of a stage in order."""
+    """Yield the names of the branches of a stage in order."""
     for name, module in net.get_submodule(stage).named_children():
         if isinstance(module, ODEBlock):
             yield from (f"{stage}.{name}.theta.nodes.{index}" for index in range(len(module.theta.nodes)))
@@ -134,7 +134,7 @@ def _branches(net: ResNet, stage: str) -> Iterator[str]:
 
 
 def _steps_not_one(net: ResNet) -> Iterator[tuple[str, float]]:
-    """The last normalization of each branch of a flow, and the step h ≠ 1 that its scale and shift are to take up."""
+    """Yield the name of the last norm of each branch with a step h ≠ 1, and h, which its γ and β must absorb."""
     for name, block in net.named_modules():
         if isinstance(block, ODEBlock) and (h := _step_of(block)) != 1:
             for index, branch in enumerate(block.theta.nodes):
@@ -146,7 +146,7 @@ def _step_of(block: ODEBlock) -> float:
 
 
 def _require_torchvision(model: Any) -> None:
-    """Raise unless `model` is torchvision's own class, of its own residual blocks: others may compute otherwise."""
+    """Raise unless `model` and its blocks have torchvision's own classes; a subclass may have another forward pass."""
     from torchvision.models.resnet import BasicBlock, Bottleneck
     from torchvision.models.resnet import ResNet as Torchvision
 
@@ -164,11 +164,11 @@ def _require_torchvision(model: Any) -> None:
         for name, block in blocks.items():
             kinds.add(type(block))
             if type(block) not in (BasicBlock, Bottleneck) or len(kinds) > 1:
-                raise _misfit(f"{layer}.{name} is a {type(block).__name__}, no block of torchvision's like the others")
+                raise _misfit(f"{layer}.{name} is a {type(block).__name__}, not a torchvision block like the others")
 
 
 def _require_same_layers(model: nn.Module, places: list[str]) -> None:
-    """Raise unless `model` has a layer at each of `places`, and nothing else but ReLUs and the mean over pixels."""
+    """Raise unless `model` has a layer at each of `places`, and otherwise only ReLUs and the mean over pixels."""
     modules = dict(model.named_modules())
     missing = [place for place in places if place not in modules]
     leaves = [name for name, module in modules.items() if not list(module.children())]
@@ -177,13 +177,13 @@ def _require_same_layers(model: nn.Module, places: list[str]) -> None:
         for name in dict.fromkeys([*model.state_dict(), *leaves])
         if not any(f"{name}.".startswith(f"{place}.") for place in places) and not _is_usual(name, modules.get(name))
     ]
-    faults = {"it lacks": missing, "it has the foreign": foreign}
+    faults = {"it lacks": missing, "it has the unexpected": foreign}
     if missing or foreign:
         raise _misfit("; ".join(f"{what} {_listed(names)}" for what, names in faults.items() if names))
 
 
 def _is_usual(name: str, module: nn.Module | None) -> bool:
-    """Whether this is one of torchvision's layers without weights, which are here as functions."""
+    """Whether this is one of torchvision's layers without weights, which are functions in the converted net."""
     if name == "avgpool":
         return isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1))
     return name.split(".")[-1] == "relu" and type(module) is nn.ReLU
@@ -196,18 +196,18 @@ def _listed(names: list[str], shown: int = 4) -> str:
 
 def _misfit(found: str) -> ValueError:
     return ValueError(
-        f"from_torchvision was asked for a network that is none of torchvision's ResNets: {found}. Their forward pass "
-        "alone is known here: give it their layers, or build the network from ODEBlock and Transition."
+        f"from_torchvision was given a network that is not a ResNet of torchvision: {found}. Only their forward pass "
+        "can be converted: give it their layers, or build the network from ODEBlock and Transition."
     )
 
 
 def _in_channels(stem: nn.Module) -> int:
-    """Of the images: those of the first convolution, which may be one of several in place of the usual one."""
+    """Return the number of input channels of the first convolution in `stem`, which may be a user's own module."""
     return next(module.in_channels for module in stem.modules() if isinstance(module, nn.Conv2d))
 
 
 def _stride(model: TorchvisionResNet) -> int:
-    """Pixels of the image for one of the last feature map."""
+    """Return the product of all strides, from the image to the last feature map."""
     branches = [
         m for layer in _LAYERS for block in model.get_submodule(layer).children() for m in block.named_children()
     ]
@@ -217,7 +217,7 @@ def _stride(model: TorchvisionResNet) -> int:
 
 
 def _model_of(state: Mapping[str, Tensor]) -> TorchvisionResNet:
-    """The torchvision ResNet of the architecture that the shapes in its state dict tell, with these weights."""
+    """Build the torchvision ResNet with the weights `state`, whose shapes determine the architecture."""
     from torchvision.models.resnet import BasicBlock, Bottleneck
     from torchvision.models.resnet import ResNet as Torchvision
 
@@ -234,19 +234,19 @@ def _model_of(state: Mapping[str, Tensor]) -> TorchvisionResNet:
         model.conv1 = nn.Conv2d(state["conv1.weight"].shape[1], 64, 7, 2, padding=3, bias=False)
     try:
         model.load_state_dict(state, assign=True)
-    except RuntimeError as error:  # torch's message names the keys that are missing, foreign or of another shape
-        raise _misfit(f"of the state dict it is said: {error}") from error
+    except RuntimeError as error:  # torch's message names the keys that do not fit
+        raise _misfit(f"loading its state dict fails: {error}") from error
     return model
 
 
 def _require_family(net: ResNet) -> None:
-    """Raise unless stem, finish and stages are those of torchvision's ResNets."""
+    """Raise unless stem, finish and stages are as in torchvision's ResNets."""
     stem = {"0.conv", "0.norm", "1"} - {name for name, _ in net.stem.named_modules()}
     if not isinstance(net.finish, nn.Identity):
         raise _unlike("finish", "the end of a pre-activation net", "build it with activation='post'")
     if stem or len(net.stages) != len(_LAYERS):
-        found = "a stem without pooling" if stem else f"{len(net.stages)} stages"
-        raise _unlike("the net", f"{found}, not of the four-stage ImageNet family", "use resnet18 or its relatives")
+        where, found = ("the stem", "without pooling") if stem else ("the number of stages", f"{len(net.stages)}")
+        raise _unlike(where, f"{found}, not as in the four-stage ImageNet family", "use resnet18 or its relatives")
     for stage in range(len(_LAYERS)):
         for name, module in net.get_submodule(f"stages.{stage}").named_children():
             if not isinstance(module, ODEBlock | Transition):
@@ -254,7 +254,7 @@ def _require_family(net: ResNet) -> None:
 
 
 def _require_branches(net: ResNet) -> None:
-    """Raise unless all branches are of one kind, post-activation, and as wide as torchvision's."""
+    """Raise unless all branches are of one class, post-activation, and as wide as torchvision's."""
     names = [(stage, name) for stage in range(len(_LAYERS)) for name in _branches(net, f"stages.{stage}")]
     kind = type(net.get_submodule(names[0][1]))
     for stage, name in names:
@@ -284,20 +284,20 @@ def _require_flow(block: ODEBlock, name: str) -> None:
         raise _unlike(
             name,
             f"a flow stepped by {block.stepping}",
-            "set stepping=FixedSteps(Euler()), or make several Euler steps on a piece one on each by refine_theta",
+            "set stepping=FixedSteps(Euler()), or give each of several Euler steps its own piece by refine_theta",
         )
     _require_projection(block, name)
 
 
 def _require_affine(norm: nn.Module, name: str, h: float) -> None:
-    """Raise unless `norm` ends with γ·x + β, which a step can be multiplied into."""
+    """Raise unless `norm` ends with γ·x + β, so that a step size can be multiplied into γ and β."""
     from torchvision.ops import FrozenBatchNorm2d
 
     kinds = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, nn.GroupNorm, FrozenBatchNorm2d)
     if not isinstance(norm, kinds) or not {"weight", "bias"} <= norm.state_dict().keys():
         raise _unlike(
             name,
-            f"a {type(norm).__name__} that cannot take up a step of h = {h:g} in its scale and shift",
+            f"a {type(norm).__name__} that cannot absorb a step of h = {h:g} in its scale and shift",
             "end the branch with an affine BatchNorm2d, InstanceNorm2d or GroupNorm, or undo a refinement by "
             "coarsen_theta and coarsen_steps",
         )
@@ -305,15 +305,15 @@ def _require_affine(norm: nn.Module, name: str, h: float) -> None:
 
 def _require_projection(module: ODEBlock | Transition, name: str) -> None:
     if module.projection is not torch.relu:
-        raise _unlike(name, f"with the projection {module.projection}", "use torch.relu")
+        raise _unlike(name, f"a module with the projection {module.projection}", "use torch.relu")
     if module.noise is not None and module.noise.scaling == "evaluation":
         raise _unlike(
-            name, f"with {module.noise}, which scales branches in evaluation", "train with scaling='training'"
+            name, f"a module with {module.noise}, which scales branches in evaluation", "train with scaling='training'"
         )
 
 
 def _unlike(where: str, found: str, instead: str) -> ValueError:
     return ValueError(
-        f"to_torchvision was asked for a net in which {where} is {found}; torchvision's residual block is "
+        f"to_torchvision was given a net in which {where} is {found}; torchvision's residual block is "
         f"x ← relu(x + F(x)) in the widths of its ResNets: {instead}."
     )

@@ -1,8 +1,8 @@
-"""U-Net: down by pooling, up by upsampling, and at each resolution the map of the way down beside that of the way up.
+"""U-Net: an encoder with pooling and a decoder with upsampling, joined by skip connections at each resolution.
 
-The net of Ronneberger et al. 2015 has unpadded convolutions: 572×572 pixels in, logits for the 388×388 in the middle
-out. Mirroring the image beyond its borders gives a label to each pixel (their overlap-tile strategy); padding the maps
-with zeros does too, at less cost, and is what most nets of this name do. Here a stage may be a flow as well.
+The net of Ronneberger et al. 2015 has unpadded convolutions: it maps 572×572 pixels to logits for the 388×388 in their
+middle. Mirroring the image at its borders gives logits for every pixel (their overlap-tile strategy). Zero padding of
+all maps does so too, at less cost, and most later U-Nets use it. Here a stage may also be a flow.
 """
 
 from __future__ import annotations
@@ -22,33 +22,38 @@ from odenet.blocks.arguments import checked
 from odenet.blocks.block import label_blocks
 from odenet.blocks.branches import Autonomous, Norm
 from odenet.layers.transpose_convolution import TransposeConvolution
-from odenet.layers.upsampling import MakeUpsampling, centred
+from odenet.layers.upsampling import MakeUpsampling, center_crop_or_pad
 from odenet.models.images import require_images
 from odenet.models.resnet import Flow
 
 Borders: TypeAlias = Literal["padded", "mirrored", "valid"]
-"""Zeros around every map; the image mirrored and convolutions unpadded; unpadded, and logits of the middle alone."""
+"""Treatment of the borders: zero padding of all maps, mirroring of the image without padding, or no padding.
+
+"padded" and "mirrored" give logits for every pixel, "valid" only for the pixels in the middle.
+"""
 
 WIDTHS = (64, 128, 256, 512, 1024)
+"""Numbers of channels of the stages in the paper, from the image to the bottom."""
 
 up_convolution: MakeUpsampling = partial(TransposeConvolution, kernel=2, padding=0)
-"""2×2 filters at stride 2, which do not overlap: the "up-convolution" of the paper."""
+"""Transpose convolution with 2×2 filters and stride 2, which do not overlap: the paper's "up-convolution"."""
 
 
 class UNet(nn.Module):
-    """stage, halved, stage, …, stage, doubled, [skip, x], stage, …, stage → logits of shape (batch, classes, H, W).
+    """U-Net: encoder stages and poolings → decoder stages on [skip, upsampled map] → logits (batch, classes, H, W).
 
     Args:
-        down: stages of the way down, the last one at the bottom.
-        ups: upsamplings, from the bottom upwards, one fewer.
-        up: stages of the way up, likewise; each takes the map of the way down and the upsampled one.
-        head: last map → logits.
-        in_channels: of the images.
-        borders: what the stages do there.
-        shrinkage: rows that the convolutions of a stage take off its map, above and below together; 0 if padded.
+        down: stages of the encoder; the last is the bottom, after all poolings.
+        ups: upsamplings from the bottom to the image, one fewer than `down`.
+        up: stages of the decoder, as many as `ups`; each takes the skip map and the upsampled map, concatenated.
+        head: module that maps the last map to logits.
+        in_channels: number of channels of the images.
+        borders: treatment of the borders by the stages.
+        shrinkage: number of rows by which the convolutions of a stage shrink its map; 0 if padded.
 
     Raises:
-        ValueError: images of another number of channels, or, with valid borders, of a size that pooling does not halve.
+        ValueError: if images have another number of channels, or, with valid borders, a size that the poolings cannot
+            halve.
     """
 
     @checked
@@ -70,7 +75,7 @@ class UNet(nn.Module):
         label_blocks(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of the pixels of images of shape (batch, in_channels, H, W); with valid borders, of those inside."""
+        """Return logits of the pixels of images (batch, in_channels, H, W); if borders are valid, of the inner ones."""
         require_images(x, self.in_channels, 1, self)
         if self.borders == "valid":
             self._require_valid(x.shape[2:])
@@ -89,51 +94,52 @@ class UNet(nn.Module):
         x = bottom(x)
         for upsampling, stage, (skip, indices) in zip(self.ups, self.up, reversed(skips), strict=True):
             size = [min(2 * n, side) for n, side in zip(x.shape[2:], skip.shape[2:], strict=True)]
-            x = stage(torch.cat([centred(skip, size), upsampling(x, size, indices)], dim=1))
+            x = stage(torch.cat([center_crop_or_pad(skip, size), upsampling(x, size, indices)], dim=1))
         return self.head(x)
 
     def _require_valid(self, size: Sequence[int]) -> None:
-        near = [self.sizes.nearest(side) for side in size]
-        if any(side not in valid for side, valid in zip(size, near, strict=True)):
-            height, width = (" or ".join(map(str, valid)) for valid in near)
+        nearest = [self.sizes.nearest(side) for side in size]
+        if any(side not in valid for side, valid in zip(size, nearest, strict=True)):
+            height, width = (" or ".join(map(str, valid)) for valid in nearest)
             raise ValueError(
-                f"{type(self).__name__} was given images of {size[0]}×{size[1]} pixels; unpadded, each pooling must "
-                f"meet an even number of rows and something be left at the end: heights of {height} and widths of "
-                f"{width} would do; cut or fill up the images, or build the net with borders='mirrored' or 'padded'."
+                f"{type(self).__name__} was given images of {size[0]}×{size[1]} pixels; without padding, each "
+                f"pooling needs an even number of rows and columns, and the last map at least one: crop or pad the "
+                f"images to heights of {height} and widths of {width}, or build the net with borders='mirrored' or "
+                "'padded'."
             )
 
 
 class ValidSizes(NamedTuple):
-    """Sides n ↦ n - margin of a U-Net without padding: those for which every pooling meets an even number.
+    """Sides n ↦ n - margin of images and logits of a U-Net without padding, for which every pooling has an even side.
 
     >>> ValidSizes(poolings=4, shrinkage=4).margin, ValidSizes(4, 4).nearest(570)
     (184, (556, 572))
     """
 
     poolings: int
-    """Of the way down, and as many upsamplings."""
+    """Number of poolings, and of upsamplings."""
 
     shrinkage: int
-    """Pixels that a stage takes off a side, at both ends together: 2 for each 3×3 convolution."""
+    """Number of pixels by which a stage shrinks a side, at both ends together: 2 for each 3×3 convolution."""
 
     @property
     def margin(self) -> int:
-        """Pixels between the sides of image and logits, (3·2ᵖ - 2)·shrinkage for p poolings."""
+        """Difference of the sides of image and logits, in pixels: (3·2ᵖ - 2)·shrinkage for p poolings."""
         return (3 * 2**self.poolings - 2) * self.shrinkage
 
     def output_for(self, side: int) -> int:
-        """The smallest side of logits that is at least `side`; they are all those that are `shrinkage` modulo 2ᵖ."""
+        """Return the smallest possible side of logits ≥ `side`; all possible ones are `shrinkage` modulo 2ᵖ."""
         return side + (self.shrinkage - side) % 2**self.poolings
 
     def nearest(self, side: int) -> tuple[int, ...]:
-        """The valid sides of images next to `side`, which is the only one if it is valid itself."""
+        """Return the valid sides of images next below and above `side`, or only `side` if it is valid."""
         above = self.output_for(max(1, side - self.margin)) + self.margin
         below = above - 2**self.poolings
         return (above,) if above == side or below <= self.margin else (below, above)
 
 
 def mirrored(x: Tensor, sizes: ValidSizes) -> Tensor:
-    """`x` in the middle of its mirror images, so that the first logits of the unpadded net are those of its pixels."""
+    """Extend `x` by its mirror images, so that the first logits of the unpadded net are those of the pixels of `x`."""
     for axis in (2, 3):
         side = x.shape[axis]
         place = torch.arange(sizes.output_for(side) + sizes.margin, device=x.device) - sizes.margin // 2
@@ -156,12 +162,12 @@ def unet(
     flow: Flow | None = None,
     branch: Callable[[int], nn.Module] | None = None,
 ) -> UNet:
-    """The U-Net of Ronneberger et al. 2015: 31,030,658 parameters, 23 convolutions; published with `borders="valid"`.
+    """Build the U-Net of Ronneberger et al. 2015: 31,030,658 parameters, 23 convolutions.
 
-    An ordinary stage is `convolutions` times relu ∘ norm ∘ conv₃ₓ₃. With a `flow`, the first of these convolutions
-    changes the channels, and the others are steps x ← x + conv₃ₓ₃(relu(norm(x))) of an ODE block: a U-Net of flows of
-    as many parameters, which `configure` steps and differentiates as it does any other net. Without a norm the variance
-    of the map doubles with each convolution in a flow at the start of a training.
+    The published net has `borders="valid"`. A stage without `flow` applies relu ∘ norm ∘ conv₃ₓ₃ `convolutions` times.
+    With a `flow`, the first convolution changes the channels, and the others are steps x ← x + conv₃ₓ₃(relu(norm(x)))
+    of an ODE block. This net has as many parameters, and `configure` changes its stepping and gradient method as in any
+    other net. At initialization, without a norm, each convolution in a flow doubles the variance of the map.
 
     >>> from odenet import FixedSteps, ODEBlock, PiecewiseConstant, RK4, configure
     >>> from odenet.models.resnet import residual_flow
@@ -171,26 +177,29 @@ def unet(
     torch.Size([1, 4, 7, 13])
 
     Args:
-        num_classes: logits a pixel.
-        in_channels: of the images.
-        widths: channels of the stages, from the image to the bottom; one fewer poolings.
-        convolutions: of 3×3 in each stage.
-        borders: "padded" (any size, with zeros around every map), "valid" (188, 204, … pixels a side, of which 184 are
-            lost with the default widths) or "mirrored" (any size; the valid net on the image and its mirror images).
-        norm: makes the normalization of a number of channels, which takes the place of the biases; None in the paper.
-        upsampling: makes the upsampling from the channels of a stage to those of the one above.
-        flow: makes the flow of a stage from a maker of branches and the number of branches, `convolutions` - 1.
-        branch: makes a branch of a number of channels, to replace the single convolution.
+        num_classes: number of classes, and of logits for each pixel.
+        in_channels: number of channels of the images.
+        widths: numbers of channels of the stages, from the image to the bottom; there is one pooling fewer.
+        convolutions: number of 3×3 convolutions in each stage.
+        borders: "padded" (images of any size, zero padding), "valid" (sides of 188, 204, … pixels, of which 184 have no
+            logits with the default widths) or "mirrored" (any size; the valid net on the image extended by mirroring).
+        norm: constructor of a normalization layer, called with the number of channels; None, as in the paper, for
+            biases instead.
+        upsampling: constructor of an upsampling, called with the numbers of channels of a stage and of the one above.
+        flow: constructor of the flow of a stage, called with a constructor of branches, their number (`convolutions` -
+            1) and the projection None; None for a net without flows.
+        branch: constructor of a branch, called with the number of channels; by default a branch is a single
+            convolution.
 
     Raises:
-        ValueError: a count that is not a positive integer, no widths, unknown borders; unpadded flows, a flow of no
-            convolution, a branch without flow, unpadded max unpooling.
+        ValueError: if a count is not a positive integer, if there are no widths, if `borders` is unknown, if flows or
+            max unpooling are not padded, if no convolution is left for a flow, or if a branch is given without a flow.
     """
     _require_possible(convolutions, borders, flow, branch)
     if flow is None:
-        parts = _ordinary(convolutions, int(borders == "padded"), norm)
+        parts = _convolutional_parts(convolutions, int(borders == "padded"), norm)
     else:
-        parts = _flowing(flow, convolutions - 1, branch, norm)
+        parts = _flow_parts(flow, convolutions - 1, branch, norm)
     net = UNet(
         [parts.first(in_channels, widths[0]), *(parts.stage(a, b) for a, b in pairwise(widths))],
         [upsampling(b, a) for a, b in reversed(list(pairwise(widths)))],
@@ -213,8 +222,8 @@ def _require_possible(convolutions: int, borders: str, flow: Flow | None, branch
         )
     if flow is not None and convolutions == 1:
         raise ValueError(
-            "a U-Net of flows with convolutions=1 was asked for; the first convolution of a stage changes the channels "
-            "and none is left for the flow: pass 2 or more."
+            "a U-Net of flows with convolutions=1 was asked for; the first convolution of a stage changes the "
+            "channels, so none is left for the flow: pass 2 or more."
         )
     if flow is None and branch is not None:
         raise ValueError(f"branch = {branch!r} without a flow; only flows have branches: pass a flow as well.")
@@ -223,21 +232,21 @@ def _require_possible(convolutions: int, borders: str, flow: Flow | None, branch
 def _require_indices_to_fit(net: UNet) -> None:
     if net.borders != "padded" and any(up.needs_indices for up in net.ups):
         raise ValueError(
-            f"max unpooling in a U-Net with borders={net.borders!r} was asked for; on the way up its maps are smaller "
-            "than those that were pooled, so the positions do not fit: pass borders='padded', or another upsampling."
+            f"max unpooling in a U-Net with borders={net.borders!r} was asked for; its upsampled maps are smaller "
+            "than the maps that were pooled, so the indices do not fit: pass borders='padded', or another upsampling."
         )
 
 
 class _Parts(NamedTuple):
-    """Makers of the first stage and the others, from channels to channels, and of what comes before the head."""
+    """Constructors of the first stage, of the other stages, and of the layers before the head."""
 
     first: Callable[[int, int], nn.Module]
     stage: Callable[[int, int], nn.Module]
     finish: Callable[[int], list[nn.Module]]
 
 
-def _ordinary(convolutions: int, padding: int, norm: Norm | None) -> _Parts:
-    """Stages of relu ∘ norm ∘ conv₃ₓ₃."""
+def _convolutional_parts(convolutions: int, padding: int, norm: Norm | None) -> _Parts:
+    """Return constructors of stages of relu ∘ norm ∘ conv₃ₓ₃."""
 
     def stage(in_channels: int, channels: int) -> nn.Sequential:
         layers = nn.Sequential()
@@ -252,8 +261,11 @@ def _ordinary(convolutions: int, padding: int, norm: Norm | None) -> _Parts:
     return _Parts(stage, stage, lambda _channels: [])
 
 
-def _flowing(flow: Flow, blocks: int, branch: Callable[[int], nn.Module] | None, norm: Norm | None) -> _Parts:
-    """Stages of a transition, which sees its input normalized and rectified unless that is the image, and a flow."""
+def _flow_parts(flow: Flow, blocks: int, branch: Callable[[int], nn.Module] | None, norm: Norm | None) -> _Parts:
+    """Return constructors of stages of a transition and a flow.
+
+    A transition normalizes and rectifies its input, except for the image.
+    """
     make = branch or (lambda channels: Autonomous(_pre_activated(channels, channels, norm)))
 
     def stage(transition: nn.Module, channels: int) -> nn.Sequential:
@@ -267,7 +279,7 @@ def _flowing(flow: Flow, blocks: int, branch: Callable[[int], nn.Module] | None,
 
 
 def _pre_activated(in_channels: int, channels: int, norm: Norm | None) -> nn.Sequential:
-    """conv₃ₓ₃ ∘ relu ∘ norm."""
+    """Build conv₃ₓ₃ ∘ relu ∘ norm."""
     parts = OrderedDict[str, nn.Module]()
     if norm is not None:
         parts["norm"] = norm(in_channels)
@@ -281,7 +293,10 @@ def _convolution(in_channels: int, channels: int, norm: Norm | None, padding: in
 
 
 def _initialize(net: UNet) -> None:
-    """Normal weights of variance 2/fan-in and no biases (section 3 of the paper); upsamplings have begun already."""
+    """Draw normal weights of variance 2/fan-in and zero the biases of convolutions (section 3 of the paper).
+
+    Upsamplings initialize themselves.
+    """
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -1,7 +1,7 @@
-"""VGG: nothing but 3×3 convolutions, doubled in number at each halving of the map (Simonyan & Zisserman 2014, table 1).
+"""VGG: 3×3 convolutions only, with twice the filters where the map is halved (Simonyan & Zisserman 2014, table 1).
 
-With 15.5 and 19.6 G multiply-adds and 138 and 144 M parameters, most of these in the linear layers, they are the
-expensive end of every comparison.
+VGG-16 and VGG-19 have 15.5 and 19.6 G multiply-adds and 138 and 144 M parameters, most of these in the linear layers;
+they are the most expensive networks of every comparison.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from odenet.models.images import require_images
 
 
 class VGG(nn.Module):
-    """stages of 3×3 convolutions, each halved by pooling → 7×7 map → two hidden layers → logits.
+    """VGG: stages of 3×3 convolutions, each followed by 2×2 pooling → 7×7 map → two hidden layers → logits.
 
     Parameters are named as in torchvision: `load_state_dict` takes the weights of `torchvision.models.vgg16` and, with
     `norm=nn.BatchNorm2d`, of `vgg16_bn`.
 
     Args:
-        stages: the number of filters of each convolution of each stage.
+        stages: numbers of filters, one sequence for each stage with one number for each convolution.
         num_classes: number of logits.
-        in_channels: of the images.
-        norm: makes the normalization of a number of channels after each convolution; None in the paper.
+        in_channels: number of channels of the images.
+        norm: constructor of the normalization after each convolution, called with the number of channels; None, as in
+            the paper, for no normalization.
         hidden: units of each hidden layer; 4096 in the paper.
         dropout: probability of dropping a unit of a hidden layer.
 
     Raises:
-        ValueError: a count that is not a positive integer; no stage, or one without convolutions; images of another
-            number of channels, or so small that pooling leaves nothing (below 32×32 with five stages).
+        ValueError: if a count is not a positive integer, if there is no stage or one without convolutions, or if images
+            have another number of channels or are so small that pooling leaves nothing (below 32×32 with five stages).
     """
 
     @checked
@@ -59,7 +60,7 @@ class VGG(nn.Module):
         _initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
+        """Return logits of shape (batch, num_classes) for images of shape (batch, in_channels, height, width)."""
         require_images(x, self.in_channels, self.smallest, self)
         return self.classifier(self.pool(self.features(x)).flatten(1))
 
@@ -76,7 +77,7 @@ def _features(stages: Sequence[Sequence[int]], in_channels: int, norm: Norm | No
 
 
 def _initialize(model: nn.Module) -> None:
-    """Variance 2/fan-out for the convolutions (He et al. 2015b) and 10⁻⁴ for linear layers, as torchvision has it."""
+    """Draw weights of variance 2/fan-out for convolutions (He et al. 2015b), 10⁻⁴ for linear layers, as torchvision."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -88,13 +89,16 @@ def _initialize(model: nn.Module) -> None:
 
 @checked
 def vgg16(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> VGG:
-    """Configuration D: 138,357,544 parameters, 15.5 G multiply-adds at 224×224; 28.07 % top-1 error (10 crops)."""
+    """Build VGG-16 (configuration D): 138,357,544 parameters, 15.5 G multiply-adds at 224×224.
+
+    It has 28.07 % top-1 error on ImageNet, averaged over 10 crops.
+    """
     stages = [(64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3]
     return VGG(stages, num_classes, in_channels, **options)
 
 
 @checked
 def vgg19(num_classes: int = 1000, in_channels: int = 3, **options: Any) -> VGG:
-    """Configuration E: 143,667,240 parameters, 19.6 G multiply-adds at 224×224."""
+    """Build VGG-19 (configuration E): 143,667,240 parameters, 19.6 G multiply-adds at 224×224."""
     stages = [(64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4]
     return VGG(stages, num_classes, in_channels, **options)
