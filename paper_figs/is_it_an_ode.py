@@ -1,4 +1,4 @@
-"""The report on a network: distances under other solvers, roughness over depth, lesions, eigenvalues."""
+"""Figure of the report on a network: distances under other solvers, roughness over depth, lesions, eigenvalues."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from paper_figs.style import COLOURS
 NAME = "is_it_an_ode"
 NAMES = {"euler": "Euler", "midpoint": "Midpoint", "rk4": "RK4"}
 UNRELATED = 2**0.5
-"""The roughness of nodes that have nothing to do with each other."""
+"""Roughness of independent nodes."""
 
 
 def draw(record: Record) -> Figure:
-    """Four panels on the first seed, under its verdict."""
+    """Draw four panels for the first seed, under its verdict."""
     seed = next(iter(record.results)).partition("/")[0]
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     panels = figure.subplots(2, 2)
@@ -81,7 +81,7 @@ def _lesions(axes: Axes, lesions: dict[str, list[list[float]]]) -> None:
 
 
 def _by_depth(blocks: list[list[float]], missing: int) -> Iterator[tuple[list[int], list[float]]]:
-    """Places along the depth and values of each block, whose layers are `missing` more; between blocks, a gap."""
+    """Yield places along the depth and values of each block, which has `missing` more layers than values."""
     start = 0
     for values in blocks:
         yield list(range(start, start + len(values))), values

@@ -94,7 +94,7 @@ class RandomFlip(Augmentation):
 
 @dataclass(frozen=True)
 class RandomErasing(Augmentation):
-    """Sets a random rectangle to 0 in a share of the images, so that recognition cannot rely on one part of an object.
+    """Random erasing: set a rectangle to 0 in a share of the images, so that recognition cannot rely on one part alone.
 
     The rectangle covers 2 to 40 % of the image (uniform), has an aspect ratio of 0.3 to 1/0.3 (uniform in its
     logarithm), and lies anywhere within the image; sides longer than the image are cut to it.

@@ -25,7 +25,7 @@ Reader = Callable[[Path, bool], tuple[Split, Split, tuple[str, ...]]]
 
 @dataclass(frozen=True)
 class Entry:
-    """How a data set is read and augmented.
+    """Catalogue entry of a data set: its reader and its usual augmentation.
 
     Attributes:
         read: Function that reads the data set.
