@@ -147,10 +147,10 @@ def contestants(
     return installed({name: adapter for name, adapter in ADAPTIVE.items() if name not in left_out})
 
 
-def at_error(error: float, errors: Mapping[str, float], seconds: Mapping[str, list[float]]) -> float:
+def seconds_at_error(error: float, errors: Mapping[str, float], seconds: Mapping[str, list[float]]) -> float:
     """Interpolate (log-log) the seconds in which a package reaches `error`; outside of its errors, take the nearest.
 
-    >>> f"{at_error(1e-6, {'a': 1e-5, 'b': 1e-7}, {'a': [0.1], 'b': [0.4]}):.3f}"
+    >>> f"{seconds_at_error(1e-6, {'a': 1e-5, 'b': 1e-7}, {'a': [0.1], 'b': [0.4]}):.3f}"
     '0.200'
     """
     points = sorted((math.log(max(errors[key], TINY)), math.log(median(seconds[key]))) for key in errors)
@@ -163,7 +163,7 @@ def row(name: str, batch: int, wanted: str, result: Mapping[str, Any]) -> Row:
     errors, seconds = result["errors"], result["seconds"]
     key = f"{COMPARED:g}"
     ours, error = median(seconds[OURS][key]), errors[OURS][key]
-    shares = {who: at_error(error, errors[who], seconds[who]) / ours for who in errors if who != OURS}
+    shares = {who: seconds_at_error(error, errors[who], seconds[who]) / ours for who in errors if who != OURS}
     return {
         "quantity": f"{name}, batch {batch:,}, {wanted}: seconds at equal error over odenet's",
         "goal": GOALS.get((name, batch, wanted), "–"),

@@ -58,7 +58,7 @@ class Scaling:
 QUICK = Scaling((1, 2), (2, 4), (1, 2), (4, 8), processes=(1,), steps=2, budget=0.0)
 
 
-def grown(settings: Scaling, size: str) -> dict[str, Any]:
+def measure_size(settings: Scaling, size: str) -> dict[str, Any]:
     """Measure seconds and peak bytes for each value of one size."""
     works: dict[str, Callable[[], object]] = {
         str(value): training_step(replace(BASE, **{size: value})) for value in getattr(settings, size)
@@ -127,7 +127,7 @@ def process_rows(result: Mapping[str, Any]) -> list[Row]:
 
 def measure(settings: Scaling, run: Run) -> list[Row]:
     """Measure every size, then the processes, and return the table."""
-    rows = [size_row(size, run.once(size, partial(grown, settings, size))) for size in EXPECTED]
+    rows = [size_row(size, run.once(size, partial(measure_size, settings, size))) for size in EXPECTED]
     return rows + process_rows(run.once("processes", partial(under_torchrun, settings)))
 
 

@@ -39,7 +39,7 @@ def draw(record: Record) -> Figure:
 
 
 def _curve(record: Record, kind: str, x: str, y: str, scale: float) -> Curve:
-    """Return the curve of a kind of net; refined nets start from the coarsest net that was trained from scratch."""
+    """Return the curve of a kind of net; each kind starts at the coarsest net, which was trained from scratch."""
     points: dict[float, list[float]] = {}
     for key, result in record.results.items():
         _, found, level = key.split("/")

@@ -65,7 +65,7 @@ COLOURS: Mapping[str, str] = {
     "momentumnet": "#F0E442",
     "torchsde": "#000000",
 }
-"""Colour of each method, the same in all figures (Okabe and Ito's palette, which colour-blind readers can read)."""
+"""Colour of each method, the same in all figures (Okabe and Ito's palette, suited to colour-blind readers)."""
 
 SETTINGS: Mapping[str, Any] = {
     "font.family": "DejaVu Sans",  # part of matplotlib, so every machine has it

@@ -197,10 +197,10 @@ def test_a_contestant_in_another_process_is_timed_there():
 
 def test_seconds_at_equal_error_lie_between_those_of_two_tolerances_and_never_beyond():
     errors, seconds = {"1e-4": 1e-3, "1e-6": 1e-5}, {"1e-4": [1.0, 1.0, 50.0], "1e-6": [4.0]}
-    assert adaptive.at_error(1e-4, errors, seconds) == pytest.approx(2.0)
-    assert adaptive.at_error(1e-9, errors, seconds) == pytest.approx(4.0)
-    assert adaptive.at_error(1.0, errors, seconds) == pytest.approx(1.0)
-    assert adaptive.at_error(0.0, errors | {"1e-6": 0.0}, seconds) == pytest.approx(4.0)
+    assert adaptive.seconds_at_error(1e-4, errors, seconds) == pytest.approx(2.0)
+    assert adaptive.seconds_at_error(1e-9, errors, seconds) == pytest.approx(4.0)
+    assert adaptive.seconds_at_error(1.0, errors, seconds) == pytest.approx(1.0)
+    assert adaptive.seconds_at_error(0.0, errors | {"1e-6": 0.0}, seconds) == pytest.approx(4.0)
 
 
 def test_a_row_of_equal_errors_has_the_peers_over_ours():

@@ -153,8 +153,8 @@ def test_an_accelerator_gets_the_batches_of_the_cpu() -> None:
         ({"batch_size": 7, "world_size": 7}, r"the last batch, 1 of 22 images.*world_size=7.*drop_last=True"),
         ({"batch_size": 23, "drop_last": True}, "batch_size=23 with drop_last leaves no batch: there are 22 images"),
         ({"mean": [0.5]}, "1 means and 2 standard deviations cannot normalise images of 2 channels"),
-        ({"std": [0.5, 0.0]}, r"std=\(0\.5, 0\.0\) cannot be divided by"),
-        ({"std": [0.5, float("nan")]}, r"std=\(0\.5, nan\) cannot be divided by"),
+        ({"std": [0.5, 0.0]}, r"std must be positive, got \(0\.5, 0\.0\)"),
+        ({"std": [0.5, float("nan")]}, r"std must be positive, got \(0\.5, nan\)"),
     ],
 )
 def test_options_that_cannot_be_are_refused_before_the_first_epoch(options: dict[str, Any], message: str) -> None:

@@ -30,7 +30,7 @@ TAKERS: dict[str, Callable[[Any], Any]] = {
         (None, TypeError, r"classes=None cannot be the names of classes"),
         ((0, 1), TypeError, r"classes=\(0, 1\) cannot be the names of classes: each name is a string"),
         ((), ValueError, r"classes=\(\) is empty: there is no class to predict; give the name of each class"),
-        (("a", "b", "a"), ValueError, r"are not distinct: 'a' occurs twice"),
+        (("a", "b", "a"), ValueError, r"has duplicates: 'a' occurs twice"),
     ],
 )
 def test_what_are_no_names_is_refused_with_what_was_given(

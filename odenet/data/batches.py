@@ -157,5 +157,5 @@ def _check_statistics(channels: int, mean: Sequence[AnyNumber], std: Sequence[Nu
         )
     if not all(s > 0 for s in std):
         raise ValueError(
-            f"std={tuple(std)} cannot be divided by: a standard deviation is positive; use 1.0 for a constant channel."
+            f"std must be positive, got {tuple(std)}: images are divided by it; use 1.0 for a constant channel."
         )

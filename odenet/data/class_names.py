@@ -37,6 +37,6 @@ class; give a tuple of names, such as ('horse',).
         raise ValueError("classes=() is empty: there is no class to predict; give the name of each class.")
     if repeated := [name for name in names if names.count(name) > 1]:
         raise ValueError(
-            f"classes={names!r} are not distinct: {repeated[0]!r} occurs twice; give each class a name of its own."
+            f"classes={names!r} has duplicates: {repeated[0]!r} occurs twice; give each class a name of its own."
         )
     return names

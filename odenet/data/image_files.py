@@ -40,7 +40,7 @@ class _Decoded(NamedTuple):
     mode: str
     """Pillow's mode of the file."""
     raw_mode: str
-    """How the file packs its pixels."""
+    """Pillow's name of the packing of pixels in the file."""
     turned: bool
     """Whether it has been turned upright."""
 

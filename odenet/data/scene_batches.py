@@ -20,7 +20,7 @@ MEAN, STD = 0.5, 0.25
 
 @dataclass(frozen=True)
 class SceneTargets:
-    """Targets from which a task checks that a network fits.
+    """Targets of the batches, which a task checks before training.
 
     Attributes:
         labels: Targets, (n, …).

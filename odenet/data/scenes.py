@@ -46,7 +46,7 @@ class Scenes:
         objects: Smallest and largest number of objects in a scene, at least 1; K is the largest.
         clutter: Smallest and largest number of objects without a class.
         smallest: Smallest visible share of the image for which an object counts in `labels`.
-        part: `"training"` or `"test"`, whose scenes use independent random numbers for one seed.
+        part: `"training"` or `"test"`; the two use independent random numbers, even with the same seed.
         templates: Templates of the objects, by default the silhouettes of horse, church, toothbrush and person. Scenes
             are drawn on their device.
 
