@@ -1,1 +1,1 @@
-"""Benchmarks: the same work side by side in one process, medians of interleaved repetitions."""
+"""Benchmarks: contestants do the same work in one process, timed by medians of interleaved repetitions."""

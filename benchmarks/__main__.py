@@ -1,10 +1,10 @@
-"""Run benchmarks, all or those that are named, each in a process of its own, and draw what they found.
+"""Command that runs all or the named benchmarks, each in its own process, and draws their figures.
 
     python -m benchmarks                     # all without a finished record: 3/4 hour on two idle cores
     python -m benchmarks adaptive networks
-    python -m benchmarks --quick             # in a minute or two, to see that all works
+    python -m benchmarks --quick             # a minute or two, to check that everything works
 
-Packages that are not installed are left out, by name. Every benchmark prints a table and writes
+Packages that are not installed are left out and named. Every benchmark prints a table and writes
 runs/benchmarks/NAME-DEVICE.json; the figures are runs/benchmarks/{peers,gradient_peers,scaling}-DEVICE.png and .pdf.
 """
 
@@ -28,25 +28,25 @@ from paper_figs.support.command import draw_records
 
 
 def benchmarks() -> dict[str, ModuleType]:
-    """Every module of this folder that measures something: those with a `main` of their own, by name."""
+    """Return the benchmarks by name: the modules of this folder that have a `main`."""
     names = [found.name for found in iter_modules([str(Path(__file__).parent)]) if not found.name.startswith("__")]
     modules = {name: import_module(f"benchmarks.{name}") for name in names}
     return {name: module for name, module in modules.items() if hasattr(module, "main")}
 
 
 def run(names: tyro.conf.Positional[tuple[str, ...]] = (), quick: bool = False) -> None:
-    """Run benchmarks and draw what they found.
+    """Run benchmarks and draw their figures.
 
     Args:
-        names: Which; by default all.
-        quick: Only see that all works, in seconds; benchmarks that have no quick form are left out, by name.
+        names: Names of the benchmarks; by default all.
+        quick: Only check that everything works, in seconds; benchmarks without a quick form are left out and named.
     """
-    there = benchmarks()
+    known = benchmarks()
     for name in names:
-        if name not in there:
-            raise unknown_name("benchmark", name, there)
-    for name in names or there:
-        if quick and not hasattr(there[name], "QUICK"):
+        if name not in known:
+            raise unknown_name("benchmark", name, known)
+    for name in names or known:
+        if quick and not hasattr(known[name], "QUICK"):
             print(f"{name} has no quick form and is left out.", flush=True)
             continue
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if quick else [])], check=True)
@@ -54,7 +54,7 @@ def run(names: tyro.conf.Positional[tuple[str, ...]] = (), quick: bool = False) 
 
 
 def draw(quick: bool) -> None:
-    """Every figure whose benchmarks have a record."""
+    """Draw every figure whose benchmarks have a record."""
     for figure in (scaling, gradient_peers):
         path = path_of(figure.NAME, quick=quick)
         if path.exists():
@@ -63,27 +63,27 @@ def draw(quick: bool) -> None:
 
 
 def draw_peers(quick: bool) -> None:
-    """The figure of adaptive and fixed steps together."""
+    """Draw the figure that combines adaptive and fixed steps."""
     paths = {module: path_of(module.__name__.rpartition(".")[2], quick=quick) for module in (adaptive, fixed_steps)}
-    if lacking := [str(path) for path in paths.values() if not path.exists()]:
-        print(f"No figure: it needs {', '.join(lacking)}.")
+    if missing := [str(path) for path in paths.values() if not path.exists()]:
+        print(f"No figure: it needs {', '.join(missing)}.")
         return
     gathered = Path("runs/peers") / f"{device()}{'-quick' if quick else ''}.json"
     gather(Record.load(paths[adaptive]), Record.load(paths[fixed_steps]), gathered)
     draw_records(peers.NAME, peers.draw, [gathered], FOLDER)
 
 
-def gather(adapting: Record, fixed: Record, to: Path) -> None:
-    """The record of what the figure shows, made anew from those of two benchmarks."""
+def gather(adaptive_record: Record, fixed_record: Record, to: Path) -> None:
+    """Write the record behind the figure to `to`, from the records of two benchmarks."""
     to.unlink(missing_ok=True)
-    run = Run.open(peers.NAME, {"adaptive": adapting.settings, "fixed steps": fixed.settings}, to)
-    run.once("adaptive", lambda: {cell: adaptive.curves(result) for cell, result in adapting.results.items()})
-    run.once("fixed steps", lambda: {case: fixed_steps.shares(result) for case, result in fixed.results.items()})
+    run = Run.open(peers.NAME, {"adaptive": adaptive_record.settings, "fixed steps": fixed_record.settings}, to)
+    run.once("adaptive", lambda: {cell: adaptive.curves(result) for cell, result in adaptive_record.results.items()})
+    run.once("fixed steps", lambda: {case: fixed_steps.shares(result) for case, result in fixed_record.results.items()})
     run.finish()
 
 
 def main() -> None:
-    """Parse the command line, and run."""
+    """Parse the command line and run the benchmarks."""
     try:
         tyro.cli(run, prog="python -m benchmarks")
     except (ValueError, subprocess.CalledProcessError) as error:

@@ -1,10 +1,10 @@
-"""Error control, package by package: seconds at equal error, not at equal tolerance.
+"""Benchmark of error control in several packages: seconds at equal error, not at equal tolerance.
 
     python -m benchmarks.adaptive      # 7 minutes, half of them compiling; record: runs/benchmarks/adaptive-DEVICE.json
 
-Every package solves by dopri5 at several tolerances, in float64. Its error is that of x(T), or of the gradient of
-Σ x(T)² in x(0), relative to a solve by dopri8 at 1e-11. Its seconds in the table are medians, interpolated between the
-tolerances (log-log) to the error that odenet has at 1e-6, over the seconds of odenet.
+Every package solves with dopri5 at several tolerances, in float64. Its error is the error of x(T), or of the gradient
+of Σ x(T)² with respect to x(0), relative to a solve with dopri8 at 1e-11. The table shows median seconds, interpolated
+between the tolerances (log-log) to the error of odenet at 1e-6, relative to the seconds of odenet.
 
 Goals, for Van der Pol, batch 256, horizon 10: at least 20 times faster than torchdiffeq and torchode and at least half
 as fast as diffrax, forward; at least 10 times faster than torchdiffeq with the gradient.
@@ -38,10 +38,10 @@ PASSES = ("forward", "gradient")
 REFERENCE = {"method": "dopri8", "rtol": 1e-11, "atol": 1e-11}
 OURS = "odenet"
 COMPARED = 1e-6
-"""The tolerance of ours at whose error all are compared."""
+"""Tolerance of odenet whose error is the common error of the comparison."""
 
 TINY = 1e-16
-"""An error of nothing has no logarithm."""
+"""Lower bound of errors, since 0 has no logarithm."""
 
 GOALS = {
     ("Van der Pol", 256, "forward"): "torchdiffeq, torchode ≥ 20, diffrax ≥ 0.5",
@@ -54,50 +54,50 @@ class Adaptivity:
     """Settings of the benchmark."""
 
     dynamics: tuple[str, ...] = ("Van der Pol", "MLP")
-    """Of `benchmarks.peers.dynamics`."""
+    """Names in `benchmarks.peers.dynamics`."""
     batches: tuple[int, ...] = (1, 256, 4096)
-    """Samples that are solved at once."""
+    """Numbers of samples that are solved at once."""
     closely: tuple[tuple[str, int], ...] = (("Van der Pol", 256),)
-    """Dynamics and batches that are looked at closely: odenet at every tolerance, elsewhere at the one at whose error
-    all are compared, and torchode compiled too. Each of these costs a quarter of a minute of compiling."""
+    """Dynamics and batch sizes that are measured in detail: with odenet at every tolerance, instead of only at the one
+    that sets the common error, and with compiled torchode. Each costs a quarter of a minute of compiling."""
     horizon: float = 10.0
-    """T; a period of Van der Pol's oscillator with μ = 2 lasts 7.6."""
+    """End time T; a period of Van der Pol's oscillator with μ = 2 lasts 7.6."""
     tolerances: tuple[float, ...] = (1e-4, 1e-6, 1e-8)
-    """Relative and absolute, for a close look."""
+    """Relative and absolute tolerances of the detailed measurements."""
     around: tuple[float, ...] = (1e-6, 1e-7)
-    """Elsewhere: enough to have everybody at one error."""
+    """Tolerances of the other measurements, enough to compare all packages at one error."""
     budget: float = 5.0
-    """Seconds of the rounds of one cell of the table, compilation aside."""
+    """Seconds for the rounds of one cell of the table, without compilation."""
 
 
 QUICK = Adaptivity(batches=(4,), closely=(("MLP", 4),), horizon=1.0, tolerances=(1e-4, 1e-6), budget=0.0)
 
 
 class Answering(Protocol):
-    """A run without arguments that has, once it has run, its answer."""
+    """A callable without arguments that keeps its last result in `answer`."""
 
     answer: Tensor
 
     def __call__(self) -> Tensor:
-        """The answer."""
+        """Compute and return the answer."""
         ...
 
 
 class Remembering:
-    """Work that remembers its answer."""
+    """A wrapper that keeps the last result of a function in `answer`."""
 
     def __init__(self, work: Callable[[], Tensor]) -> None:
         self.work = work
         self.answer = torch.empty(0)
 
     def __call__(self) -> Tensor:
-        """The answer."""
+        """Compute and return the answer."""
         self.answer = self.work()
         return self.answer
 
 
 def run_of(problem: Problem, solve: Solve, wanted: str) -> Callable[[], Tensor]:
-    """Without arguments: x(T) under no tape, or the gradient of Σ x(T)² in x(0), those in the parameters beside it."""
+    """Return a function that computes x(T) under `no_grad`, or the gradients of Σ x(T)² and returns that in x(0)."""
     if wanted == "forward":
         return torch.no_grad()(partial(solve, problem.x))
     x = problem.x.clone().requires_grad_()
@@ -109,7 +109,7 @@ def run_of(problem: Problem, solve: Solve, wanted: str) -> Callable[[], Tensor]:
 
 
 def reference(problem: Problem) -> Solve:
-    """A solve whose error is far below all others."""
+    """Return a solve whose error is far below all others: dopri8 at tolerance 1e-11."""
     span = problem.x.new_tensor([0.0, problem.horizon])
 
     def solve(x: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def reference(problem: Problem) -> Solve:
 
 
 def cell(settings: Adaptivity, process: DiffraxProcess | None, name: str, batch: int, wanted: str) -> dict[str, Any]:
-    """Seconds and errors of every package at its tolerances."""
+    """Measure seconds and errors of every package at its tolerances."""
     posed = problem(name, batch, settings.horizon, torch.float64, device())
     exact = run_of(posed, reference(posed), wanted)()
     seconds: dict[str, dict[str, list[float]]] = {}
@@ -131,26 +131,26 @@ def cell(settings: Adaptivity, process: DiffraxProcess | None, name: str, batch:
             runs[contestant, tolerance] = Remembering(run_of(posed, adapter(posed, tolerance), wanted))
         if process is not None:
             runs["diffrax", tolerance] = process.solve(posed, "dopri5", tolerance, gradient=wanted == "gradient")
-    taken = side_by_side({f"{who}|{tolerance:g}": run for (who, tolerance), run in runs.items()}, settings.budget)
-    for (who, tolerance), run in runs.items():
-        seconds.setdefault(who, {})[f"{tolerance:g}"] = taken[f"{who}|{tolerance:g}"]
-        errors.setdefault(who, {})[f"{tolerance:g}"] = float((run.answer - exact).norm() / exact.norm())
+    taken = side_by_side({f"{name}|{tolerance:g}": run for (name, tolerance), run in runs.items()}, settings.budget)
+    for (contestant, tolerance), run in runs.items():
+        seconds.setdefault(contestant, {})[f"{tolerance:g}"] = taken[f"{contestant}|{tolerance:g}"]
+        errors.setdefault(contestant, {})[f"{tolerance:g}"] = float((run.answer - exact).norm() / exact.norm())
     return {"seconds": seconds, "errors": errors}
 
 
 def contestants(
     settings: Adaptivity, name: str, batch: int, tolerance: float
 ) -> dict[str, Callable[[Problem, float], Solve]]:
-    """Those in this process that are installed, but for what would only be compiled for a close look."""
+    """Return the installed contestants of this process, without those that only detailed measurements include."""
     closely = (name, batch) in settings.closely
-    spared = set() if closely else {"torchode, compiled"} | ({OURS} if tolerance != COMPARED else set())
-    return installed({who: made for who, made in ADAPTIVE.items() if who not in spared})
+    left_out = set() if closely else {"torchode, compiled"} | ({OURS} if tolerance != COMPARED else set())
+    return installed({name: adapter for name, adapter in ADAPTIVE.items() if name not in left_out})
 
 
-def at_error(error: float, errors: Mapping[str, float], seconds: Mapping[str, list[float]]) -> float:
-    """Seconds at which a package has this error: log-log between its tolerances, and never beyond them.
+def seconds_at_error(error: float, errors: Mapping[str, float], seconds: Mapping[str, list[float]]) -> float:
+    """Interpolate (log-log) the seconds in which a package reaches `error`; outside of its errors, take the nearest.
 
-    >>> f"{at_error(1e-6, {'a': 1e-5, 'b': 1e-7}, {'a': [0.1], 'b': [0.4]}):.3f}"
+    >>> f"{seconds_at_error(1e-6, {'a': 1e-5, 'b': 1e-7}, {'a': [0.1], 'b': [0.4]}):.3f}"
     '0.200'
     """
     points = sorted((math.log(max(errors[key], TINY)), math.log(median(seconds[key]))) for key in errors)
@@ -159,11 +159,11 @@ def at_error(error: float, errors: Mapping[str, float], seconds: Mapping[str, li
 
 
 def row(name: str, batch: int, wanted: str, result: Mapping[str, Any]) -> Row:
-    """The seconds of all over ours at our error."""
+    """Return the table row: seconds of all packages relative to odenet's, at the error of odenet."""
     errors, seconds = result["errors"], result["seconds"]
     key = f"{COMPARED:g}"
     ours, error = median(seconds[OURS][key]), errors[OURS][key]
-    shares = {who: at_error(error, errors[who], seconds[who]) / ours for who in errors if who != OURS}
+    shares = {who: seconds_at_error(error, errors[who], seconds[who]) / ours for who in errors if who != OURS}
     return {
         "quantity": f"{name}, batch {batch:,}, {wanted}: seconds at equal error over odenet's",
         "goal": GOALS.get((name, batch, wanted), "–"),
@@ -173,18 +173,18 @@ def row(name: str, batch: int, wanted: str, result: Mapping[str, Any]) -> Row:
 
 
 def curves(result: Mapping[str, Any]) -> dict[str, list[tuple[float, float]]]:
-    """Error and median seconds of every package at every tolerance, for a figure."""
+    """Return error and median seconds of every package at every tolerance, for a figure."""
     errors, seconds = result["errors"], result["seconds"]
     return {who: [(errors[who][key], median(seconds[who][key])) for key in errors[who]] for who in errors}
 
 
 def all_names() -> list[str]:
-    """The contestants, whether their package is here or not."""
+    """Return the names of all contestants, installed or not."""
     return [*ADAPTIVE, "diffrax"]
 
 
 def measure(settings: Adaptivity, run: Run) -> list[Row]:
-    """Every dynamics, batch and pass."""
+    """Measure every dynamics, batch size and pass, and return the table."""
     rows = []
     with nullcontext() if absent(["diffrax"]) else DiffraxProcess() as process:
         for name, batch, wanted in product(settings.dynamics, settings.batches, PASSES):
@@ -194,7 +194,7 @@ def measure(settings: Adaptivity, run: Run) -> list[Row]:
 
 
 def main() -> None:
-    """Measure every cell, once, and print the table."""
+    """Measure the cells that the record lacks, and print the table."""
     run_benchmark("adaptive", QUICK, Adaptivity(), measure)
 
 

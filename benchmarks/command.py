@@ -1,4 +1,4 @@
-"""The command line of a benchmark that has a quick form: `python -m benchmarks.NAME [--quick]`."""
+"""Command line of benchmarks that have a quick form: `python -m benchmarks.NAME [--quick]`."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from experiments.support.tables import print_table
 from odenet.training import Record, Run
 
 FOLDER = Path("runs/benchmarks")
-"""Of the records."""
+"""Folder of the records."""
 
 Row = dict[str, str]
-"""Quantity, goal, what was measured, and what stands beside it."""
+"""Row of a table: quantity, goal, measured value, and supplementary values ("beside it")."""
 
 S = TypeVar("S")
 
 
 def device() -> str:
-    """Where benchmarks run: the GPU if there is one."""
+    """Return the device of the benchmarks: the GPU if there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def path_of(name: str, *, quick: bool = False) -> Path:
-    """The record of a benchmark on this device."""
+    """Return the path of a benchmark's record for this device."""
     return FOLDER / f"{name}{'-quick' if quick else ''}-{device()}.json"
 
 
 def run_benchmark(name: str, quick: S, full: S, measure: Callable[[S, Run], list[Row]]) -> None:
-    """Parse the command line, measure what the record lacks, and print the table.
+    """Parse the command line, measure the results that the record lacks, and print the table.
 
     Args:
-        name: of the benchmark.
-        quick: settings that take seconds, to see that all works; nothing is compiled, and the numbers say nothing.
-        full: settings whose numbers count.
-        measure: computes results through `Run.once`, and makes the rows of the table of them.
+        name: Name of the benchmark.
+        quick: Settings that take seconds, to check that everything works; nothing is compiled, so times mean nothing.
+        full: Settings of the real measurement.
+        measure: Function that computes results through `Run.once` and returns the rows of the table.
     """
     chosen = tyro.cli(_options, prog=f"python -m benchmarks.{name}", description="Measure what the record lacks.")
     with torch.compiler.set_stance("force_eager" if chosen else "default"):
@@ -47,9 +47,9 @@ def run_benchmark(name: str, quick: S, full: S, measure: Callable[[S, Run], list
 
 
 def take(name: str, settings: S, measure: Callable[[S, Run], list[Row]], path: Path) -> Record:
-    """Measure, on one thread, what the record at `path` lacks, and print the table.
+    """Measure, on one thread, the results that the record at `path` lacks, and print the table.
 
-    One thread: the work is small, and no package is to have more cores than another.
+    One thread is used since the work is small, and so that no package has more cores than another.
     """
     torch.set_num_threads(1)
     run = Run.open(f"benchmarks.{name}", {"settings": settings, "device": device(), "packages": versions()}, path)
@@ -61,9 +61,9 @@ def take(name: str, settings: S, measure: Callable[[S, Run], list[Row]], path: P
 
 
 def _options(quick: bool = False) -> bool:
-    """What the command line may say.
+    """Options of the command line.
 
     Args:
-        quick: Only see that all works, in seconds.
+        quick: Only check that everything works, in seconds.
     """
     return quick

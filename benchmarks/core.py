@@ -1,4 +1,4 @@
-"""What the blocks cost and how exact they are, against hand-written loops and torchdiffeq.
+"""Benchmark of cost and exactness of the blocks, against hand-written loops and torchdiffeq.
 
     python -m benchmarks.core      # 2 minutes on two cores; the record is runs/benchmarks/core-DEVICE.json
 
@@ -45,7 +45,7 @@ from odenet.training import Run
 
 @dataclass(frozen=True)
 class Shape:
-    """A flow to time: a state of (batch, channels, side, side) through `blocks` residual blocks."""
+    """Size of a flow: a state of shape (batch, channels, side, side) and `blocks` residual blocks."""
 
     batch: int
     channels: int
@@ -58,7 +58,7 @@ SHAPES = (Shape(32, 64, 6, 6, goal=1.02), Shape(8, 16, 14, 16, goal=1.02))
 
 
 def training_step(shape: Shape) -> Row:
-    """Forward and backward of the block, of the hand-written loop over its branches, and of torchdiffeq's Euler."""
+    """Time a training step of the block, of the hand-written loop over its branches, and of torchdiffeq's Euler."""
     branches = [BasicBranch(shape.channels) for _ in range(shape.blocks)]
     block = ODEBlock(PiecewiseConstant(branches))
     x = torch.randn(shape.batch, shape.channels, shape.side, shape.side, requires_grad=True)
@@ -71,7 +71,7 @@ def training_step(shape: Shape) -> Row:
         return y
 
     def by_torchdiffeq() -> Tensor:
-        # A layer looked up by its time, as code on torchdiffeq has to.
+        # torchdiffeq passes only the time, so the layer is looked up by it.
         solution: Any = odeint(lambda t, y: branches[int(t)](t, y), x, grid, method="euler")
         return solution[-1]
 
@@ -90,7 +90,7 @@ def training_step(shape: Shape) -> Row:
 
 
 def equality() -> Row:
-    """For how many N from 1 to 256 the block equals the hand-written loop bit for bit, gradients included."""
+    """Count the N from 1 to 256 for which block and hand-written loop agree bit for bit, gradients included."""
     equal = sum(_equal(n) for n in range(1, 257))
     return {
         "quantity": "N in 1..256 with outputs and gradients torch.equal to the loop's (float32, train mode)",
@@ -132,7 +132,7 @@ def _looked_up_right(n: int) -> bool:
 
 
 def compiled() -> Row:
-    """How many configurations of fixed steps torch.compile takes as one graph."""
+    """Count the configurations of fixed steps that torch.compile compiles as one graph."""
     thetas: dict[str, Callable[[], Theta]] = {
         "constant": lambda: Constant(MLPBranch(3, 8)),
         "piecewise constant": lambda: PiecewiseConstant([MLPBranch(3, 8) for _ in range(3)]),
@@ -153,7 +153,7 @@ def compiled() -> Row:
 
 
 def compiling() -> Row:
-    """Seconds until a compiled block of 50 and of 1000 Euler steps has taken its first training step."""
+    """Measure the seconds until a compiled block of 50 and of 1000 Euler steps has taken its first training step."""
 
     def first_step(steps: int) -> float:
         torch.compiler.reset()
@@ -164,7 +164,7 @@ def compiling() -> Row:
         return time.perf_counter() - start
 
     with torch.compiler.config.patch(force_disable_caches=True):  # pyright: ignore[reportAttributeAccessIssue]
-        first_step(5)  # what torch imports and looks for once
+        first_step(5)  # torch's one-time imports and set-up
         few, many = first_step(50), first_step(1000)
     return {
         "quantity": "seconds of compiling 1000 steps over those of 50, MLP 2-50-2",
@@ -175,7 +175,7 @@ def compiling() -> Row:
 
 
 def orders() -> list[Row]:
-    """Observed orders on a linear flow whose θ jumps twice, against the product of matrix exponentials, float64."""
+    """Measure the orders on a linear flow whose θ jumps twice, against the product of matrix exponentials, float64."""
     theta, x, exact = _jumping(torch.float64)
     rows = []
     for solver in SOLVERS.values():
@@ -194,7 +194,7 @@ def orders() -> list[Row]:
 
 
 def adaptive() -> Row:
-    """Error and evaluations of dopri5 on three jumping pieces over a horizon of 1, piece by piece and in one call."""
+    """Measure error and evaluations of dopri5 over two jumps of θ on [0, 1], piece by piece and in one call."""
     theta, x, exact = _jumping(torch.float64)
     block = ODEBlock(theta, Adaptive("dopri5", rtol=1e-5, atol=1e-5))
     error = float((block(x) - exact).norm())
@@ -215,7 +215,7 @@ def adaptive() -> Row:
 
 
 def _jumping(dtype: torch.dtype) -> tuple[PiecewiseConstant, Tensor, Tensor]:
-    """x′ = A_i·x on three pieces of [0, 1], the state at 0, and the exact state at 1."""
+    """Return θ of x′ = A_i·x on three pieces of [0, 1], the state at 0, and the exact state at 1."""
     torch.manual_seed(0)
     branches = [Autonomous(nn.Linear(4, 4, bias=False, dtype=dtype)) for _ in range(3)]
     theta = PiecewiseConstant(branches, horizon=1.0).requires_grad_(False)
@@ -229,7 +229,7 @@ def _jumping(dtype: torch.dtype) -> tuple[PiecewiseConstant, Tensor, Tensor]:
 
 
 def imports() -> Row:
-    """Time of `import odenet` over that of `import torch`, in fresh interpreters by turns."""
+    """Time `import odenet` relative to `import torch`, in fresh interpreters, alternately."""
 
     def fresh(module: str) -> float:
         start = time.perf_counter()
@@ -246,7 +246,7 @@ def imports() -> Row:
 
 
 def main() -> None:
-    """Measure everything, once, and print the table."""
+    """Measure the results that the record lacks, and print the table."""
     path = path_of("core")
     run = Run.open("benchmarks.core", {"device": device()}, path)
     torch.set_default_device(device())

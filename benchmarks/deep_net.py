@@ -1,14 +1,15 @@
-"""Does a net of 1,202 layers train in the activation memory of an ordinary ResNet-20?
+"""Benchmark of memory: does a net of 1,202 layers train in the activation memory of an ordinary ResNet-20?
 
     python -m benchmarks.deep_net      # 4 minutes on one core; the record is runs/benchmarks/deep_net-cpu.json
 
-Both have the widths of He et al. 2015, section 4.2. The flows of the deep one, 199 pre-activation blocks or more each,
-in steps of h = 1/16, are `Reversible`; ResNet-20 is trained by backpropagation. Memory is that of a forward and a
-backward pass, per image: what is kept in between, and what is alive at the peak. The peak is found on the meta device,
-where nothing is computed and a batch may be so large that nothing else counts: parameters' gradients do not grow with
-it (19.4 million of them are 78 MB). Then the deep net takes training steps on Fashion-MNIST, at half the resolution.
+Both nets have the widths of He et al. 2015, section 4.2. The flows of the deep net, each with at least 199
+pre-activation blocks in steps of h = 1/16, are `Reversible`; ResNet-20 is trained by backpropagation. The benchmark
+measures the bytes per image that are kept between forward and backward pass, and those that are alive at the peak. The
+peak is found on the meta device, where nothing is computed and the batch can be so large that activations dominate: the
+gradients of the parameters do not grow with it (19.4 million of them are 78 MB). Then the deep net takes training steps
+on Fashion-MNIST, at half the resolution.
 
-Goal: at most 1, and a loss that falls without a `DriftWarning`, which would say that the gradient is not exact.
+Goal: a ratio of at most 1, and a loss that falls without a `DriftWarning`, which reports an inexact gradient.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from odenet.models import ResNet, cifar_resnet, resnet20
 from odenet.training import Run
 
 MANY = 4096
-"""Images of 32×32 pixels: gigabytes of activations, so that they decide when the peak is."""
+"""Number of images of 32×32 pixels: they make gigabytes of activations, which determine the peak."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,19 @@ class DeepNet:
     """Settings of the benchmark."""
 
     blocks: int = 200
-    """n: the deep net has 6n + 2 layers."""
+    """Number n of blocks per stage: the deep net has 6n + 2 layers."""
     h: float = 0.0625
-    """Euler's step: 200 blocks are a flow over [0, 12.5]. Over [0, 200] training makes them chaotic, and they drift."""
+    """Euler step: 200 blocks are a flow over [0, 12.5]. Over [0, 200] training makes flows chaotic, and they drift."""
     steps: int = 40
-    """Of training."""
+    """Number of training steps."""
     batch_size: int = 16
-    """Images of a training step."""
+    """Number of images in a training step."""
     lr: float = 1e-3
-    """Of Adam, whose steps do not shrink with h."""
+    """Learning rate of Adam, whose steps do not shrink with h."""
 
 
 def deep(settings: DeepNet, in_channels: int = 3, stem_stride: int = 1) -> ResNet:
-    """The net of many layers in small steps, which keeps two states of each flow."""
+    """Return the net of many layers with small steps, which keeps two states of each flow."""
     net = cifar_resnet(settings.blocks, 10, in_channels, activation="pre", stem_stride=stem_stride)
     for flow in (module for module in net.modules() if isinstance(module, ODEBlock)):
         flow.theta.horizon = settings.h * flow.theta.number_of_pieces
@@ -63,13 +64,13 @@ def deep(settings: DeepNet, in_channels: int = 3, stem_stride: int = 1) -> ResNe
 
 
 def kept_per_image(net: nn.Module) -> float:
-    """Bytes kept between forward and backward pass."""
+    """Return the bytes per image that are kept between forward and backward pass."""
     images = torch.empty(4, 3, 32, 32, device="meta")
     return activation_bytes(net, images) / len(images)
 
 
 def peak_per_image(net: nn.Module) -> float:
-    """Bytes that one more image adds to the most that is alive in a forward and a backward pass."""
+    """Return the bytes that one more image adds to the peak memory of a forward and a backward pass."""
 
     def peak(batch: int) -> int:
         net.zero_grad()
@@ -79,7 +80,7 @@ def peak_per_image(net: nn.Module) -> float:
 
 
 def memory(settings: DeepNet, measure: Callable[[nn.Module], float], what: str) -> Row:
-    """What the deep net needs over what ResNet-20 needs."""
+    """Return the table row of the memory of the deep net relative to ResNet-20."""
     with torch.device("meta"):
         nets = deep(settings), resnet20()
     ours, ordinary = (measure(net) / 1e6 for net in nets)
@@ -92,7 +93,7 @@ def memory(settings: DeepNet, measure: Callable[[nn.Module], float], what: str) 
 
 
 def training(settings: DeepNet, batches: Batches) -> Row:
-    """Training steps of the deep net: loss, memory, and drifts reported."""
+    """Train the deep net for some steps, and return the table row of loss, memory and reported drifts."""
     torch.manual_seed(0)
     channels = batches.split.image_shape[0]
     net, ordinary = deep(settings, channels, stem_stride=2), resnet20(10, channels, stem_stride=2)
@@ -116,7 +117,7 @@ def training(settings: DeepNet, batches: Batches) -> Row:
 
 
 def _pass(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """The loss, whose gradient is left in the parameters."""
+    """Return the loss, after accumulating its gradient in the parameters."""
     loss = F.cross_entropy(net(images), labels)
     loss.backward()
     return loss.item()
@@ -130,7 +131,7 @@ def _bytes_of_step(net: nn.Module, batches: Batches) -> str:
 
 
 def main() -> None:
-    """Measure everything, once, and print the table."""
+    """Measure the results that the record lacks, and print the table."""
     torch.set_num_threads(1)
     settings, path = DeepNet(), Path("runs/benchmarks/deep_net-cpu.json")
     run = Run.open("benchmarks.deep_net", settings, path)

@@ -1,11 +1,11 @@
-"""Fixed Euler steps, package by package: residual stages of three sizes, and 200 steps of Van der Pol and of an MLP.
+"""Benchmark of fixed Euler steps in several packages: three residual stages, Van der Pol's oscillator, and an MLP.
 
     python -m benchmarks.fixed_steps    # 4 minutes on one core; the record is runs/benchmarks/fixed_steps-DEVICE.json
 
-The stages are those of a ResNet: a branch for each step, forward in evaluation mode without a tape, and a training step
-(forward, backward) in training mode. torchdiffeq and torchdyn know no branch of a step, so theirs is looked up by its
-time. All in float32. What is compiled is compiled before the clock starts; the record says how long that took, and of
-the small systems how far x(T) is from a solve by dopri8 at 1e-11: with the same steps, equally far for all.
+The stages are those of a ResNet, with a branch for each step: a forward pass in evaluation mode under `no_grad`, and a
+training step (forward, backward) in training mode. torchdiffeq and torchdyn have no branch per step, so it is looked up
+by its time. All is in float32. Compilation happens before the clock starts; the record contains its time, and for the
+small systems the distance of x(T) from a solve with dopri8 at 1e-11, which is the same for all with the same steps.
 
 Goals: stages at most 1.02 times the hand-written loop, and at least 1.5 times faster than torchdiffeq at (8, 16, 14,
 14); 200 steps of the MLP, training step, at least 1.8 times faster than torchdiffeq.
@@ -43,7 +43,7 @@ OURS = ("odenet", "odenet, compiled")
 
 @dataclass(frozen=True)
 class Stage:
-    """A residual stage: a state of (batch, channels, side, side) through `blocks` residual blocks."""
+    """Size of a residual stage: a state of shape (batch, channels, side, side) and `blocks` residual blocks."""
 
     batch: int
     channels: int
@@ -59,15 +59,15 @@ class FixedStepTiming:
     """Settings of the benchmark."""
 
     stages: tuple[Stage, ...] = (Stage(8, 16, 14, 16), Stage(32, 64, 6, 6), Stage(16, 32, 28, 8))
-    """The first is overhead, the last arithmetic."""
+    """Residual stages, from one dominated by overhead to one dominated by arithmetic."""
     dynamics: tuple[str, ...] = ("Van der Pol", "MLP")
-    """Of `benchmarks.peers.dynamics`, on [0, 1]."""
+    """Names in `benchmarks.peers.dynamics`, solved on [0, 1]."""
     batches: tuple[int, ...] = (1, 256, 4096)
-    """Samples of theirs that are solved at once."""
+    """Numbers of samples of the dynamics that are solved at once."""
     steps: int = 200
-    """Of Euler, for them."""
+    """Number of Euler steps for the dynamics."""
     budget: float = 10.0
-    """Seconds of the rounds of one row, compilation aside."""
+    """Seconds for the rounds of one row, without compilation."""
 
 
 QUICK = FixedStepTiming(stages=(Stage(2, 4, 4, 2),), batches=(4,), steps=5, budget=0.0)
@@ -75,7 +75,7 @@ GOALS = {("MLP", 256, "training step"): "torchdiffeq over odenet ≥ 1.8"}
 
 
 def stage_solves(branches: list[BasicBranch]) -> dict[str, Callable[[], Solve]]:
-    """The same branches, stepped by everybody."""
+    """Return the contestants by name, each as a function that makes a solve with the same branches."""
     grid = torch.arange(len(branches) + 1.0)
 
     def branch_at(t: Tensor, x: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def stage_solves(branches: list[BasicBranch]) -> dict[str, Callable[[], Solve]]:
 
 
 def time_stage(stage: Stage, wanted: str, budget: float) -> dict[str, Any]:
-    """Seconds of a forward pass or a training step of everybody."""
+    """Measure a forward pass or a training step of a residual stage with every package."""
     torch.manual_seed(0)
     branches = [BasicBranch(stage.channels).to(device()) for _ in range(stage.blocks)]
     for branch in branches:
@@ -131,7 +131,7 @@ def time_stage(stage: Stage, wanted: str, budget: float) -> dict[str, Any]:
 def time_dynamics(
     settings: FixedStepTiming, process: DiffraxProcess | None, name: str, batch: int, wanted: str
 ) -> dict[str, Any]:
-    """The same of a small system, and of JAX; with the errors of x(T)."""
+    """Measure a forward pass or a training step of a small system with every package, and the errors of x(T)."""
     posed = problem(name, batch, 1.0, torch.float32, device())
     solves = with_cuda_graphs({who: adapter(posed, settings.steps) for who, adapter in installed(EULER).items()})
     works = {who: work_of(solve, posed.x, wanted) for who, solve in solves.items()}
@@ -146,7 +146,7 @@ def time_dynamics(
 
 
 def with_cuda_graphs(solves: Mapping[str, Solve]) -> dict[str, Solve]:
-    """On a GPU, what we compile once more, launched as CUDA graphs."""
+    """Add, on a GPU, the compiled odenet launched as CUDA graphs."""
     compiled = solves["odenet, compiled"]
     if device() != "cuda" or not isinstance(compiled, ODEBlock):
         return dict(solves)
@@ -156,7 +156,7 @@ def with_cuda_graphs(solves: Mapping[str, Solve]) -> dict[str, Solve]:
 
 
 def work_of(solve: Solve, x: Tensor, wanted: str) -> Callable[[], object]:
-    """Without arguments: the forward pass under no tape, or forward and backward of Σ x(T)² in x(0) and parameters."""
+    """Return a function that runs the forward pass under `no_grad`, or forward and backward pass of Σ x(T)²."""
     if wanted == "forward":
         return torch.no_grad()(partial(solve, x))
     x = x.clone().requires_grad_()
@@ -164,7 +164,7 @@ def work_of(solve: Solve, x: Tensor, wanted: str) -> Callable[[], object]:
 
 
 def timed(works: Mapping[str, Callable[[], object]], budget: float) -> dict[str, Any]:
-    """Seconds of everybody side by side, and of the first call of what is compiled."""
+    """Measure the seconds of all contestants in turn, and of the first call of compiled ones."""
     first = {}
     for who, work in works.items():
         start = time.perf_counter()
@@ -175,13 +175,13 @@ def timed(works: Mapping[str, Callable[[], object]], budget: float) -> dict[str,
 
 
 def shares(result: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds of everybody over those of the hand-written loop."""
+    """Return the seconds of every package relative to the hand-written loop."""
     seconds = result["seconds"]
     return {who: ratio(seconds, who, "loop") for who in seconds if who != "loop"}
 
 
 def row(quantity: str, goal: str, result: Mapping[str, Any], names: list[str]) -> Row:
-    """Everybody over the hand-written loop, with the largest error that anybody has, if errors are known."""
+    """Return the table row: every package relative to the hand-written loop, and the largest error if known."""
     seconds = result["seconds"]
     faster = " and ".join(f"{ratio(seconds, 'torchdiffeq', who):.2f}" for who in OURS)
     compiling = result["seconds_of_the_first_call"]["odenet, compiled"]
@@ -196,14 +196,14 @@ def row(quantity: str, goal: str, result: Mapping[str, Any], names: list[str]) -
 
 
 def goal_of(stage: Stage, wanted: str) -> str:
-    """Only a training step of the stages of the issue has one."""
+    """Return the goal of a stage; the goal relative to torchdiffeq exists only for a training step with side 14."""
     if wanted == "forward":
         return "odenet ≤ 1.02"
     return "odenet ≤ 1.02" + ("; torchdiffeq over odenet ≥ 1.5" if stage.side == 14 else "")
 
 
 def measure(settings: FixedStepTiming, run: Run) -> list[Row]:
-    """Every stage, then the small systems; forward and training step."""
+    """Measure forward passes and training steps of every stage and every small system, and return the table."""
     rows = []
     for stage, wanted in product(settings.stages, ("forward", "training step")):
         result = run.once(f"{stage}, {wanted}", partial(time_stage, stage, wanted, settings.budget))
@@ -218,7 +218,7 @@ def measure(settings: FixedStepTiming, run: Run) -> list[Row]:
 
 
 def main() -> None:
-    """Time everything, once, and print the table."""
+    """Measure the results that the record lacks, and print the table."""
     run_benchmark("fixed_steps", QUICK, FixedStepTiming(), measure)
 
 

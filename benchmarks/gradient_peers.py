@@ -1,12 +1,12 @@
-"""Gradients, package by package: memory and time against the number of steps, and the error.
+"""Benchmark of gradient methods in several packages: memory, time and error against the number of steps.
 
     python -m benchmarks.gradient_peers   # a minute; the record is runs/benchmarks/gradient_peers-DEVICE.json
 
-A small MLP flow, differentiated by every package's own ways. The error is relative to backpropagation through the same
-steps of the same package, in float32: where it is not that of rounding, the method has another gradient than that of
-the network that was evaluated (the continuous adjoint has). Peak memory is of all tensors alive.
+A small MLP flow is differentiated by the gradient methods of every package. The error is relative to backpropagation
+through the same steps of the same package, in float32: if it exceeds rounding errors, the method does not compute the
+gradient of the network that was evaluated (as for the continuous adjoint). Peak memory counts all tensors alive.
 
-Goal: memory of `Reversible` at the most steps at most 1.1 times that at the fewest; the others' is what it is.
+Goal: with `Reversible`, memory at the most steps at most 1.1 times the memory at the fewest; the others have no goal.
 """
 
 from __future__ import annotations
@@ -52,72 +52,75 @@ class GradientPeers:
     """Settings of the benchmark."""
 
     steps: tuple[int, ...] = (8, 64, 512)
-    """Of Euler, or of the package's own method, on [0, 2]."""
+    """Numbers of steps of Euler's method, or of the package's own method, on [0, 2]."""
     batch: int = 32
-    """Samples."""
+    """Number of samples."""
     features: int = 16
-    """Of a sample."""
+    """Number of features of a sample."""
     budget: float = 15.0
-    """Seconds of the rounds."""
+    """Seconds for the rounds."""
 
 
 QUICK = GradientPeers(steps=(2, 8), batch=2, features=4, budget=0.0)
 
 
 class Way(NamedTuple):
-    """A way to the gradient, and plain backpropagation through the same steps: solves of a number of steps."""
+    """A gradient method, and backpropagation through the same steps as its reference: functions that make solves."""
 
     solve: Callable[[nn.Module, int], Solve]
     exact: Callable[[nn.Module, int], Solve]
 
 
 def by_odenet(gradient: GradientMethod, field: nn.Module, steps: int) -> Solve:
-    """Coupled Euler steps for `Reversible`, Euler steps for the others."""
+    """Return a flow of odenet with coupled Euler steps for `Reversible`, and Euler steps for other gradient methods."""
     solver = Coupled(Euler()) if isinstance(gradient, Reversible) else Euler()
     return ODEBlock(Constant(Autonomous(field), horizon=HORIZON), FixedSteps(solver, steps), gradient)
 
 
 def by_odenet_coupled(field: nn.Module, steps: int) -> Solve:
-    """What `Reversible` is exact for."""
+    """Return a flow with coupled Euler steps and backpropagation, the reference for `Reversible`."""
     return ODEBlock(Constant(Autonomous(field), horizon=HORIZON), FixedSteps(Coupled(Euler()), steps))
 
 
 def by_odenet_leapfrog(field: nn.Module, steps: int) -> Solve:
-    """Asynchronous leapfrog steps."""
+    """Return a flow with asynchronous leapfrog steps and backpropagation."""
     return ODEBlock(Constant(Autonomous(field), horizon=HORIZON), FixedSteps(AsynchronousLeapfrog(), steps))
 
 
 def by_torchdiffeq(solver: Callable[..., Any], field: nn.Module, steps: int) -> Solve:
-    """Euler, differentiated or with the continuous adjoint."""
-    asked = {"method": "euler", "options": {"step_size": HORIZON / steps}}
+    """Return a solve by torchdiffeq with Euler steps, with backpropagation or the continuous adjoint."""
+    options = {"method": "euler", "options": {"step_size": HORIZON / steps}}
     branch = Autonomous(field)
-    return lambda x: solver(branch, x, x.new_tensor([0.0, HORIZON]), **asked)[-1]
+    return lambda x: solver(branch, x, x.new_tensor([0.0, HORIZON]), **options)[-1]
 
 
 def by_torchdiffeqpack(name: str, method: str, field: nn.Module, steps: int) -> Solve:
-    """Euler, differentiated; or leapfrog, inverted (Zhuang et al. 2021): its other adjoint takes no fixed steps."""
+    """Return a solve by TorchDiffEqPack: Euler with backpropagation, or inverted leapfrog steps (Zhuang et al. 2021).
+
+    Its other adjoint method has no fixed steps.
+    """
     solver = getattr(import_module("TorchDiffEqPack"), name)
     branch = Autonomous(field)
 
     def solve(x: Tensor) -> Tensor:
-        asked = {"method": method, "h": HORIZON / steps, "t0": 0.0, "t1": HORIZON, "rtol": 1.0, "atol": 1.0}
-        return solver(branch, x, options={**asked, "print_neval": False, "neval_max": 2 * steps, "t_eval": None})
+        given = {"method": method, "h": HORIZON / steps, "t0": 0.0, "t1": HORIZON, "rtol": 1.0, "atol": 1.0}
+        return solver(branch, x, options={**given, "print_neval": False, "neval_max": 2 * steps, "t_eval": None})
 
     return solve
 
 
 def by_momentumnet(backprop: bool, field: nn.Module, steps: int) -> Solve:
-    """A momentum ResNet (Sander et al. 2021), a scheme of its own; ∂L/∂θ of every step is kept.
+    """Return a momentum ResNet (Sander et al. 2021), which has its own scheme and keeps ∂L/∂θ of every step.
 
-    γ = 0.99 as in its documentation: x is inverted in floating point, whose rounding grows as γ^(-steps), so that with
-    γ = 0.95 nothing is left of the gradient after 512 steps.
+    γ = 0.99 as in its documentation: x is reconstructed in floating point with rounding errors that grow like
+    γ^(-steps), so that γ = 0.95 would leave no correct digit of the gradient after 512 steps.
     """
     package: Any = import_module("momentumnet")
-    scaled = nn.Sequential(field, _Times(HORIZON / steps))
+    scaled = nn.Sequential(field, _Scale(HORIZON / steps))
     return package.MomentumNet([scaled] * steps, gamma=0.99, use_backprop=backprop)
 
 
-class _Times(nn.Module):
+class _Scale(nn.Module):
     def __init__(self, factor: float) -> None:
         super().__init__()
         self.factor = factor
@@ -127,14 +130,14 @@ class _Times(nn.Module):
 
 
 def by_torchsde(name: str, field: nn.Module, steps: int) -> Solve:
-    """Reversible Heun steps without noise, differentiated or inverted (Kidger et al. 2021)."""
+    """Return a solve by torchsde: reversible Heun without noise, differentiated or inverted (Kidger et al. 2021)."""
     package: Any = import_module("torchsde")
-    options = {"adjoint_method": "adjoint_reversible_heun"} if name == "sdeint_adjoint" else {}
+    adjoint = {"adjoint_method": "adjoint_reversible_heun"} if name == "sdeint_adjoint" else {}
 
     def solve(x: Tensor) -> Tensor:
         span = x.new_tensor([0.0, HORIZON])
-        asked = {"method": "reversible_heun", "dt": HORIZON / steps, **options}
-        return getattr(package, name)(_WithoutNoise(field), x, span, **asked)[-1]
+        options = {"method": "reversible_heun", "dt": HORIZON / steps, **adjoint}
+        return getattr(package, name)(_WithoutNoise(field), x, span, **options)[-1]
 
     return solve
 
@@ -153,15 +156,15 @@ class _WithoutNoise(nn.Module):
         return torch.zeros_like(x)
 
 
-_EULER = partial(by_odenet, Backprop())
+_EULER_BACKPROP = partial(by_odenet, Backprop())
 
 WAYS: dict[str, Way] = {
-    BASELINE: Way(_EULER, _EULER),
-    "odenet, Checkpointed()": Way(partial(by_odenet, Checkpointed()), _EULER),
+    BASELINE: Way(_EULER_BACKPROP, _EULER_BACKPROP),
+    "odenet, Checkpointed()": Way(partial(by_odenet, Checkpointed()), _EULER_BACKPROP),
     "odenet, Reversible()": Way(partial(by_odenet, Reversible()), by_odenet_coupled),
-    "torchdiffeq, odeint": Way(partial(by_torchdiffeq, odeint), _EULER),
-    "torchdiffeq, odeint_adjoint": Way(partial(by_torchdiffeq, odeint_adjoint), _EULER),
-    "TorchDiffEqPack, odesolve": Way(partial(by_torchdiffeqpack, "odesolve", "Euler"), _EULER),
+    "torchdiffeq, odeint": Way(partial(by_torchdiffeq, odeint), _EULER_BACKPROP),
+    "torchdiffeq, odeint_adjoint": Way(partial(by_torchdiffeq, odeint_adjoint), _EULER_BACKPROP),
+    "TorchDiffEqPack, odesolve": Way(partial(by_torchdiffeqpack, "odesolve", "Euler"), _EULER_BACKPROP),
     "TorchDiffEqPack, odesolve_adjoint_sym12": Way(
         partial(by_torchdiffeqpack, "odesolve_adjoint_sym12", "FixedStep_Sym12Async"), by_odenet_leapfrog
     ),
@@ -171,7 +174,7 @@ WAYS: dict[str, Way] = {
 
 
 def gradient(field: nn.Module, solve: Solve, x: Tensor) -> list[Tensor]:
-    """Of Σ x(T)², in x(0) and in the parameters."""
+    """Compute the gradients of Σ x(T)² with respect to x(0) and the parameters."""
     x = x.detach().requires_grad_()
     field.zero_grad()
     solve(x).square().sum().backward()
@@ -179,7 +182,7 @@ def gradient(field: nn.Module, solve: Solve, x: Tensor) -> list[Tensor]:
 
 
 def measured(settings: GradientPeers) -> dict[str, Any]:
-    """By way and number of steps: seconds of all rounds, peak bytes, and the relative error."""
+    """Measure seconds of all rounds, peak bytes and relative error, by method and number of steps."""
     torch.manual_seed(0)
     field = nn.Sequential(nn.Linear(settings.features, 32), nn.Tanh(), nn.Linear(32, settings.features))
     field, x = field.to(device()), torch.randn(settings.batch, settings.features).to(device())
@@ -198,7 +201,7 @@ def measured(settings: GradientPeers) -> dict[str, Any]:
 
 
 def row(who: str, steps: tuple[int, ...], result: Mapping[str, Any]) -> Row:
-    """Memory at the most steps over that at the fewest, and what stands beside it."""
+    """Return the table row: memory at the most steps relative to the fewest, with memory, time and error."""
     few, many = str(steps[0]), str(steps[-1])
     found, seconds = result["ways"][who], result["seconds"]
     most = found["peak_bytes"][many]
@@ -213,7 +216,7 @@ def row(who: str, steps: tuple[int, ...], result: Mapping[str, Any]) -> Row:
 
 
 def measure(settings: GradientPeers, run: Run) -> list[Row]:
-    """Everything at once, so that all ways are timed by turns; a line for each package that is not here."""
+    """Measure all methods together, so that they are timed in turn, and return the table with the missing packages."""
     result = run.once("all ways", partial(measured, settings))
     rows = [row(who, settings.steps, result) for who in result["ways"]]
     missing = [{"quantity": name, "goal": "–", "measured": "–", "beside it": "not installed"} for name in absent(WAYS)]
@@ -221,7 +224,7 @@ def measure(settings: GradientPeers, run: Run) -> list[Row]:
 
 
 def main() -> None:
-    """Measure everything, once, and print the table."""
+    """Measure the results that the record lacks, and print the table."""
     run_benchmark("gradient_peers", QUICK, GradientPeers(), measure)
 
 

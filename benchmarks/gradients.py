@@ -1,10 +1,10 @@
-"""What the gradient methods cost and how exact they are, from 8 to 1,024 steps.
+"""Benchmark of cost and exactness of the gradient methods, from 8 to 1,024 steps.
 
     python -m benchmarks.gradients      # 4 minutes on one core; the record is runs/benchmarks/gradients-DEVICE.json
 
 Goals: `Reversible` within 2e-6 (float32) and 1e-12 (float64) of backprop through the same steps, memory at 1,024 steps
-at most 1.1 times that at 8, time at most 1.6 times; `Checkpointed` equal to the last bit, memory O(√N), time at most
-1.4 times. What this makes possible, a net of 1,202 layers, has a benchmark of its own, `deep_net`.
+at most 1.1 times the memory at 8, time at most 1.6 times; `Checkpointed` equal to the last bit, memory O(√N), time at
+most 1.4 times. The benchmark `deep_net` shows what this makes possible: a net of 1,202 layers.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from odenet.training import Run
 STEPS = (8, 32, 128, 512, 1024)
 PIECES = 8
 SHAPES = {(32, 64, 6, 6): 6, (8, 16, 14, 14): 16}
-"""States, with the residual blocks of the stages that are timed on them."""
+"""Shapes of states, with the number of residual blocks in the stage that is timed on each."""
 
 
 def flow(steps: int, solver: Solver, dtype: torch.dtype = torch.float32) -> tuple[ODEBlock, Tensor]:
-    """A small flow of so many steps on eight pieces over [0, 2], and a state."""
+    """Return a small flow over [0, 2] with eight pieces and the given number of steps, and a state."""
     torch.manual_seed(0)
     branches = [MLPBranch(16, 32) for _ in range(PIECES)]
     block = ODEBlock(PiecewiseConstant(branches, horizon=2.0), FixedSteps(solver, steps // PIECES))
@@ -54,20 +54,20 @@ def flow(steps: int, solver: Solver, dtype: torch.dtype = torch.float32) -> tupl
 
 
 def stage(shape: tuple[int, ...], blocks: int, solver: Solver) -> tuple[ODEBlock, Tensor]:
-    """A residual stage, and a state."""
+    """Return a residual stage and a state."""
     torch.manual_seed(0)
     branches = [BasicBranch(shape[1]) for _ in range(blocks)]
     return ODEBlock(PiecewiseConstant(branches, horizon=2.0), FixedSteps(solver)), torch.randn(shape)
 
 
 def error(block: ODEBlock, x: Tensor, method: GradientMethod) -> float:
-    """Relative, of all gradients together, against backprop through the same steps."""
+    """Return the relative error of all gradients together, against backprop through the same steps."""
     exact, ours = (torch.cat([g.ravel() for g in gradients(block, x, m)]) for m in (Backprop(), method))
     return float((ours - exact).norm() / exact.norm())
 
 
 def errors(dtype: torch.dtype, goal: float) -> Row:
-    """The error of `Reversible`, at worst over solvers and numbers of steps."""
+    """Return the table row of the largest error of `Reversible` over solvers and numbers of steps."""
     cases = product((Coupled(Euler()), Coupled(RK4())), STEPS)
     found = [error(*flow(steps, solver, dtype), Reversible()) for solver, steps in cases]
     adjoint = error(*flow(64, Euler(), dtype), ContinuousAdjoint())
@@ -81,7 +81,7 @@ def errors(dtype: torch.dtype, goal: float) -> Row:
 
 
 def single_precision_alone() -> Row:
-    """The coupling without the pair in double precision, at 1,024 steps: what the default is for."""
+    """Return the table row of the error with a coupling of 0.99, beside a prototype's in single precision alone."""
     block, x = flow(1024, Coupled(Euler(), 0.99))
     return {
         "quantity": "Reversible: the same with a coupling of 0.99 at 1,024 steps, float32",
@@ -92,7 +92,7 @@ def single_precision_alone() -> Row:
 
 
 def equality() -> Row:
-    """In how many cases the gradient of `Checkpointed` is equal to the last bit."""
+    """Return the table row of the number of cases in which the gradient of `Checkpointed` is equal to the last bit."""
     cases = list(product((Euler(), RK4(), Coupled(RK4())), STEPS, (None, 3)))
     equal = 0
     for solver, steps, segments in cases:
@@ -108,7 +108,7 @@ def equality() -> Row:
 
 
 def memory(method: GradientMethod, goal: str, least: int, most: int) -> Row:
-    """Most bytes alive in a forward and a backward pass, at 1,024 steps over that at `least`."""
+    """Return the table row of peak memory in forward and backward pass, at `most` steps relative to `least` steps."""
 
     def peak(steps: int, method: GradientMethod) -> int:
         block, x = flow(steps, Coupled(Euler()))
@@ -125,7 +125,7 @@ def memory(method: GradientMethod, goal: str, least: int, most: int) -> Row:
 
 
 def seconds(method: GradientMethod, solver: Solver, goal: str) -> Row:
-    """Time of forward and backward pass over that of backprop through the same steps."""
+    """Return the table row of the time of forward and backward pass relative to backprop through the same steps."""
     found = {}
     for shape, blocks in SHAPES.items():
         block, x = stage(shape, blocks, solver)
@@ -145,7 +145,7 @@ def seconds(method: GradientMethod, solver: Solver, goal: str) -> Row:
 
 
 def main() -> None:
-    """Measure everything, once, and print the table."""
+    """Measure the results that the record lacks, and print the table."""
     torch.set_num_threads(1)
     path = path_of("gradients")
     run = Run.open("benchmarks.gradients", {"device": device()}, path)

@@ -1,15 +1,16 @@
-"""Training steps of whole networks: odenet's ResNets beside torchvision's and timm's, its ODE-Net beside torchdiffeq's.
+"""Benchmark of training steps of networks: ResNets of odenet, torchvision and timm, ODE-Nets of odenet and torchdiffeq.
 
     python -m benchmarks.networks    # 4 minutes on one core; the record is runs/benchmarks/networks-DEVICE.json
 
-A step is gradients set to none, forward, cross-entropy, backward, SGD with momentum. All run alike: on a CPU eagerly in
-float32; on a GPU compiled, in bfloat16 by autocast, channels last (written, not run yet). Neither package has a
-ResNet-20, so theirs is put together from their basic blocks, with the shortcuts that these have (1×1 convolutions), and
-ours has the same. The ODE-Net is that of Chen et al. (2018): torchdiffeq's example is the same layers around a block
-that calls `odeint_adjoint` at tolerance 1e-3; here all contestants have the same weights and the same tolerance.
+A step sets gradients to none and takes forward pass, cross-entropy, backward pass and SGD with momentum. All networks
+run in the same mode: on a CPU eagerly in float32; on a GPU compiled, in bfloat16 by autocast, channels last (written,
+not run yet). torchvision and timm have no ResNet-20, so theirs is composed of their basic blocks with 1×1 convolutions
+as shortcuts, and ours has the same. The ODE-Net is that of Chen et al. (2018): torchdiffeq's example has the same
+layers around a block that calls `odeint_adjoint` at tolerance 1e-3; here all contestants have the same weights and the
+same tolerance.
 
-Goals: ResNets at least as fast as torchvision's (ours over theirs ≤ 1.02, a GPU's images per second at least equal);
-on a GPU, the ODE-Net at least 5 times faster than torchdiffeq's.
+Goals: ResNets at least as fast as torchvision's (time ratio ≤ 1.02; on a GPU, at least as many images per second); on a
+GPU, the ODE-Net at least 5 times faster than torchdiffeq's.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ Make = Callable[[], nn.Module]
 
 @dataclass(frozen=True)
 class Images:
-    """The images of a step."""
+    """Batch size, channels and side of the images of a training step."""
 
     batch: int
     channels: int
@@ -52,16 +53,16 @@ class Images:
 
 @dataclass(frozen=True)
 class NetworkTiming:
-    """Settings of the benchmark: the images that each network is given."""
+    """Settings of the benchmark: the images for each network."""
 
     resnet20: Images = Images(16, 3, 32)
-    """Those of CIFAR-10."""
+    """Images for ResNet-20, of the size of CIFAR-10's."""
     resnet50: Images = Images(2, 3, 128)
-    """Smaller than ImageNet's, so that a core can take some steps."""
+    """Images for ResNet-50, smaller than ImageNet's, so that a core can take some steps."""
     ode_net: Images = Images(16, 1, 28)
-    """Those of MNIST."""
+    """Images for the ODE-Net, of the size of MNIST's."""
     budget: float = 50.0
-    """Seconds of the rounds of each network."""
+    """Seconds for the rounds of each network."""
 
 
 QUICK = NetworkTiming(Images(2, 3, 8), Images(2, 3, 32), Images(2, 1, 28), budget=0.0)
@@ -69,7 +70,7 @@ ON_A_GPU = NetworkTiming(Images(128, 3, 32), Images(128, 3, 224), Images(128, 1,
 
 
 def resnet20_of(block: Callable[..., nn.Module]) -> nn.Module:
-    """ResNet-20 of a package's basic blocks."""
+    """Return a ResNet-20 composed of a package's basic blocks."""
     layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
     for before, channels in pairwise((16, 16, 32, 64)):
         stride = 1 if before == channels else 2
@@ -79,7 +80,7 @@ def resnet20_of(block: Callable[..., nn.Module]) -> nn.Module:
 
 
 def timm(name: str) -> Any:
-    """An attribute of `timm.models.resnet`."""
+    """Return an attribute of `timm.models.resnet`."""
     return getattr(import_module("timm.models.resnet"), name)
 
 
@@ -96,19 +97,19 @@ RESNET50: dict[str, Make] = {
 
 
 class ExampleBlock(nn.Module):
-    """The ODE block of torchdiffeq's example: x(1) from x(0) by dopri5 at tolerance 1e-3."""
+    """ODE block of torchdiffeq's example, x(0) ↦ x(1) with dopri5 at tolerance 1e-3."""
 
     def __init__(self, field: nn.Module, solver: Callable[..., Any]) -> None:
         super().__init__()
         self.field, self.solver = field, solver
 
     def forward(self, x: Tensor) -> Tensor:
-        """x(1)."""
+        """Return x(1) for x = x(0)."""
         return self.solver(self.field, x, x.new_tensor([0.0, 1.0]), rtol=1e-3, atol=1e-3)[1]
 
 
 def ode_nets() -> dict[str, Make]:
-    """Copies of one ODE-Net, solved and differentiated in several ways."""
+    """Return functions that make copies of one ODE-Net, with several solvers and gradient methods."""
     torch.manual_seed(0)
     net = ode_net()
     assert isinstance(net.flow, ODEBlock)
@@ -134,7 +135,7 @@ def ode_nets() -> dict[str, Make]:
 
 
 def training_step(make: Make, images: Images, classes: int) -> Callable[[], object]:
-    """A step on noise, on this device."""
+    """Return a training step on noise, on this device."""
     net = make().to(device())
     x = torch.randn(images.batch, images.channels, images.side, images.side).to(device())
     labels = torch.randint(classes, (images.batch,)).to(device())
@@ -155,18 +156,18 @@ def training_step(make: Make, images: Images, classes: int) -> Callable[[], obje
 
 
 def precision() -> AbstractContextManager[object]:
-    """bfloat16 on a GPU."""
+    """Return the autocast context: bfloat16 on a GPU, nothing on a CPU."""
     return torch.autocast("cuda", torch.bfloat16) if device() == "cuda" else nullcontext()
 
 
 def timed(makers: Mapping[str, Make], images: Images, classes: int, budget: float) -> dict[str, Any]:
-    """Seconds of a training step of each."""
+    """Measure the seconds of a training step of each network."""
     steps = {who: training_step(make, images, classes) for who, make in installed(makers).items()}
     return {"seconds": side_by_side(steps, budget)}
 
 
 def row(net: str, images: Images, goal: str, makers: Mapping[str, Make], result: Mapping[str, Any]) -> Row:
-    """Everybody's seconds over those of the first, which is the peer's."""
+    """Return the table row: seconds of each contestant relative to the first, which is the other package's."""
     seconds = result["seconds"]
     first, *others = seconds
     return {
@@ -178,7 +179,7 @@ def row(net: str, images: Images, goal: str, makers: Mapping[str, Make], result:
 
 
 def measure(settings: NetworkTiming, run: Run) -> list[Row]:
-    """The three networks."""
+    """Measure the three networks, and return the table."""
     on_gpu = device() == "cuda"
     cases = [
         ("ResNet-20", settings.resnet20, 10, "odenet ≤ 1.02", RESNET20),
@@ -193,7 +194,7 @@ def measure(settings: NetworkTiming, run: Run) -> list[Row]:
 
 
 def main() -> None:
-    """Time every network, once, and print the table."""
+    """Measure the results that the record lacks, and print the table."""
     run_benchmark("networks", QUICK, ON_A_GPU if device() == "cuda" else NetworkTiming(), measure)
 
 

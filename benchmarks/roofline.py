@@ -1,14 +1,15 @@
-"""How near residual stages come to the limit of the machine, and where the rest goes.
+"""Benchmark of the share of the machine's peak performance that residual stages reach, with a profile of their time.
 
     python -m benchmarks.roofline     # a minute on one core; the record is runs/benchmarks/roofline-DEVICE.json
 
-A training step of a stage does so many operations (`torch.utils.flop_counter`, convolutions and products, forward and
-backward) in so many seconds. Over what a plain matrix product reaches on the same machine in the same rounds, that is
-the share of the limit that is reached. On a GPU it has a second limit, the bytes that every operation reads and writes
-over the bandwidth of a plain copy (written, not run yet). A profile says which operations take the time of a step.
+The operations of a training step (`torch.utils.flop_counter`: convolutions and products, forward and backward), divided
+by its seconds, are compared with the rate of a plain matrix product on the same machine in the same rounds: this is the
+share of peak performance. On a GPU there is a second limit, memory bandwidth: the bytes that all operations read and
+write per second are compared with the rate of a plain copy (written, not run yet). A profile shows which operations
+take the time of a step.
 
-There is no goal but to know: what is not convolutions is norms, ReLUs and sums, which do almost no operations but read
-and write the whole state; a small convolution does not fill the vector units as a large product does.
+There is no goal. Apart from convolutions, time goes into norms, ReLUs and sums, which do few operations but read and
+write the whole state; and a small convolution does not fill the vector units as a large product does.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ KINDS = {
     "ReLU": ("relu", "clamp_min", "threshold"),
     "sum": ("add", "sum"),
 }
-"""Operations by what is in their names, the first kind that fits; all others are "rest"."""
+"""Kinds of operations with parts of their names, of which the first match counts; all others are "rest"."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +50,22 @@ class Roofline:
     """Settings of the benchmark."""
 
     stages: tuple[Stage, ...] = (Stage(8, 16, 14, 16), Stage(32, 64, 6, 6), Stage(16, 32, 28, 8))
-    """As in `benchmarks.fixed_steps`."""
+    """Residual stages, as in `benchmarks.fixed_steps`."""
     product: int = 1024
-    """Rows and columns of the matrices."""
+    """Number of rows and columns of the matrices in the product."""
     copied: int = 1 << 28
-    """Bytes of the copy on a GPU."""
+    """Number of bytes in the copy on a GPU."""
     profiled: int = 5
-    """Steps in a profile."""
+    """Number of steps in a profile."""
     budget: float = 10.0
-    """Seconds of the rounds of each stage."""
+    """Seconds for the rounds of each stage."""
 
 
 QUICK = Roofline(stages=(Stage(2, 4, 4, 2),), product=64, copied=1 << 16, profiled=1, budget=0.0)
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the bytes that operations read and write: all their inputs and outputs, views aside."""
+    """Dispatch mode that counts the bytes that operations read and write: their inputs and outputs, without views."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +74,7 @@ class Traffic(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """The operation as it is, counted."""
+        """Run the operation and count its bytes."""
         result = func(*args, **kwargs or {})
         if not func.is_view:
             tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
@@ -82,7 +83,7 @@ class Traffic(TorchDispatchMode):
 
 
 def training_step(stage: Stage) -> Callable[[], None]:
-    """Forward and backward of a stage on this device."""
+    """Return a function that runs forward and backward pass of a stage on this device."""
     torch.manual_seed(0)
     flow = ODEBlock(PiecewiseConstant([BasicBranch(stage.channels) for _ in range(stage.blocks)])).to(device())
     x = torch.randn(stage.batch, stage.channels, stage.side, stage.side).to(device()).requires_grad_()
@@ -90,7 +91,7 @@ def training_step(stage: Stage) -> Callable[[], None]:
 
 
 def measured(settings: Roofline, stage: Stage) -> dict[str, Any]:
-    """Operations, bytes, seconds of a step, of a product and of a copy, and the profile."""
+    """Measure operations, bytes, the seconds of a step, a product and a copy, and the profile."""
     step = training_step(stage)
     with FlopCounterMode(display=False) as counter:
         step()
@@ -111,7 +112,7 @@ def measured(settings: Roofline, stage: Stage) -> dict[str, Any]:
 
 
 def by_kind(step: Callable[[], object], times: int) -> dict[str, float]:
-    """Seconds of a step by kind of operation, by torch's profiler; "rest" is all that it saw besides."""
+    """Measure the seconds of a step by kind of operation with torch's profiler; "rest" is all other operations."""
     on_gpu = device() == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities) as profiler:
@@ -119,7 +120,7 @@ def by_kind(step: Callable[[], object], times: int) -> dict[str, float]:
             step()
     seconds = dict.fromkeys([*KINDS, "rest"], 0.0)
     for event in profiler.key_averages():
-        if event.device_type.name != "CPU":  # a kernel: its time is also that of the operation that started it
+        if event.device_type.name != "CPU":  # a kernel's time is counted with the operation that launched it
             continue
         taken = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         seconds[kind_of(event.key)] += taken / times / 1e6
@@ -127,7 +128,7 @@ def by_kind(step: Callable[[], object], times: int) -> dict[str, float]:
 
 
 def kind_of(operation: str) -> str:
-    """Of an operation as the profiler calls it.
+    """Return the kind of an operation, given its name in the profiler.
 
     >>> kind_of("aten::mkldnn_convolution"), kind_of("aten::native_batch_norm_backward"), kind_of("aten::empty")
     ('convolution', 'norm backward', 'rest')
@@ -137,14 +138,14 @@ def kind_of(operation: str) -> str:
 
 
 def rows(settings: Roofline, stage: Stage, result: Mapping[str, Any]) -> list[Row]:
-    """The share of the limit, and where the time goes."""
+    """Return the table rows of a stage: the share of peak performance, and the shares of time."""
     seconds = result["seconds"]
     peak = 2 * settings.product**3 / median(seconds["product"])
     reached = result["operations"] / median(seconds["step"])
-    beside = f"{reached / 1e9:.1f} of {peak / 1e9:.1f} GFLOP/s; step {milliseconds(seconds['step'])}"
+    supplement = f"{reached / 1e9:.1f} of {peak / 1e9:.1f} GFLOP/s; step {milliseconds(seconds['step'])}"
     if "copy" in seconds:
         bandwidth = 2 * settings.copied / median(seconds["copy"])
-        beside += f"; {result['bytes'] / median(seconds['step']) / bandwidth:.0%} of the bandwidth of a copy"
+        supplement += f"; {result['bytes'] / median(seconds['step']) / bandwidth:.0%} of the bandwidth of a copy"
     kinds = result["seconds_by_kind"]
     total = sum(kinds.values())
     shares = sorted(kinds.items(), key=lambda item: -item[1])
@@ -153,7 +154,7 @@ def rows(settings: Roofline, stage: Stage, result: Mapping[str, Any]) -> list[Ro
             "quantity": f"training step, {stage}: operations a second over those of a matrix product",
             "goal": "–",
             "measured": f"{reached / peak:.0%}",
-            "beside it": beside,
+            "beside it": supplement,
         },
         {
             "quantity": "where its time goes",
@@ -165,7 +166,7 @@ def rows(settings: Roofline, stage: Stage, result: Mapping[str, Any]) -> list[Ro
 
 
 def measure(settings: Roofline, run: Run) -> list[Row]:
-    """Every stage."""
+    """Measure every stage, and return the table."""
     table = []
     for stage in settings.stages:
         table += rows(settings, stage, run.once(str(stage), partial(measured, settings, stage)))
@@ -173,7 +174,7 @@ def measure(settings: Roofline, run: Run) -> list[Row]:
 
 
 def main() -> None:
-    """Measure every stage, once, and print the table."""
+    """Measure the results that the record lacks, and print the table."""
     run_benchmark("roofline", QUICK, Roofline(), measure)
 
 

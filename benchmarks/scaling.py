@@ -1,15 +1,15 @@
-"""How time and memory of a training step grow with steps, width, batch, side of the images, and processes.
+"""Benchmark of the growth of time and memory with steps, width, batch size, image size, and number of processes.
 
     python -m benchmarks.scaling     # 2 minutes on two cores; the record is runs/benchmarks/scaling-DEVICE.json
 
-A residual stage, forward and backward. One of its four sizes is doubled again and again while the others stay; what is
-fitted is p in seconds ∝ sizeᵖ, over the last three of the sizes, and likewise for peak memory. Under `torchrun`, 1 and
-2 processes of one thread (gloo; NCCL where there are as many GPUs) each take a batch of the same size and average their
-gradients by DistributedDataParallel: images a second together, over those of one process.
+A training step of a residual stage is a forward and a backward pass. One of its four sizes is doubled repeatedly while
+the others stay fixed, and p is fitted in seconds ∝ sizeᵖ, and in peak memory ∝ sizeᵖ, over the last three sizes. Under
+`torchrun`, 1 and 2 processes of one thread (gloo; NCCL with as many GPUs) each take a batch of the same size and
+average their gradients by DistributedDataParallel; their images per second are compared with those of one process.
 
-Expected: time and memory grow like steps and batch (p = 1), and like the square of the side; time like the square of
-the width once a convolution outweighs the rest, memory like the width. Two processes on two cores: nearly twice the
-images.
+Expected: time and memory grow like steps and batch size (p = 1), and like the square of the side; time grows like the
+square of the width once convolutions dominate, memory like the width. Two processes on two cores should process nearly
+twice as many images per second.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from odenet.training import Run
 
 BASE = Stage(batch=8, channels=16, side=14, blocks=4)
 EXPECTED = {"blocks": "1", "channels": "≤ 2", "batch": "≤ 1", "side": "≤ 2"}
-"""The p of the time."""
+"""Expected exponent p of the time, by size."""
 
 
 @dataclass(frozen=True)
@@ -40,26 +40,26 @@ class Scaling:
     """Settings of the benchmark."""
 
     blocks: tuple[int, ...] = (4, 8, 16, 32, 64)
-    """Residual blocks, which are Euler steps."""
+    """Numbers of residual blocks, which are Euler steps."""
     channels: tuple[int, ...] = (16, 32, 64, 128)
-    """Width."""
+    """Numbers of channels (width)."""
     batch: tuple[int, ...] = (8, 16, 32, 64)
-    """Images."""
+    """Batch sizes."""
     side: tuple[int, ...] = (14, 28, 56)
-    """Of the images."""
+    """Sides of the images, in pixels."""
     processes: tuple[int, ...] = (1, 2)
-    """Under torchrun; the first is what the others are compared with."""
+    """Numbers of processes under torchrun; the first is the baseline of the others."""
     steps: int = 30
-    """Of each process."""
+    """Number of steps of each process."""
     budget: float = 10.0
-    """Seconds of the rounds of each size."""
+    """Seconds for the rounds of each size."""
 
 
 QUICK = Scaling((1, 2), (2, 4), (1, 2), (4, 8), processes=(1,), steps=2, budget=0.0)
 
 
-def grown(settings: Scaling, size: str) -> dict[str, Any]:
-    """Seconds and peak bytes by value of one size."""
+def measure_size(settings: Scaling, size: str) -> dict[str, Any]:
+    """Measure seconds and peak bytes for each value of one size."""
     works: dict[str, Callable[[], object]] = {
         str(value): training_step(replace(BASE, **{size: value})) for value in getattr(settings, size)
     }
@@ -70,7 +70,11 @@ def grown(settings: Scaling, size: str) -> dict[str, Any]:
 
 
 def under_torchrun(settings: Scaling) -> dict[str, Any]:
-    """Seconds of each step, by number of processes."""
+    """Measure the seconds of each step under torchrun, by number of processes.
+
+    Raises:
+        RuntimeError: if a process failed.
+    """
     taken = {}
     for number in settings.processes:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
@@ -78,22 +82,22 @@ def under_torchrun(settings: Scaling) -> dict[str, Any]:
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode:
             raise RuntimeError(
-                f"{number} processes were started under torchrun and ended with {ran.returncode}:\n{ran.stderr}\n"
-                "Mend what is named there, or leave the number out of `processes`."
+                f"{number} processes were started under torchrun and failed with exit status {ran.returncode}:\n"
+                f"{ran.stderr}\nFix the error shown there, or leave the number out of `processes`."
             )
         taken[str(number)] = json.loads(ran.stdout.splitlines()[-1])
     return {"seconds": taken}
 
 
 def exponent(found: Mapping[str, float]) -> float:
-    """The p of value ∝ sizeᵖ, over the last three sizes."""
+    """Fit p in value ∝ sizeᵖ over the last three sizes."""
     sizes = [int(size) for size in found][-3:]
-    # An order of convergence is the same fit with the other sign.
+    # An order of convergence is the same fit with the opposite sign.
     return -observed_order(sizes, [found[str(size)] for size in sizes])
 
 
 def size_row(size: str, result: Mapping[str, Any]) -> Row:
-    """Both exponents, and the ends they are between."""
+    """Return the table row of a size: both exponents, and the values at the smallest and largest size."""
     seconds = {value: median(taken) for value, taken in result["seconds"].items()}
     memory = result["peak_bytes"]
     first, *_, last = seconds
@@ -107,7 +111,7 @@ def size_row(size: str, result: Mapping[str, Any]) -> Row:
 
 
 def process_rows(result: Mapping[str, Any]) -> list[Row]:
-    """Images a second of several processes over those of one."""
+    """Return the table rows of images per second of several processes relative to one."""
     seconds = {number: median(taken) for number, taken in result["seconds"].items()}
     one, *others = seconds
     return [
@@ -122,13 +126,13 @@ def process_rows(result: Mapping[str, Any]) -> list[Row]:
 
 
 def measure(settings: Scaling, run: Run) -> list[Row]:
-    """Every size, then the processes."""
-    rows = [size_row(size, run.once(size, partial(grown, settings, size))) for size in EXPECTED]
+    """Measure every size, then the processes, and return the table."""
+    rows = [size_row(size, run.once(size, partial(measure_size, settings, size))) for size in EXPECTED]
     return rows + process_rows(run.once("processes", partial(under_torchrun, settings)))
 
 
 def main() -> None:
-    """Measure everything, once, and print the table."""
+    """Measure the results that the record lacks, and print the table."""
     run_benchmark("scaling", QUICK, Scaling(), measure)
 
 

@@ -1,4 +1,4 @@
-"""How many scenes a core draws in a second.
+"""Benchmark of the number of scenes that a core draws per second.
 
     python -m benchmarks.scenes      # half a minute; the record is runs/benchmarks/scenes-cpu.json
 
@@ -22,11 +22,11 @@ SIDES = (32, 64, 96, 128)
 SCENES, REPETITIONS = 256, 15
 
 GOAL = 1000
-"""Scenes of 64×64 pixels a second."""
+"""Scenes of 64×64 pixels per second."""
 
 
 def seconds(scenes: Scenes) -> float:
-    """CPU time of drawing images and every target: seconds of one core, whatever else the machine does."""
+    """Measure the CPU time of drawing images and all targets, which other load on the machine does not affect."""
     start = time.process_time()
     batch = scenes.draw(range(SCENES))
     for target in TARGETS.values():
@@ -36,14 +36,14 @@ def seconds(scenes: Scenes) -> float:
 
 
 def measured(side: int) -> dict[str, list[float]]:
-    """Seconds of each repetition, after one that does not count."""
+    """Measure the seconds of each repetition, after one warm-up."""
     scenes = Scenes((side, side))
     seconds(scenes)
     return {"seconds": [seconds(scenes) for _ in range(REPETITIONS)]}
 
 
 def main() -> None:
-    """Time every size, once, and print the table."""
+    """Measure the results that the record lacks, and print the table."""
     torch.set_num_threads(1)
     path = Path("runs/benchmarks/scenes-cpu.json")
     run = Run.open("benchmarks.scenes", {"scenes": SCENES, "threads": 1}, path)

@@ -1,4 +1,4 @@
-"""Contestants side by side within a budget of seconds, also those that run in a process of their own."""
+"""Timing of contestants in turn within a budget of seconds, including those that run in their own process."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Protocol, runtime_checkable
 from odenet.measure import interleaved
 
 FEWEST, MOST = 3, 51
-"""Rounds that count."""
+"""Smallest and largest number of measured rounds."""
 
 
 @runtime_checkable
 class TimesItself(Protocol):
-    """A contestant in another process, which knows its seconds without those of the way there and back."""
+    """A contestant in another process that reports its own seconds, without those of the communication."""
 
     @property
     def seconds(self) -> list[float]:
-        """Of every call so far."""
+        """Seconds of every call so far."""
         ...
 
 
 def side_by_side(contestants: Mapping[str, Callable[[], object]], budget: float) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round of `interleaved`, as many rounds as `budget` seconds allow.
+    """Measure the seconds of each contestant in rounds of `interleaved`, as many as `budget` seconds allow.
 
-    A round before them, in which compilers work, does not count; the first that does says how long a round takes.
+    A warm-up round, in which compilers work, is not counted; the first measured round gives the time of a round.
     """
     first = interleaved(contestants, 1, warm_up=1)
     one_round = sum(taken for (taken,) in first.values())
@@ -36,5 +36,5 @@ def side_by_side(contestants: Mapping[str, Callable[[], object]], budget: float)
 
 
 def milliseconds(seconds: Sequence[float]) -> str:
-    """The median, for a table."""
+    """Format the median in milliseconds, for a table."""
     return f"{1e3 * median(seconds):.3g} ms"

@@ -1,16 +1,17 @@
-"""What stochastic depth saves of a training step: ResNet-110 at p_L = 0.5 against the same net without it.
+"""Benchmark of the time that stochastic depth saves: ResNet-110 with p_L = 0.5 against the same net without it.
 
     python -m benchmarks.stochastic_depth    # 5 minutes on one core, into runs/benchmarks/
 
-Goal: at least 23 % of a step (zeroing of gradients, forward, backward, SGD with momentum), where 25.5 % of the residual
-blocks are skipped on average (Huang et al. 2016 report 24 to 27 % of the training time on 32×32 images, on a GPU). The
-nets take their steps by turns. How many blocks survive is drawn anew in every step, so a saving is a mean over rounds
-with its standard error, beside the share of blocks that was skipped in these very steps. Survivors are scaled by 1/p in
-training, the default here, or not at all (Huang et al. scale in evaluation), which spares a product.
+Goal: save at least 23 % of a step (zeroing of gradients, forward, backward, SGD with momentum), while 25.5 % of the
+residual blocks are skipped on average (Huang et al. 2016 report 24 to 27 % of the training time on 32×32 images, on a
+GPU). The nets take their steps in turn. The number of surviving blocks is random in every step, so a saving is a mean
+over rounds with its standard error, and is shown beside the share of blocks that were skipped in the same steps.
+Surviving branches are scaled by 1/p in training, the default here, or not at all (Huang et al. scale in evaluation),
+which saves a product.
 
-The saving is below the share of blocks where the blocks that are skipped most cost least. On a CPU, a block of the
-first stage (16 channels at full resolution) takes longer than one of the third (64 channels at a quarter of it) with as
-many multiply-adds, the more so the larger the images: all three sizes are shown.
+The saving is less than the share of skipped blocks if the blocks that are skipped most often cost least. On a CPU, a
+block of the first stage (16 channels at full resolution) takes longer than a block of the third stage (64 channels at a
+quarter of the resolution) with as many multiply-adds, and more so for larger images: all three sizes are shown.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from odenet.training import Run
 
 @dataclass(frozen=True)
 class Images:
-    """The images of a step: `batch` of `side`×`side` pixels."""
+    """Images of a training step: `batch` images of `side`×`side` pixels."""
 
     batch: int
     side: int
@@ -46,17 +47,17 @@ class StochasticDepthTiming:
     """Settings of the benchmark."""
 
     blocks: int = 18
-    """In each of three stages: 18 make ResNet-110 with its 54 residual blocks."""
+    """Number of blocks in each of three stages: 18 give ResNet-110 with its 54 residual blocks."""
     last: float = 0.5
-    """p_L."""
+    """Survival probability p_L of the last block."""
     images: tuple[Images, ...] = (Images(32, 8), Images(16, 16), Images(8, 32))
-    """Small batches, so that a core can take enough steps."""
+    """Images of the measurements, in small batches, so that a core can take enough steps."""
     rounds: int = 150
-    """Steps of each net that count."""
+    """Number of measured steps of each net."""
 
 
 def measure(settings: StochasticDepthTiming, images: Images) -> dict[str, Any]:
-    """Seconds of each step of the net without noise and of those with it, and the blocks that these evaluated."""
+    """Measure the seconds and the evaluated blocks of each step, of the net without and with stochastic depth."""
     torch.manual_seed(0)
     constant, in_training, in_evaluation = (cifar_resnet(settings.blocks) for _ in range(3))
     set_stochastic_depth(in_training, settings.last, scaling="training")
@@ -66,7 +67,7 @@ def measure(settings: StochasticDepthTiming, images: Images) -> dict[str, Any]:
     steps = {name: evaluated[name].of(_training_step(net, images)) for name, net in nets.items()}
     seconds = interleaved(steps, settings.rounds)
     counted = {name: evaluations.counts[-settings.rounds :] for name, evaluations in evaluated.items()}
-    return {"seconds": seconds, "blocks": counted}  # without those of the steps before, which warm up
+    return {"seconds": seconds, "blocks": counted}  # without the warm-up steps
 
 
 class _Evaluations:
@@ -82,7 +83,7 @@ class _Evaluations:
         self.counts[-1] += 1
 
     def of(self, step: Callable[[], None]) -> Callable[[], None]:
-        """`step`, counted."""
+        """Wrap `step` so that each call appends the number of evaluated branches to `counts`."""
 
         def counted() -> None:
             self.counts.append(0)
@@ -105,12 +106,12 @@ def _training_step(net: ResNet, images: Images) -> Callable[[], None]:
 
 
 def savings(seconds: dict[str, list[float]], name: str) -> list[float]:
-    """1 - (seconds of the net called `name`)/(seconds of the constant one), round by round."""
+    """Return 1 - (seconds of the net `name`)/(seconds of the constant net), round by round."""
     return [1 - a / b for a, b in zip(seconds[name], seconds["constant"], strict=True)]
 
 
 def rows(settings: StochasticDepthTiming, images: Images, result: dict[str, Any]) -> list[dict[str, str]]:
-    """What was saved, and what could have been."""
+    """Return the table rows of the measured savings beside the shares of skipped blocks."""
     total = 3 * settings.blocks
     expected = 1 - fmean(linear_decay(total, settings.last))
     milliseconds = 1e3 * median(result["seconds"]["constant"])
@@ -132,12 +133,12 @@ def rows(settings: StochasticDepthTiming, images: Images, result: dict[str, Any]
 
 
 def _percent(shares: Sequence[float]) -> str:
-    """`mean ± standard error %`."""
+    """Format shares as `mean ± standard error %`."""
     return f"{100 * fmean(shares):.1f} ± {100 * stdev(shares) / math.sqrt(len(shares)):.1f} %"
 
 
 def main() -> None:
-    """Measure everything, once, and print the table."""
+    """Measure the results that the record lacks, and print the table."""
     torch.set_default_device(device())
     settings = StochasticDepthTiming()
     run = Run.open("benchmarks.stochastic_depth", settings, path_of("stochastic_depth"))

@@ -1,15 +1,15 @@
-"""What a U-Net whose stages are flows needs of memory at 512×512 pixels, from 1 to 16 steps in every flow.
+"""Benchmark of the memory of a U-Net whose stages are flows, at 512×512 pixels, with 1 to 16 steps in every flow.
 
     python -m benchmarks.unet_memory    # half a minute on one core; record: runs/benchmarks/unet_memory-DEVICE.json
 
-The most bytes alive at once in a training step (forward, backward) of one image, weights and image not counted,
-gradients of the weights counted. Goals: with `Reversible` 16 steps need at most 1.1 times what one step needs, with
-`Checkpointed` at most 4 = √16 times, and both less than backprop at 16 steps.
+Memory is the peak of bytes alive in a training step (forward, backward) on one image, with the gradients of the weights
+but without weights and image. Goals: with `Reversible`, 16 steps need at most 1.1 times the memory of one step; with
+`Checkpointed`, at most 4 = √16 times; and both need less than backprop at 16 steps.
 
-The steps are Euler's, of one convolution each; under `Reversible` those of the pair `Coupled(Euler())`, which is
-carried in double precision. So its flows need more than backprop's at one step, and no more than that at any number.
-What then remains is kept by the transitions between the flows, which are backpropagated through. Seen: at 16 steps
-Checkpointed, which keeps four states of a flow in single precision, still needs a little less than Reversible.
+Each step is an Euler step with one convolution; `Reversible` takes steps of the pair `Coupled(Euler())`, which is kept
+in double precision. So its flows need more memory than backprop's at one step, but no more than that for any number of
+steps. The remaining memory is kept by the transitions between the flows, which are backpropagated through. Observed: at
+16 steps `Checkpointed`, which keeps four states of a flow in single precision, needs slightly less than `Reversible`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from odenet.models.resnet import residual_flow
 from odenet.training import Run
 
 GOALS: dict[GradientMethod, str] = {Backprop(): "–", Checkpointed(): "≤ 4", Reversible(): "≤ 1.1"}
-"""Gradient methods, and peak memory at most steps over that at fewest."""
+"""Gradient methods with their goals for the peak memory at the most steps relative to the fewest."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +37,24 @@ class UNetMemory:
     """Settings of the benchmark."""
 
     widths: tuple[int, ...] = (8, 16, 32, 64)
-    """Channels of the stages: an eighth of those of Ronneberger et al., one stage fewer, for one core."""
+    """Channels of the stages: an eighth of Ronneberger et al.'s, and one stage fewer, so that one core suffices."""
     side: int = 512
-    """Of the image."""
+    """Side of the image, in pixels."""
     steps: tuple[int, ...] = (1, 4, 16)
-    """Of every flow."""
+    """Numbers of steps in every flow."""
 
 
 QUICK = UNetMemory(widths=(2, 4), side=64)
 
 
 def network(settings: UNetMemory) -> UNet:
-    """The U-Net: a transition and a flow in every stage."""
+    """Return the U-Net, with a transition and a flow in every stage."""
     torch.manual_seed(0)
     return unet(4, 3, widths=settings.widths, norm=group_norm, flow=residual_flow).to(device())
 
 
 def measured(net: UNet, settings: UNetMemory, method: GradientMethod, steps: int) -> dict[str, Any]:
-    """Peak bytes and seconds of a training step."""
+    """Measure peak bytes and seconds of a training step."""
     image = torch.randn(1, 3, settings.side, settings.side, device=device())
     net.zero_grad()
     start = time.perf_counter()
@@ -64,7 +64,7 @@ def measured(net: UNet, settings: UNetMemory, method: GradientMethod, steps: int
 
 
 def row(settings: UNetMemory, method: GradientMethod, goal: str, found: list[dict[str, Any]]) -> Row:
-    """How the memory of a gradient method grows with the steps."""
+    """Return the table row of a gradient method: the growth of memory with the number of steps."""
     peaks, seconds = [one["peak_bytes"] for one in found], [one["seconds"] for one in found]
     return {
         "quantity": f"U-Net of flows, {method}: peak memory of a training step at {settings.steps[-1]} steps a flow "
@@ -78,7 +78,7 @@ def row(settings: UNetMemory, method: GradientMethod, goal: str, found: list[dic
 
 
 def measure(settings: UNetMemory, run: Run) -> list[Row]:
-    """A row for each gradient method."""
+    """Measure every gradient method, and return the table with a row for each."""
     net, rows = network(settings), []
     for method, goal in GOALS.items():
         found = [
@@ -90,7 +90,7 @@ def measure(settings: UNetMemory, run: Run) -> list[Row]:
 
 
 def main() -> None:
-    """Measure everything, once, and print the table."""
+    """Measure the results that the record lacks, and print the table."""
     run_benchmark("unet_memory", QUICK, UNetMemory(), measure)
 
 

@@ -1,4 +1,4 @@
-"""Figures: one script, one figure, a pure function of records; nothing is trained here.
+"""Figures of the paper: each script draws one figure as a pure function of records, and trains nothing.
 
 `python -m paper_figs` redraws all of them from the records in `records/`.
 """

@@ -1,4 +1,4 @@
-"""Redraw every figure from the committed records, in seconds: `python -m paper_figs [--out FOLDER]`."""
+"""Command that redraws every figure from the committed records: `python -m paper_figs [--out FOLDER]`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from paper_figs.support.command import FIGURES, draw_records, scripts
 
 
 def main(out: Path = FIGURES) -> None:
-    """Draw all figures.
+    """Draw all figures from the committed records, which takes seconds.
 
     Args:
-        out: Folder of the figures.
+        out: Folder for the figures.
     """
     for script in scripts():
         draw_records(script.name, script.draw, None, out, script.experiment)

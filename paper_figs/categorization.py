@@ -1,4 +1,4 @@
-"""One label or many: scenes with both, what each net answers, and how that depends on the classes in sight."""
+"""Figure of single-label and multi-label classification: metrics of each net, and accuracy by the number of classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLES = 7
 
 
 def draw(record: Record) -> Figure:
-    """Scenes, where they can be drawn from a seed alone; every metric of every contestant; shares over classes."""
+    """Draw example scenes (if a seed suffices for them), all metrics, and accuracies by the number of classes."""
     rows = metrics(record)
     strip = record.settings["data"] == "scenes"
     height = 1.4 + 0.2 * len(rows)
@@ -41,7 +41,7 @@ def draw(record: Record) -> Figure:
 
 
 def metrics(record: Record) -> dict[str, str]:
-    """The metrics of a record with what the figure calls them, from top to bottom."""
+    """Return the metrics of a record with their labels in the figure, from top to bottom."""
     names = next(iter(record.results.values()))
     ranked = {name: name.replace(" accuracy", "") for name in names if name.startswith("top-")}
     classes = {name: name for name in names if name.startswith("AP ")}

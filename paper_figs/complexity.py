@@ -1,4 +1,4 @@
-"""Accuracy on images against what it costs: operations, parameters, memory and time of small nets trained alike."""
+"""Figure of accuracy against operations, parameters, memory and time of small nets with the same training."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from paper_figs.support.style import COLOURS
 
 NAME = "complexity"
 AREA = 1e3
-"""Parameters for a square point of a disc."""
+"""Number of parameters per square point of a disc's area."""
 
 
 class Net(NamedTuple):
-    """A net that was trained, over its seeds; costs are those of an image."""
+    """A trained net with its accuracy over the seeds and its costs per image."""
 
     name: str
     epochs: int
@@ -35,11 +35,11 @@ COSTS = {
     "c   Memory in training": ("activation_bytes", "memory of an image in training (MB)", 1e-6),
     "d   Time": ("seconds_per_image", "time of an image (ms)", 1e3),
 }
-"""Of each panel: entry of the results, axis, and its unit."""
+"""Entry of the results, axis label and scale of each panel, by title."""
 
 
 def draw(record: Record) -> Figure:
-    """A panel for each cost, nets by number; in the first, the area of a disc is the number of parameters."""
+    """Draw a panel for each cost, with numbered nets; in the first, a disc's area shows the number of parameters."""
     figure = Figure(figsize=(7.2, 6.0), layout="constrained")
     nets = sorted(nets_of(record), key=lambda net: net.costs["multiply_adds"])
     deep = [net for net in nets if net.name != "linear"]
@@ -48,7 +48,7 @@ def draw(record: Record) -> Figure:
         for number, net in enumerate(deep, 1):
             _mark(axes, net, number, unit * net.costs[entry], disc=entry == "multiply_adds")
         for net in nets:
-            if net.name == "linear":  # its costs are a thousandth of the others'
+            if net.name == "linear":  # its costs, a thousandth of the others', would stretch the axis
                 axes.axhline(net.accuracy, color=COLOURS["linear"], linestyle=":", linewidth=1, label="linear")
         axes.set(xscale="log", xlabel=label, title=title)
         axes.minorticks_off()
@@ -63,7 +63,7 @@ def draw(record: Record) -> Figure:
 
 
 def nets_of(record: Record) -> list[Net]:
-    """Means over the seeds of what was trained."""
+    """Return the trained nets, averaged over the seeds."""
     seeds: dict[str, list[dict[str, Any]]] = {}
     for key, result in record.results.items():
         if key.startswith("seed"):
@@ -79,7 +79,7 @@ def _net(results: list[dict[str, Any]]) -> Net:
 
 
 def _mark(axes: Axes, net: Net, number: int, x: float, *, disc: bool) -> None:
-    """A point with its number, in the colour of its kind; a bar for the deviation over seeds."""
+    """Draw a numbered point in the colour of the net's family, with a bar for the deviation over seeds."""
     shade = colour(net.name)
     if disc:
         axes.scatter(x, net.accuracy, s=net.costs["parameters"] / AREA, color=shade, alpha=0.3, linewidth=0)

@@ -1,4 +1,4 @@
-"""Time of an image against the batch size, and against the operations it takes, as measured; energy where reported."""
+"""Figure of the measured time per image against batch size and operations, and of the energy where it is reported."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from paper_figs.support.families import colour, written
 NAME, EXPERIMENT = "complexity_latency", "complexity"
 
 SAME_COST = ("plain", "googlenet")
-"""How the names begin of nets whose costs are those of others; of GoogLeNet only torchvision's is shown."""
+"""Prefixes of nets that are left out since others have the same costs; of GoogLeNet, torchvision's is shown."""
 
 
 def draw(record: Record) -> Figure:
-    """After figures 3 and 9 of Canziani et al. 2016."""
+    """Draw time, and energy if it was measured, like figures 3 and 9 of Canziani et al. 2016."""
     nets = nets_of(record)
     joules = {name: net for name, net in nets.items() if net["joules"] is not None}
     panels = 3 if joules else 2
@@ -35,7 +35,7 @@ def draw(record: Record) -> Figure:
 
 
 def nets_of(record: Record) -> dict[str, dict[str, Any]]:
-    """Operations of an image, milliseconds of an image by batch size, and joules, of each net that was timed."""
+    """Return operations, milliseconds by batch size, and joules per image of each net that was timed."""
     found: dict[str, dict[str, Any]] = {}
     for key, result in record.results.items():
         kind, _, name = key.partition("/")
@@ -58,12 +58,12 @@ def _against_batch(axes: Axes, nets: dict[str, dict[str, Any]]) -> None:
     axes.set_xticks(sizes, [str(size) for size in sizes])
     axes.minorticks_off()
     axes.set_xlim(right=last * (last / sizes[0]) ** 0.4)
-    _one_two_five(axes.yaxis)
+    _ticks_one_two_five(axes.yaxis)
     axes.set(xlabel="images in a batch", ylabel="time of an image (ms)", title="a   Time against batch size")
 
 
 def _apart(heights: dict[str, float], factor: float = 1.16) -> dict[str, float]:
-    """The heights moved up where two labels would overlap on a logarithmic axis."""
+    """Move heights up where two labels would overlap on a logarithmic axis."""
     moved: dict[str, float] = {}
     lowest = 0.0
     for name, height in sorted(heights.items(), key=lambda item: item[1]):
@@ -73,7 +73,7 @@ def _apart(heights: dict[str, float], factor: float = 1.16) -> dict[str, float]:
 
 
 def _against_operations(axes: Axes, nets: dict[str, dict[str, Any]]) -> None:
-    """At batch size 1 and at the largest, beside a time proportional to the operations."""
+    """Draw the times at the smallest and largest batch size, and a line of time proportional to the operations."""
     billions = {name: net["operations"] / 1e9 for name, net in nets.items()}
     ends = {name: (next(iter(net["ms"].values())), list(net["ms"].values())[-1]) for name, net in nets.items()}
     for name, (first, last) in ends.items():
@@ -106,11 +106,11 @@ def _energy(axes: Axes, nets: dict[str, dict[str, Any]]) -> None:
 def _logarithmic(axes: Axes) -> None:
     axes.set(xscale="log", yscale="log")
     axes.minorticks_off()
-    _one_two_five(axes.xaxis)
-    _one_two_five(axes.yaxis)
+    _ticks_one_two_five(axes.xaxis)
+    _ticks_one_two_five(axes.yaxis)
 
 
-def _one_two_five(axis: Axis) -> None:
+def _ticks_one_two_five(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 

@@ -1,4 +1,4 @@
-"""Accuracy on ImageNet, as published, against the operations counted here; and accuracy for a million parameters."""
+"""Figure of published ImageNet accuracy against operations counted here, and of accuracy per million parameters."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from paper_figs.support.style import COLOURS
 NAME, EXPERIMENT = "complexity_published", "complexity"
 
 AREA = 2e5
-"""Parameters for a square point of a disc."""
+"""Number of parameters per square point of a disc's area."""
 
 LEFT = ("googlenet_bn", "resnet101", "vgg16")
-"""Nets whose names stand to the left of their discs, where the right is taken."""
+"""Nets whose names are to the left of their discs, since another disc is to the right."""
 
 
 def draw(record: Record) -> Figure:
-    """After figures 2 and 10 of Canziani et al. 2016: the area of a disc is the number of parameters."""
+    """Draw figures like 2 and 10 of Canziani et al. 2016; the area of a disc shows the number of parameters."""
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
     nets = nets_of(record)
@@ -32,7 +32,7 @@ def draw(record: Record) -> Figure:
             net["operations"] / 1e9, net["top1"], s=net["parameters"] / AREA, color=colour(name), alpha=0.6, lw=0
         )
         left.scatter(net["operations"] / 1e9, net["top1"], s=3, color="black", zorder=4)
-        _name(left, name, net)
+        _annotate(left, name, net)
     left.set_xscale("log")
     left.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     left.set(xlabel="operations of an image (billions, 2 a multiply-add)", ylabel="top-1 accuracy on ImageNet (%)")
@@ -44,7 +44,7 @@ def draw(record: Record) -> Figure:
 
 
 def nets_of(record: Record) -> dict[str, dict[str, Any]]:
-    """The nets that were counted and whose top-1 accuracy on one crop is published, with both."""
+    """Return the counted costs and published top-1 accuracy on one crop of the nets that have both."""
     one_crop = {name: found for name, found in record.summary["published"].items() if found["crops"] == 1}
     accuracies = {name: found["top1"] for name, found in one_crop.items() if found["top1"] is not None}
     counted = {name: record.results.get(f"counted/{name}") for name in accuracies}
@@ -55,7 +55,7 @@ def nets_of(record: Record) -> dict[str, dict[str, Any]]:
     }
 
 
-def _name(axes: Axes, name: str, net: dict[str, Any]) -> None:
+def _annotate(axes: Axes, name: str, net: dict[str, Any]) -> None:
     radius = (net["parameters"] / AREA / 3.14) ** 0.5
     shift, side = (-radius - 2, "right") if name in LEFT else (radius + 2, "left")
     axes.annotate(
@@ -79,7 +79,7 @@ def _sizes(axes: Axes) -> list[Any]:
 
 
 def _densities(axes: Axes, nets: dict[str, dict[str, Any]], read_off: dict[str, float]) -> None:
-    """Bars by our count of parameters, and what Canziani et al. 2016 show."""
+    """Draw bars from our count of parameters, and marks for the values read off Canziani et al. 2016."""
     density = {name: net["top1"] / (net["parameters"] / 1e6) for name, net in nets.items()}
     order = sorted(density, key=lambda name: density[name])
     colours = [colour(name) for name in order]

@@ -1,4 +1,4 @@
-"""Training and test error of plain and residual nets over epochs and depth, and of nets grown by identity layers."""
+"""Figure of training and test errors of plain, residual and grown nets over epochs and depth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABELS = {"plain": "plain", "resnet": "residual"}
 
 
 def draw(record: Record) -> Figure:
-    """Curves of the plain and of the residual nets, and the errors of all at the end."""
+    """Draw the curves of the plain and of the residual nets, and the final errors of all nets."""
     figure = Figure(figsize=(7.2, 3.1), layout="constrained")
     plain, resnet, final = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
     for axes, kind, panel in ((plain, "plain", "a   Plain nets"), (resnet, "resnet", "b   Residual nets")):
@@ -37,12 +37,12 @@ def draw(record: Record) -> Figure:
 
 
 def depths(record: Record, kind: str) -> list[int]:
-    """The numbers of layers of the nets of this kind, in ascending order."""
+    """Return the numbers of layers of the nets of a kind, in ascending order."""
     return sorted({int(name.split("/")[2]) for name in record.results if name.split("/")[1] == kind})
 
 
 def _curves(axes: Axes, record: Record, kind: str) -> None:
-    """The running training error (solid) and the test error (dotted) over epochs; deeper is darker."""
+    """Draw the running training error (solid) and the test error (dotted) over epochs; deeper nets are darker."""
     layers = depths(record, kind)
     for index, depth in enumerate(layers):
         colour = _shade(COLOURS[kind], (index + 1) / len(layers))
@@ -67,7 +67,7 @@ def _final_errors(axes: Axes, record: Record, kind: str) -> None:
 def _errors(
     axes: Axes, record: Record, kind: str, layers: list[int], entry: str, form: str, colour: str, face: str
 ) -> None:
-    """`entry` over the layers: means, and deviations over the seeds as bars."""
+    """Draw the mean of `entry` over the number of layers, with deviations over the seeds as bars."""
     values = [[100 * error for error in over_seeds(record.results, f"{kind}/{depth}", entry)] for depth in layers]
     spreads = [stdev(sample) if len(sample) > 1 else 0.0 for sample in values]
     size = 11 if form == "*" else 5
@@ -84,7 +84,7 @@ def _errors(
 
 
 def _legend(axes: Axes) -> list[Any]:
-    """What form and filling mean; the colours are named in it too."""
+    """Return the legend entries for colours, line styles and marker fillings."""
     entries: list[Any] = [axes.plot([], [], "-", color=COLOURS[kind], label=label)[0] for kind, label in LABELS.items()]
     forms = {
         "training": ("-o", "black"),
@@ -98,7 +98,7 @@ def _legend(axes: Axes) -> list[Any]:
 
 
 def _shade(colour: str, depth: float) -> tuple[float, float, float]:
-    """The colour, paler for shallower nets: depth is 1 for the deepest."""
+    """Return a paler colour for shallower nets; `depth` is 1 for the deepest net."""
     pale = 0.65 * (1 - depth)
     red, green, blue = (channel + (1 - channel) * pale for channel in to_rgb(colour))
     return red, green, blue

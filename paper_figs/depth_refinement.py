@@ -1,4 +1,4 @@
-"""Accuracy over layers, and distance from the exact flow over h, for nets that take more and smaller steps."""
+"""Figure of accuracy and of the distance from the exact flow over h, for nets with more and smaller steps."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ LABELS = {
     "steps": "coarsest net, only smaller steps",
 }
 Curve = list[tuple[float, float, float]]
-"""x, mean, standard deviation over seeds."""
+"""Points (x, mean, standard deviation over seeds)."""
 
 
 def draw(record: Record) -> Figure:
-    """Two panels: what the nets score, as they are and as ODE-Nets; and how far each is from its own exact flow."""
+    """Draw accuracies of the nets, as trained and as ODE-Nets, and the distance of each net from its own exact flow."""
     figure = Figure(figsize=(7.2, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     for kind in LABELS:
         _line(left, _curve(record, kind, "step", "accuracy", 100), kind, "-o")
-        if kind != "steps":  # its θ(t) is that of the coarsest net throughout
+        if kind != "steps":  # all of these nets have the θ(t) of the coarsest one
             _line(left, _curve(record, kind, "step", "ode_accuracy", 100), kind, ":s", hollow=True)
         _line(right, _curve(record, kind, "step", "distance", 100), kind, "-o")
     _describe_accuracy(left, record)
@@ -39,7 +39,7 @@ def draw(record: Record) -> Figure:
 
 
 def _curve(record: Record, kind: str, x: str, y: str, scale: float) -> Curve:
-    """The curve of a kind of net; the net with smaller steps begins as the coarsest one trained from scratch."""
+    """Return the curve of a kind of net; each kind starts at the coarsest net, which was trained from scratch."""
     points: dict[float, list[float]] = {}
     for key, result in record.results.items():
         _, found, level = key.split("/")
@@ -77,7 +77,7 @@ def _describe_distance(axes: Axes, refined: Curve) -> None:
 
 
 def _depth_axis(axes: Axes, steps: set[float]) -> None:
-    """An axis of h from large to small, a tick for each."""
+    """Format the x axis: h from large to small, with a tick for each step size."""
     ticks = sorted(steps, reverse=True)
     axes.set_xscale("log", base=2)
     axes.set_xticks(ticks, ["1" if h == 1 else f"1/{round(1 / h)}" for h in ticks])

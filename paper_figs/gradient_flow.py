@@ -1,4 +1,4 @@
-"""Gradients over depth: the chain, sigmoid nets and their speed of learning, plain and residual nets, GoogLeNet."""
+"""Figure of gradients over depth: a chain, sigmoid nets and their learning, plain and residual nets, GoogLeNet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ERROR = r"error $\delta_l$, root mean square"
 
 
 def draw(record: Record) -> Figure:
-    """Six panels: vanishing and its cures in nets of sigmoids above, nets of ReLUs below."""
+    """Draw six panels: vanishing gradients and remedies in sigmoid nets above, nets of ReLUs below."""
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     (chain, sigmoids, speed), (initial, trained, googlenet) = figure.subplots(2, 3)
     _chain(chain, record)
@@ -44,7 +44,7 @@ def _chain(axes: Axes, record: Record) -> None:
     for w, colour in ((100, "plain"), (6.9, "resnet"), (0.9, "sigmoid")):
         gradients = record.results[f"chain/w={w:g}, z=0"]["bias_gradients"]
         axes.plot(range(1, len(gradients) + 1), gradients, "-o", color=COLOURS[colour])
-        above = 4 if w > 1 else -12  # where the line is not
+        above = 4 if w > 1 else -12  # on the side where there is no line
         axes.annotate(
             f"w = {w:g}", (1, gradients[0]), xytext=(7, above), textcoords="offset points", color=COLOURS[colour]
         )
@@ -107,7 +107,7 @@ def _googlenet(axes: Axes, record: Record) -> None:
 
 
 def _over_depth(record: Record, key: str, entry: str) -> list[float]:
-    """`entry` of each layer, the geometric mean over the seeds."""
+    """Return `entry` of each layer, as the geometric mean over the seeds."""
     return [geometric_mean(values) for values in zip(*over_seeds(record.results, key, entry), strict=True)]
 
 

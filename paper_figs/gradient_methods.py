@@ -1,4 +1,4 @@
-"""Error, memory and time of each way to the gradient over steps and over h, and accuracy after training."""
+"""Figure of error, memory and time of each gradient method over steps and over h, and of accuracy after training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MARKERS = dict(zip(LABELS, "osD^vX", strict=True))
 
 
 def draw(record: Record) -> Figure:
-    """Six panels: the small flow in a to d, the residual stage in e, trained nets in f."""
+    """Draw six panels: a small flow in a to d, a residual stage in e, trained nets in f."""
     figure = Figure(figsize=(7.2, 4.9), layout="constrained")
     panels = figure.subplots(2, 3)
     (a, b, c), (d, e, f) = panels
@@ -55,7 +55,7 @@ def _line(axes: Axes, record: Record, kind: str, name: str, entry: str, scale: f
         (float(x), scale * r[entry]) for (what, who, *rest), r in found if (what, who) == (kind, name) for x in rest
     ]
     x, y = zip(*sorted(points), strict=True)
-    style = "--" if name == "checkpointed" else "-"  # it lies on backprop
+    style = "--" if name == "checkpointed" else "-"  # it coincides with backprop
     axes.plot(x, y, style, marker=MARKERS[name], color=COLOURS[name], label=LABELS[name], markersize=4, alpha=0.9)
 
 

@@ -1,4 +1,4 @@
-"""Ways to a gradient, package by package: memory, time and error against the number of steps."""
+"""Figure of memory, time and error of the gradient methods of several packages against the number of steps."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NAME = "gradient_peers"
 EXPERIMENT = "benchmarks.gradient_peers"
 
 STYLES = ("o-", "s--", "^:")
-"""Of the ways of one package, in order."""
+"""Line styles of the methods of one package, in order."""
 LEAST_ERROR = 1e-12
-"""Below, errors are those of backpropagation itself: nothing, which has no place on a logarithmic axis."""
+"""Smallest error shown: smaller ones are rounding errors of backpropagation or 0, which has no logarithm."""
 
 
 def draw(record: Record) -> Figure:
-    """Three log-log panels, a line for each way."""
+    """Draw three log-log panels with a line for each gradient method."""
     figure = Figure(figsize=(7.2, 3.4), layout="constrained")
     memory, time, error = figure.subplots(1, 3)
     ways, seconds = record.results["all ways"]["ways"], record.results["all ways"]["seconds"]

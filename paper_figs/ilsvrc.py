@@ -1,4 +1,4 @@
-"""The winners of ILSVRC 2010 to 2015: their error fell as their depth rose."""
+"""Figure of the winners of ILSVRC 2010 to 2015: their error fell as their depth rose."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME, EXPERIMENT = "ilsvrc", "complexity"
 
 
 def draw(record: Record) -> Figure:
-    """A bar for each entry with its error and depth; hatched where the number is from memory."""
+    """Draw a bar for each winner with its error and depth, hatched if the number is quoted from memory."""
     winners = record.summary["winners"]
     figure = Figure(figsize=(7.2, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -45,7 +45,7 @@ def draw(record: Record) -> Figure:
 
 
 def _colour(entry: str) -> str:
-    """That of the net's kind; grey for the others."""
+    """Return the colour of the net's family, or grey if it has none."""
     kinds = [kind for kind in FAMILIES if entry.lower().startswith(kind)]
     return COLOURS[kinds[0] if kinds else "linear"]
 

@@ -1,4 +1,4 @@
-"""Multiply-adds, time and memory of Inception modules, naive and with bottlenecks, and of GoogLeNet made of each."""
+"""Figure of multiply-adds, time and memory of naive and bottleneck Inception modules, and of GoogLeNet with each."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ KINDS = {"naive": "naive module", "bottleneck": "with 1×1 bottlenecks"}
 
 
 class Cost(NamedTuple):
-    """A row of panels."""
+    """A cost, which has a row of panels."""
 
     title: str
     unit: str
     of: Callable[[dict[str, Any], str, int], float]
-    """Of a result, a kind of module and the images in a batch, for one image."""
+    """Function that computes the cost of an image from a result, a kind of module and the batch size."""
 
 
 COSTS = (
@@ -34,7 +34,7 @@ COSTS = (
 
 
 def draw(record: Record) -> Figure:
-    """A row for each cost: the modules on the left, the whole net, whose scale is another, on the right."""
+    """Draw a row for each cost: the modules on the left, and the whole net, with its own scale, on the right."""
     figure = Figure(figsize=(7.2, 5.6), layout="constrained")
     rows = figure.subplots(len(COSTS), 2, width_ratios=[9, 1.4])
     modules = [name for name in record.results if name != WHOLE]
@@ -48,7 +48,7 @@ def draw(record: Record) -> Figure:
 
 
 def _bars(axes: Axes, record: Record, names: list[str], cost: Cost, batch: int) -> None:
-    """A pair of bars for each module, and above them what the bottlenecks save."""
+    """Draw a pair of bars for each module, and above them the change by the bottlenecks."""
     for shift, (kind, label) in zip((-0.2, 0.2), KINDS.items(), strict=True):
         heights = [cost.of(record.results[name], kind, batch) for name in names]
         axes.bar([x + shift for x in range(len(names))], heights, 0.38, color=COLOURS[kind], label=label, zorder=3)

@@ -1,4 +1,4 @@
-"""The report on a network: distances under other solvers, roughness over depth, lesions, eigenvalues."""
+"""Figure of the report on a network: distances under other solvers, roughness over depth, lesions, eigenvalues."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.support.ode_questions import SOLVERS, STEPS
-from odenet.blocks.solvers.runge_kutta import RungeKutta, solver_named
+from odenet.blocks.solvers.named import solver_named
+from odenet.blocks.solvers.runge_kutta import RungeKutta
 from odenet.measure import stability_function
 from odenet.training import Record
 from paper_figs.support.command import main
@@ -18,11 +19,11 @@ from paper_figs.support.style import COLOURS
 NAME = "is_it_an_ode"
 NAMES = {"euler": "Euler", "midpoint": "Midpoint", "rk4": "RK4"}
 UNRELATED = 2**0.5
-"""The roughness of nodes that have nothing to do with each other."""
+"""Roughness of independent nodes."""
 
 
 def draw(record: Record) -> Figure:
-    """Four panels on the first seed, under its verdict."""
+    """Draw four panels for the first seed, under its verdict."""
     seed = next(iter(record.results)).partition("/")[0]
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     panels = figure.subplots(2, 2)
@@ -81,7 +82,7 @@ def _lesions(axes: Axes, lesions: dict[str, list[list[float]]]) -> None:
 
 
 def _by_depth(blocks: list[list[float]], missing: int) -> Iterator[tuple[list[int], list[float]]]:
-    """Places along the depth and values of each block, whose layers are `missing` more; between blocks, a gap."""
+    """Yield places along the depth and values of each block, which has `missing` more layers than values."""
     start = 0
     for values in blocks:
         yield list(range(start, start + len(values))), values

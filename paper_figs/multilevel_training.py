@@ -1,4 +1,4 @@
-"""Test accuracy over evaluations and over seconds, of nets trained coarse first and of nets trained as they are."""
+"""Figure of test accuracy over evaluations and over seconds, with and without refinement during training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "multilevel_training"
 
 
 class Style(NamedTuple):
-    """How a training is drawn."""
+    """Label, colour and line style of a training."""
 
     label: str
     colour: str
@@ -36,7 +36,7 @@ UNITS = {"evaluations": 1e6, "seconds": 1.0}
 
 
 def draw(record: Record) -> Figure:
-    """Two panels: accuracy over evaluations of F, and over seconds."""
+    """Draw two panels: accuracy over evaluations of F, and over seconds."""
     figure = Figure(figsize=(7.2, 3.5), layout="constrained")
     work, time = figure.subplots(1, 2, sharey=True)
     for name in STYLES:
@@ -53,7 +53,7 @@ def draw(record: Record) -> Figure:
 
 
 def _curve(axes: Axes, histories: list[list[dict[str, Any]]], x: str, style: Style) -> None:
-    """Means over the seeds, a band of a standard deviation, and a hollow point where the net is refined next."""
+    """Draw means over the seeds, a band of a standard deviation, and a hollow point before each refinement."""
     epochs = list(zip(*histories, strict=True))
     across = [fmean(row[x] for row in rows) / UNITS[x] for rows in epochs]
     samples = [[100 * row["test_accuracy"] for row in rows] for rows in epochs]

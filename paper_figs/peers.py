@@ -1,4 +1,4 @@
-"""odenet beside other packages: time against error under error control, and time over a hand-written loop's."""
+"""Figure of odenet beside other packages: time against error with error control, and time relative to a plain loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MARKERS = {"odenet": "o", "torchdiffeq": "s", "torchode": "^", "torchdyn": "v", 
 
 
 def draw(record: Record) -> Figure:
-    """Two log-log panels of Van der Pol, and bars of the training steps by Euler."""
+    """Draw two log-log panels for Van der Pol's oscillator, and bars for training steps with Euler's method."""
     figure = Figure(figsize=(7.2, 3.0), layout="constrained")
     forward, gradient, bars = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
     for axes, (wanted, title) in zip((forward, gradient), PASSES.items(), strict=True):
@@ -41,29 +41,29 @@ def draw(record: Record) -> Figure:
 
 
 def _batch(record: Record, benchmark: str) -> int:
-    """256 samples, or what is nearest to it in a quick record."""
+    """Return the batch size nearest to 256, which a quick record may lack."""
     return min(record.settings[benchmark]["settings"]["batches"], key=lambda batch: abs(batch - 256))
 
 
 def _curves(axes: Axes, curves: Mapping[str, Sequence[Sequence[float]]]) -> None:
-    """A line for each package, from its loosest tolerance to its tightest."""
-    for who, points in curves.items():
-        name, _, special = who.partition(",")
+    """Draw a line for each package, from its loosest tolerance to its tightest."""
+    for contestant, points in curves.items():
+        name, _, special = contestant.partition(",")
         style = f"{MARKERS[name]}{'--' if special else '-'}"
         errors, seconds = zip(*points, strict=True)
-        axes.loglog(errors, seconds, style, color=COLOURS[name], label=who.replace(",", ""), base=10)
+        axes.loglog(errors, seconds, style, color=COLOURS[name], label=contestant.replace(",", ""), base=10)
     axes.invert_xaxis()
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_formatter(NullFormatter())
 
 
 def _bars(axes: Axes, cases: Mapping[str, Mapping[str, float]]) -> None:
-    """A group of bars for each case, a bar for each package; what is compiled is hatched."""
+    """Draw a group of bars for each case, with a bar for each package; compiled ones are hatched."""
     place, ticks = 0.0, {}
     for case, shares in cases.items():
         first = place
-        for who, share in shares.items():
-            name, _, special = who.partition(",")
+        for contestant, share in shares.items():
+            name, _, special = contestant.partition(",")
             hatch = HATCHES.get(special.strip())
             axes.barh(place, share, 0.85, color=COLOURS[name], hatch=hatch, edgecolor="white", linewidth=0)
             place += 1

@@ -1,4 +1,4 @@
-"""How time and memory of a training step grow with the number of steps, the width, the batch and the side of images."""
+"""Figure of time and memory of a training step as functions of steps, width, batch size and image size."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SIZES = {
     "batch": ("c   batch", "images"),
     "side": ("d   resolution", "side, pixels"),
 }
-"""Title and label of the axis."""
+"""Title of each panel and label of its axis."""
 TIME, MEMORY, GUIDE = "#0072B2", "#D55E00", "#999999"
 
 
 def draw(record: Record) -> Figure:
-    """A log-log panel for each size that is doubled: both, over what they are for the first one."""
+    """Draw a log-log panel for each size that is doubled: time and memory, relative to the smallest size."""
     figure = Figure(figsize=(7.2, 2.5), layout="constrained")
     panels = figure.subplots(1, len(SIZES), sharey=True)
     for axes, (size, (title, label)) in zip(panels, SIZES.items(), strict=True):

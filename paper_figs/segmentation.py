@@ -1,4 +1,4 @@
-"""Scenes, what they show, and what each net says: its mean IoU on all test scenes above its answers."""
+"""Figure of scenes, their true masks, and the predictions of each net, under its mean IoU on all test scenes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NETS = {
     "unet": "U-Net",
     "unet_flows": "U-Net, flows",
 }
-"""What figures call the nets."""
+"""Names of the nets in figures."""
 
 CLASSES = (
     "#eeeeee",
@@ -41,11 +41,11 @@ CLASSES = (
     "#8B4513",
     "#000000",
 )
-"""A colour for each class, the ground first: as many as the garments have."""
+"""Colours of the classes, the ground first: as many as the garments have."""
 
 
 def draw(record: Record) -> Figure:
-    """A row for each scene, a column for the image, the truth and each net."""
+    """Draw a row for each scene, with columns for the image, the true mask and each net's prediction."""
     scenes, first = record.results["scenes"], record.settings["seeds"][0]
     images, masks = picture_of(scenes["images"]), picture_of(scenes["masks"])
     nets = [name for name in NETS if name in record.settings["nets"]]

@@ -1,4 +1,4 @@
-"""Mean IoU of segmentation nets against what they cost: parameters, multiply-adds, time."""
+"""Figure of the mean IoU of segmentation nets against their costs: parameters, multiply-adds, time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARKERS = dict(zip(NETS, "XvD^os*P", strict=True))
 
 
 def draw(record: Record) -> Figure:
-    """Three panels of one scale of IoU; a small mark for each seed, a large one for the mean."""
+    """Draw three panels with a common IoU axis; a small mark for each seed, a large one for the mean."""
     nets = [name for name in NETS if name in record.settings["nets"]]
     seconds = record.results["times"]["seconds"]
     costs = {

@@ -1,4 +1,4 @@
-"""Mean IoU of segmentation nets of flows against evaluations, their stepping changed after training."""
+"""Figure of the mean IoU of segmentation nets of flows against evaluations, with other steppings than in training."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATISTICS: Mapping[str, tuple[Literal["-", ":"], bool, str]] = {
 
 
 def draw(record: Record) -> Figure:
-    """A panel for each net; the circles farthest to the left are the stepping it was trained with."""
+    """Draw a panel for each net; its leftmost circles are the stepping of its training."""
     nets = [name for name in NETS if f"seed{record.settings['seeds'][0]}/{name}/steppings" in record.results]
     figure = Figure(figsize=(1.6 + 2.8 * len(nets), 2.6), layout="constrained")
     panels = figure.subplots(1, len(nets), sharey=True, squeeze=False)[0]
@@ -58,7 +58,7 @@ def _solver(axes: Axes, record: Record, net: str, solver: str) -> None:
 
 
 def _points(record: Record, net: str, solver: str, statistics: str) -> tuple[list[float], list[float]]:
-    """Evaluations and percent of every number of steps, means over seeds."""
+    """Return the evaluations and percentages for every number of steps, as means over seeds."""
     names = [name for name in over_steppings(record, net)[0] if name.partition("×")[0] == solver]
     means = {
         entry: [fmean(test[name][entry] for test in over_steppings(record, net)) for name in names]
@@ -68,7 +68,7 @@ def _points(record: Record, net: str, solver: str, statistics: str) -> tuple[lis
 
 
 def over_steppings(record: Record, net: str) -> list[dict[str, dict[str, float]]]:
-    """The results of the net under other steppings, one for each seed."""
+    """Return the results of a net under other steppings, one for each seed."""
     return [record.results[f"seed{seed}/{net}/steppings"] for seed in record.settings["seeds"]]
 
 

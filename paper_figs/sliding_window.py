@@ -1,4 +1,4 @@
-"""What a label at every pixel costs, by five ways of asking one classifier, against the size of the image."""
+"""Figure of the cost of a label at every pixel against the image size, for five ways to apply one classifier."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WAYS = {
 
 
 def draw(record: Record) -> Figure:
-    """Three panels, log-log, a line for each way; the last one can tell one pixel in 64, and interpolates."""
+    """Draw three log-log panels with a line for each way; the last way classifies one pixel in 64 and interpolates."""
     figure = Figure(figsize=(7.2, 2.7), layout="constrained")
     for axes, (entry, (title, unit, name)) in zip(figure.subplots(1, 3), PANELS.items(), strict=True):
         _panel(axes, record, entry, unit)

@@ -1,4 +1,4 @@
-"""The matrix of trainings and tests: accuracy of each net under every solver and number of steps."""
+"""Figure of the accuracy of each trained net under every solver and number of steps, as a matrix."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWN = {"euler": "euler×1", "midpoint": "midpoint×1", "rk4": "rk4×1", "dopri5"
 
 
 def draw(record: Record) -> Figure:
-    """A cell for each training (row) and test (column); the test that is the training's own solver is framed."""
+    """Draw a cell for each training (row) and test (column); the test with the training's own solver is framed."""
     trainings = [name for name in ROWS if name in record.settings["trainings"]]
     figure = Figure(figsize=(7.2, 1.5 + 0.66 * len(trainings)), layout="constrained")
     panels = figure.subplots(2, 1, sharex=True)

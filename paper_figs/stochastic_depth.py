@@ -1,4 +1,4 @@
-"""Error and training time of residual nets with stochastic depth, against constant depth."""
+"""Figure of error and training time of residual nets with stochastic depth and with constant depth."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from paper_figs.support.style import COLOURS
 
 NAME = "stochastic_depth"
 MARKERS = "so^Dv"
-"""One for each p_L, in the order of the settings."""
+"""Markers for the values of p_L, in the order of the settings."""
 
 
 def draw(record: Record) -> Figure:
-    """Curves of the deepest net, errors over depth, and time saved over blocks skipped."""
+    """Draw curves of the deepest net, errors over depth, and time saved over blocks skipped."""
     figure = Figure(figsize=(7.2, 3.1), layout="constrained")
     curves, errors, times = figure.subplots(1, 3)
     for last in record.settings["survival"]:
@@ -52,7 +52,7 @@ def _marker(record: Record, last: float) -> str:
 
 
 def _curves(axes: Axes, record: Record, last: float) -> None:
-    """Running training error (solid) and test error (dotted) of the deepest net over epochs."""
+    """Draw the running training error (solid) and test error (dotted) of the deepest net over epochs."""
     histories = over_seeds(record.results, f"p{last:g}/{max(_depths(record))}", "history")
     epochs = [row["epoch"] for row in histories[0]]
     for column, form, face in (("train_accuracy", "-", _colour(last)), ("test_accuracy", ":", "white")):
@@ -61,7 +61,7 @@ def _curves(axes: Axes, record: Record, last: float) -> None:
 
 
 def _errors(axes: Axes, record: Record, last: float) -> None:
-    """Training error (filled) and test error (hollow), both in evaluation mode, over layers."""
+    """Draw training errors (filled) and test errors (hollow), both in evaluation mode, over the number of layers."""
     for entry, form, face in (("train_error", "-", _colour(last)), ("test_error", ":", "white")):
         samples = [
             [100 * error for error in over_seeds(record.results, f"p{last:g}/{layers}", entry)]
@@ -79,7 +79,7 @@ def _errors(axes: Axes, record: Record, last: float) -> None:
 
 
 def _times(axes: Axes, record: Record, last: float) -> None:
-    """The share of time saved over the share of blocks skipped, for each depth; the bars are its range over seeds."""
+    """Draw the share of time saved over the share of blocks skipped, per depth, with the range over seeds as bars."""
     for layers in _depths(record):
         key = f"p{last:g}/{layers}"
         saved = [100 * share for share in savings(record, key)]

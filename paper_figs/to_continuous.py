@@ -1,4 +1,4 @@
-"""From ResNet to ODE-Net: table 1 of Chen et al. (2018) in the first row, figure 3 in those below."""
+"""Figure of the way from ResNet to ODE-Net: table 1 of Chen et al. (2018) in the first row, figure 3 below."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NETS = {
     "ode_net": ("ODE-Net, adjoint", "adjoint"),
     "ode_net_exact": ("ODE-Net, exact", "checkpointed"),
 }
-"""Label and colour; an ODE-Net has that of its gradient method."""
+"""Label and colour of each net; an ODE-Net has the colour of its gradient method."""
 METHODS = {"backprop": ("Backprop", "^"), "checkpointed": ("Checkpointed", "s"), "adjoint": ("ContinuousAdjoint", "o")}
 OTHERS = (("D", "--"), ("v", ":"), ("P", "-."))
-"""Marker and line of ODE-Nets trained at other tolerances, in the order of the settings."""
+"""Markers and lines of ODE-Nets that were trained at other tolerances, in the order of the settings."""
 
 
 def draw(record: Record) -> Figure:
-    """Nets side by side in a to c; evaluations in training in g; trained ODE-Nets at other tolerances in the others."""
+    """Draw the nets side by side in a to c, evaluations in training in g, ODE-Nets at several tolerances elsewhere."""
     figure = Figure(figsize=(7.2, 6.6), layout="constrained")
     (a, b, c), (d, e, f), (g, h, i) = figure.subplots(3, 3)
     _errors(a, record)
@@ -70,9 +70,9 @@ def _bars(axes: Axes, values: dict[str, float], title: str, x: str) -> None:
 
 
 def _rows(record: Record, name: str = "ode_net") -> list[dict[str, Any]]:
-    """Of the tolerances of a net: each entry a list over seeds."""
-    of_seeds = over_seeds(record.results, f"{name}/tolerances", "rows")
-    return [{entry: [row[entry] for row in rows] for entry in rows[0]} for rows in zip(*of_seeds, strict=True)]
+    """Return a row for each tolerance of a net, in which each entry is a list over seeds."""
+    per_seed = over_seeds(record.results, f"{name}/tolerances", "rows")
+    return [{entry: [row[entry] for row in rows] for entry in rows[0]} for rows in zip(*per_seed, strict=True)]
 
 
 def _over_tolerances(axes: Axes, record: Record, title: str, y: str) -> None:
@@ -121,7 +121,7 @@ def _backwards(axes: Axes, record: Record) -> None:
 
 
 def _continuous(record: Record) -> dict[str, dict[str, Any]]:
-    """How each ODE-Net is drawn."""
+    """Return the plotting style of each ODE-Net."""
     tolerance = record.settings["tolerance"]
     styles = {
         name: {"marker": METHODS[colour][1], "color": COLOURS[colour], "label": f"{tolerance:g}, {how}"}
@@ -135,8 +135,8 @@ def _continuous(record: Record) -> dict[str, dict[str, Any]]:
 
 def _training(axes: Axes, record: Record) -> None:
     for name, style in _continuous(record).items():
-        of_seeds = [evaluations["forward"] for evaluations in over_seeds(record.results, name, "evaluations")]
-        means = [fmean(epoch) for epoch in zip(*of_seeds, strict=True)]
+        per_seed = [evaluations["forward"] for evaluations in over_seeds(record.results, name, "evaluations")]
+        means = [fmean(epoch) for epoch in zip(*per_seed, strict=True)]
         axes.plot(range(1, len(means) + 1), means, **style)
     axes.set(title="g   Evaluations in training", xlabel="epoch", ylabel="forwards, in a step")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

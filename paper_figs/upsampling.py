@@ -1,4 +1,4 @@
-"""Which upsampling: IoU, boundary F1, checkerboard and time of two nets with each."""
+"""Figure of IoU, boundary F1, checkerboard artefacts and time of two nets with each kind of upsampling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MARKERS = {"deconvnet": "o", "unet": "s"}
 
 
 def draw(record: Record) -> Figure:
-    """Four panels with a row for each upsampling; a dot for each seed, a line through the mean of each net."""
+    """Draw four panels with a row for each kind of upsampling; a small dot for each seed, a large one for the mean."""
     figure = Figure(figsize=(7.2, 2.9), layout="constrained")
     panels = figure.subplots(1, 4, sharey=True)
     _scores(panels[0], record, "mean_iou", "a   Mean IoU (%)")
@@ -59,7 +59,7 @@ def _seconds(axes: Axes, record: Record) -> None:
 
 
 def _rows(axes: Axes, record: Record, net: str, entry: str, *, filled: bool) -> None:
-    """The values in percent of each seed, small and pale, and their mean."""
+    """Draw the value of each seed in percent, small and pale, and the mean over seeds."""
     colour: dict[str, Any] = {"color": COLOURS[net], "markerfacecolor": COLOURS[net] if filled else "white"}
     for row, name in enumerate(record.settings["upsamplings"]):
         values = [100 * value for value in over_seeds(record.results, f"{net}/{name}", entry)]

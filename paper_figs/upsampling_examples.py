@@ -1,4 +1,4 @@
-"""The lecture's worked examples of upsampling, as the layers compute them: which pixel goes where."""
+"""Figure of the lecture's worked examples of upsampling, computed by the layers: where each pixel goes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ NAME = "upsampling_examples"
 EXPERIMENT = "upsampling"
 
 TINTS = {1: "#9ecae1", 2: "#fdd0a2", 3: "#a1d99b", 4: "#dadaeb"}
-"""A colour for each pixel of the small map, which it keeps wherever it goes."""
+"""Colours of the pixels of the small map, which they keep in the upsampled map."""
 
 Paint = Callable[[int, int, float], str]
-"""Colour of the cell in a row and column with a value."""
+"""Function (row, column, value) ↦ colour of the cell."""
 
 
 def draw(record: Record) -> Figure:
-    """Six panels: nearest neighbour, bed of nails; max pooling, unpooling; transpose convolution, its overlaps."""
+    """Draw six panels: nearest neighbour, bed of nails, max pooling, unpooling, transpose convolution, its overlaps."""
     examples = record.results["examples"]
     figure = Figure(figsize=(7.2, 5.6), layout="constrained")
     nearest, nails, pooling, unpooling, transpose, overlap = figure.subplots(3, 2, height_ratios=[1, 1, 1.25]).flat
@@ -43,7 +43,7 @@ def _spread(axes: Axes, examples: dict, name: str, title: str) -> None:
 
 
 def _pooling(axes: Axes, examples: dict, title: str) -> None:
-    """Each maximum in the colour of the pixel that unpooling writes there."""
+    """Draw max pooling, each maximum in the colour of the pixel that unpooling writes there."""
     _open(axes, title, 8.2, 4.2)
     unpooled = examples["unpooled"]
     _grid(axes, examples["picture"], 0, 0, lambda row, column, _value: _by_value(row, column, unpooled[row][column]))
@@ -52,7 +52,7 @@ def _pooling(axes: Axes, examples: dict, title: str) -> None:
 
 
 def _transpose(axes: Axes, examples: dict) -> None:
-    """What each pixel of the sequence writes, and the sum."""
+    """Draw what each pixel of the sequence contributes, and the sum."""
     _open(axes, "e   Transpose convolution of (2, 3), stride 2", 8.6, 5.4)
     filters = "(" + ", ".join(f"{value:g}" for value in examples["filter"]) + ")"
     for place, (value, written) in enumerate(zip(examples["sequence"], examples["written"], strict=True)):
@@ -60,18 +60,18 @@ def _transpose(axes: Axes, examples: dict) -> None:
         _grid(axes, [written], 3.2, 1.3 * place, lambda _row, _column, v, tint=TINTS[place + 1]: tint if v else "white")
     axes.plot([3.2, 8.2], [2.75, 2.75], color="black", linewidth=0.8)
     axes.text(2.9, 3.4, "sum", ha="right", va="center")
-    _grid(axes, [examples["transposed"]], 3.2, 2.9, _of_the_sum)
+    _grid(axes, [examples["transposed"]], 3.2, 2.9, _sum_colour)
 
 
 def _overlap(axes: Axes, examples: dict) -> None:
-    """How many terms each pixel of the output is a sum of."""
+    """Draw the number of terms that are summed in each pixel of the output."""
     _open(axes, "f   3×3 filters, stride 2, pad 1: terms in each pixel", 8.2, 6.2)
     shades = {1: "#f0f0f0", 2: "#fdae6b", 4: "#e6550d"}
     _grid(axes, examples["overlap"], 1, 0, lambda _row, _column, value: shades[int(value)])
 
 
-def _of_the_sum(_row: int, column: int, _value: float) -> str:
-    """Of the pixel that wrote there; neither's where both did."""
+def _sum_colour(_row: int, column: int, _value: float) -> str:
+    """Return the colour of the pixel that wrote there, or a third colour where both did."""
     return TINTS[1] if column < 2 else "#f7b6d2" if column == 2 else TINTS[2]
 
 
@@ -80,7 +80,7 @@ def _by_value(_row: int, _column: int, value: float) -> str:
 
 
 def _grid(axes: Axes, values: Sequence[Sequence[float]], left: float, top: float, paint: Paint) -> None:
-    """A map: a square for each pixel, with its value."""
+    """Draw a map: a square for each pixel, with its value."""
     for row, line in enumerate(values):
         for column, value in enumerate(line):
             corner = (left + column, top + row)

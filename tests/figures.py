@@ -1,15 +1,15 @@
-"""Figures as a reader sees them: how two files of a figure differ, beyond what another processor's rounding explains.
+"""Comparison of two files of a figure: differences beyond what another processor's rounding explains.
 
-Coordinates are sums and products of floats, and a processor with other vector instructions rounds some of them
-otherwise in the last digit. What of that reaches the files is bounded:
+Coordinates are sums and products of floats, and a processor with other vector instructions may round the last digit
+differently. The effect on the files is bounded:
 
 - PDF: coordinates are written with six digits, so the last one may differ. `POINTS` is far above that, and is a third
-  of a micrometre on paper; a colour, between 0 and 1, moves by a quarter of one of its 255 levels.
-- PNG: the levels of a pixel at the border of a shape are the area that the shape covers, so they move by one when that
-  area rounds the other way, and colours laid over one another by one more: `LEVELS`. Lines are drawn at whole pixels: a
-  line whose coordinate rounds the other way moves by one, so each pixel may be that of a neighbour.
+  of a micrometre on paper; a colour, between 0 and 1, changes by a quarter of one of its 255 levels.
+- PNG: the levels of a pixel at the border of a shape depend on the area that the shape covers, so they change by one
+  when that area rounds the other way, and by one more under a second shape: `LEVELS`. Lines are drawn at whole pixels:
+  a line whose coordinate rounds the other way moves by one pixel, so each pixel may have a neighbour's colour.
 
-Fonts are left out: which glyphs stand where is in the text operators, and how they look in the PNG.
+Fonts are not compared: the text operators contain the positions of glyphs, and the PNG shows their shapes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
 POINTS = 1e-3
-"""By how much a number in a PDF may differ; 1/72 inch where it is a coordinate."""
+"""Largest difference allowed between numbers in a PDF, in 1/72 inch for coordinates."""
 LEVELS = 2
-"""By how many of 255 levels a pixel may lie outside the colours of the pixels around it."""
+"""Largest distance allowed, in 255 levels, between a pixel and the range of colours around it."""
 
 _OBJECT = re.compile(rb"(\d+) 0 obj\n(.*?)\nendobj", re.DOTALL)
 _STRING = rb"\((?:\\.|[^\\()])*\)"
@@ -54,16 +54,16 @@ class _Object(NamedTuple):
 
 
 def difference(found: Path, expected: Path) -> str | None:
-    """Where two files of a figure, both PDF or both PNG, differ for a reader; None if they do not."""
+    """Return where two files of a figure, both PDF or both PNG, differ visibly; None if they do not."""
     if found.suffix == ".png":
         return difference_of_pixels(_pixels(found.read_bytes()), _pixels(expected.read_bytes()))
     return _difference_of_objects(_objects(found.read_bytes()), _objects(expected.read_bytes()))
 
 
 def difference_of_pixels(found: np.ndarray, expected: np.ndarray) -> str | None:
-    """Where two images of shape (height, width, channels) differ."""
+    """Return where two images of shape (height, width, channels) differ; None if they do not."""
     if found.shape != expected.shape:
-        return f"an image of shape {found.shape} in the place of {expected.shape}"
+        return f"an image of shape {found.shape} instead of {expected.shape}"
     if np.array_equal(found, expected):
         return None
     beyond = np.maximum(_beyond_neighbours(found, expected), _beyond_neighbours(expected, found))
@@ -76,10 +76,10 @@ def difference_of_pixels(found: np.ndarray, expected: np.ndarray) -> str | None:
 
 
 def difference_of_text(found: bytes, expected: bytes) -> str | None:
-    """The first operator, name, text or number in which two content streams differ."""
+    """Return the first operator, name, text or number in which two content streams differ; None if there is none."""
     for place, (a, b) in enumerate(zip_longest(_TOKEN.findall(found), _TOKEN.findall(expected), fillvalue=b"nothing")):
         if a != b and not _nearly_equal(a, b):
-            return f"token {place} is {a.decode('latin-1')} in the place of {b.decode('latin-1')}"
+            return f"token {place} is {a.decode('latin-1')} instead of {b.decode('latin-1')}"
     return None
 
 
@@ -89,7 +89,7 @@ def _nearly_equal(a: bytes, b: bytes) -> bool:
 
 
 def _beyond_neighbours(image: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """By how much each pixel lies outside the range of the other image's 3×3 pixels around it."""
+    """Return the distance of each pixel from the range of the other image's 3×3 pixels around it."""
     low, high = (extreme(other, size=(3, 3, 1)).astype(int) for extreme in (minimum_filter, maximum_filter))
     return np.maximum(low - image, image - high)
 
@@ -99,7 +99,7 @@ def _pixels(png: bytes) -> np.ndarray:
 
 
 def _objects(pdf: bytes) -> dict[int, _Object]:
-    """All objects but the lengths of streams, which are those of compressed bytes."""
+    """Return all objects except the lengths of streams, which depend on the compression."""
     found = {int(number): _object(content) for number, content in _OBJECT.findall(pdf)}
     lengths = {int(number) for number in re.findall(rb"/Length (\d+) 0 R", pdf)}
     return {number: found[number] for number in sorted(found.keys() - lengths)}
@@ -114,7 +114,7 @@ def _object(content: bytes) -> _Object:
 
 def _difference_of_objects(found: dict[int, _Object], expected: dict[int, _Object]) -> str | None:
     if found.keys() != expected.keys():
-        return f"{len(found)} objects in the place of {len(expected)}"
+        return f"{len(found)} objects instead of {len(expected)}"
     reasons = ((number, _difference_of(found[number], expected[number])) for number in found)
     return next((f"object {number}: {reason}" for number, reason in reasons if reason is not None), None)
 

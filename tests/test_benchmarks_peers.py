@@ -1,4 +1,4 @@
-"""The benchmarks beside other packages: all solve the same problems, and what is made of their seconds."""
+"""All packages in the benchmarks solve the same problems, and tables and figures follow from their seconds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ QUICK: dict[str, tuple[Any, Callable[[Any, Run], list[Row]]]] = {
 
 @pytest.fixture(autouse=True)
 def _uncompiled() -> Iterator[None]:
-    """What is compiled runs as it is: the numbers are the same, and nobody waits for a compiler."""
+    """Run compiled code eagerly: the numbers are the same, and no test waits for a compiler."""
     threads = torch.get_num_threads()
     with torch.compiler.set_stance("force_eager"):
         yield
@@ -54,11 +54,11 @@ def quick_records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]
     return records
 
 
-def here(contestants: Iterable[str]):
-    """The contestants, each skipped where its package is not installed."""
+def if_installed(contestants: Iterable[str]):
+    """Return the contestants as parameters, each skipped if its package is not installed."""
 
     def marks(name: str) -> list[pytest.MarkDecorator]:
-        return [pytest.mark.skip(reason=f"{lacking} is not installed") for lacking in packages.absent([name])]
+        return [pytest.mark.skip(reason=f"{missing} is not installed") for missing in packages.absent([name])]
 
     return [pytest.param(name, marks=marks(name)) for name in contestants]
 
@@ -107,13 +107,13 @@ def test_the_oscillator_is_that_of_van_der_pol():
     assert torch.equal(slope, torch.tensor([[0.5, 3 * (1 - 4) * 0.5 - 2]]))
 
 
-@pytest.mark.parametrize("name", here(EULER))
+@pytest.mark.parametrize("name", if_installed(EULER))
 def test_euler_steps_are_those_of_the_loop(name: str):
     posed = problem("MLP", 3, 1.0, torch.float64, "cpu")
     torch.testing.assert_close(EULER[name](posed, 20)(posed.x), euler_by_hand(posed, 20)(posed.x))
 
 
-@pytest.mark.parametrize("name", here(fixed_steps.stage_solves([])))
+@pytest.mark.parametrize("name", if_installed(fixed_steps.stage_solves([])))
 def test_a_stage_is_that_of_the_loop(name: str):
     torch.manual_seed(0)
     branches = [fixed_steps.BasicBranch(4).eval() for _ in range(3)]
@@ -135,7 +135,7 @@ def test_on_a_gpu_what_we_compile_is_launched_as_cuda_graphs_too(monkeypatch: py
     assert modes.count(True) == 1
 
 
-@pytest.mark.parametrize("name", here(ADAPTIVE))
+@pytest.mark.parametrize("name", if_installed(ADAPTIVE))
 @pytest.mark.parametrize("wanted", adaptive.PASSES)
 def test_error_control_leads_to_the_reference(name: str, wanted: str):
     posed = problem("Van der Pol", 3, 2.0, torch.float64, "cpu")
@@ -144,7 +144,7 @@ def test_error_control_leads_to_the_reference(name: str, wanted: str):
     torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", here(gradient_peers.WAYS))
+@pytest.mark.parametrize("name", if_installed(gradient_peers.WAYS))
 def test_ways_that_claim_exactness_have_the_gradient_of_the_steps_taken(quick_records: dict[str, Record], name: str):
     error = quick_records["gradient_peers"].results["all ways"]["ways"][name]["error"]
     if name == "torchdiffeq, odeint_adjoint":
@@ -154,7 +154,7 @@ def test_ways_that_claim_exactness_have_the_gradient_of_the_steps_taken(quick_re
 
 
 @pytest.mark.parametrize("method", ["euler", "scan", "dopri5"])
-@pytest.mark.parametrize("name", here(["diffrax"]))
+@pytest.mark.parametrize("name", if_installed(["diffrax"]))
 def test_diffrax_solves_the_same_problem_in_its_own_process(name: str, method: str):
     posed = problem("MLP", 3, 1.0, torch.float64, "cpu")
     with DiffraxProcess() as process:
@@ -165,7 +165,7 @@ def test_diffrax_solves_the_same_problem_in_its_own_process(name: str, method: s
     assert min(run.seconds) > 0
 
 
-def test_a_process_of_diffrax_that_ends_is_said_to_have_ended(monkeypatch: pytest.MonkeyPatch):
+def test_a_process_of_diffrax_that_ends_is_reported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with DiffraxProcess() as process, pytest.raises(RuntimeError, match=r"its process ended.*remove diffrax"):
         process.solve(problem("MLP", 3, 1.0, torch.float64, "cpu"), "euler", 5, gradient=False)
@@ -197,10 +197,10 @@ def test_a_contestant_in_another_process_is_timed_there():
 
 def test_seconds_at_equal_error_lie_between_those_of_two_tolerances_and_never_beyond():
     errors, seconds = {"1e-4": 1e-3, "1e-6": 1e-5}, {"1e-4": [1.0, 1.0, 50.0], "1e-6": [4.0]}
-    assert adaptive.at_error(1e-4, errors, seconds) == pytest.approx(2.0)
-    assert adaptive.at_error(1e-9, errors, seconds) == pytest.approx(4.0)
-    assert adaptive.at_error(1.0, errors, seconds) == pytest.approx(1.0)
-    assert adaptive.at_error(0.0, errors | {"1e-6": 0.0}, seconds) == pytest.approx(4.0)
+    assert adaptive.seconds_at_error(1e-4, errors, seconds) == pytest.approx(2.0)
+    assert adaptive.seconds_at_error(1e-9, errors, seconds) == pytest.approx(4.0)
+    assert adaptive.seconds_at_error(1.0, errors, seconds) == pytest.approx(1.0)
+    assert adaptive.seconds_at_error(0.0, errors | {"1e-6": 0.0}, seconds) == pytest.approx(4.0)
 
 
 def test_a_row_of_equal_errors_has_the_peers_over_ours():
@@ -228,9 +228,9 @@ def test_processes_are_compared_by_images_a_second():
     assert row["measured"] == "1.60"
 
 
-def test_processes_that_fail_are_said_to_have_failed(monkeypatch: pytest.MonkeyPatch):
+def test_processes_that_fail_are_reported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    with pytest.raises(RuntimeError, match="1 processes were started under torchrun and ended with 1"):
+    with pytest.raises(RuntimeError, match="1 processes were started under torchrun and failed with exit status 1"):
         scaling.under_torchrun(scaling.QUICK)
 
 

@@ -1,3 +1,5 @@
+"""The benchmark of scenes measures time of one core, and its committed record reaches the goal."""
+
 from __future__ import annotations
 
 from benchmarks.scenes import GOAL, REPETITIONS, SCENES, measured

@@ -1,4 +1,4 @@
-"""The benchmark of a U-Net's memory, in its quick form: what grows with the steps, and what does not."""
+"""Memory of a U-Net grows with the steps under backpropagation, and not under `Reversible` (in the quick form)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from odenet.training import Record
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
-    """Of the quick form."""
+    """The record of the quick form."""
     return take("unet_memory", QUICK, measure, tmp_path_factory.mktemp("memory") / "record.json")
 
 
 def peaks(record: Record, method: str) -> list[int]:
-    """At the steps of the settings."""
+    """Return the peak memory of a method for each number of steps in the settings."""
     return [record.results[f"{method}, {steps} steps"]["peak_bytes"] for steps in QUICK.steps]
 
 

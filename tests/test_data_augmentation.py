@@ -1,3 +1,5 @@
+"""Augmentations are functions of the images and of their uniform random numbers, and keep shape and dtype."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -16,7 +18,7 @@ def images(n: int = 32) -> Tensor:
 
 
 def shifted(image: Tensor, down: int, right: int) -> Tensor:
-    """Pixel by pixel: the value at (i, j) moves to (i + down, j + right), and what is uncovered is black."""
+    """Shift an image pixel by pixel: the value at (i, j) moves to (i + down, j + right), and uncovered pixels are 0."""
     result = torch.zeros_like(image)
     height, width = image.shape[-2:]
     for i in range(height):
@@ -87,7 +89,7 @@ def test_the_extreme_numbers_keep_the_rectangle_within_the_image(number: float) 
 
 @pytest.mark.parametrize("probability", [0.0, -0.1, 1.1, float("nan")])
 def test_a_share_of_images_outside_0_to_1_is_refused(probability: float) -> None:
-    with pytest.raises(ValueError, match=r"probability=.* cannot be the share of images .* at most 1"):
+    with pytest.raises(ValueError, match=r"probability must be greater than 0 and at most 1, got .*: it is the"):
         RandomErasing(probability)
 
 
@@ -128,12 +130,12 @@ def test_one_state_of_the_generator_gives_one_result() -> None:
 
 @pytest.mark.parametrize(("padding", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError)])
 def test_a_shift_that_is_no_positive_number_of_pixels_is_refused(padding: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"padding=.* (largest shift, in pixels|it is a whole number)"):
+    with pytest.raises(error, match=r"padding.* whole number"):
         RandomCrop(padding)
 
 
 def test_a_shift_that_can_lose_the_whole_image_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"padding=5 cannot be for images of 6×5 pixels"):
+    with pytest.raises(ValueError, match=r"padding=5 is too large for images of 6×5 pixels"):
         RandomCrop(5)(images(), torch.Generator())
 
 

@@ -1,3 +1,5 @@
+"""Every batch is a function of (seed, epoch, index), whatever the number of processes or the place of a resumption."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -13,7 +15,7 @@ MEAN, STD = [0.2, 0.5], [0.3, 0.25]
 
 
 def split() -> Split:
-    """Images of noise, each labelled with its own number."""
+    """Return images of noise, each labelled with its own number."""
     images = torch.randint(0, 256, (N, 2, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return Split(images, torch.arange(N))
 
@@ -23,7 +25,7 @@ def batches(batch_size: int = 8, **options: Any) -> Batches:
 
 
 def training(batch_size: int = 8, **options: Any) -> Batches:
-    """Everything random at once: the hardest case for whatever is claimed of all batches."""
+    """Return batches with every random option at once, the hardest case for claims about all batches."""
     augmentation = Compose(RandomCrop(2), RandomFlip())
     return batches(batch_size, **{"shuffle": True, "augmentation": augmentation, "seed": 7, **options})
 
@@ -143,16 +145,16 @@ def test_an_accelerator_gets_the_batches_of_the_cpu() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch_size=0 cannot be: a batch holds at least one image"),
-        ({"seed": -1}, "seed=-1 cannot be"),
-        ({"world_size": 0}, "world_size=0 cannot be"),
-        ({"rank": 2, "world_size": 2}, r"rank=2 cannot be: there are 2 processes; give a whole number from 0 to 1"),
+        ({"batch_size": 0}, "batch_size must be .*, got 0: a batch holds at least one image"),
+        ({"seed": -1}, "seed must be .*, got -1"),
+        ({"world_size": 0}, "world_size must be .*, got 0"),
+        ({"rank": 2, "world_size": 2}, "rank must be a whole number from 0 to 1, got 2: there are 2 processes"),
         ({"batch_size": 9, "world_size": 2}, r"batch_size=9 cannot be shared by world_size=2.*multiple of world_size"),
         ({"batch_size": 7, "world_size": 7}, r"the last batch, 1 of 22 images.*world_size=7.*drop_last=True"),
-        ({"batch_size": 23, "drop_last": True}, r"batch_size=23 with drop_last leaves no batch of 22 images"),
+        ({"batch_size": 23, "drop_last": True}, "batch_size=23 with drop_last leaves no batch: there are 22 images"),
         ({"mean": [0.5]}, "1 means and 2 standard deviations cannot normalise images of 2 channels"),
-        ({"std": [0.5, 0.0]}, r"std=\(0\.5, 0\.0\) cannot be divided by"),
-        ({"std": [0.5, float("nan")]}, r"std=\(0\.5, nan\) cannot be divided by"),
+        ({"std": [0.5, 0.0]}, r"std must be positive, got \(0\.5, 0\.0\)"),
+        ({"std": [0.5, float("nan")]}, r"std must be positive, got \(0\.5, nan\)"),
     ],
 )
 def test_options_that_cannot_be_are_refused_before_the_first_epoch(options: dict[str, Any], message: str) -> None:
@@ -168,5 +170,5 @@ def test_options_of_the_wrong_type_are_refused_before_the_first_epoch(options: d
 
 @pytest.mark.parametrize(("epoch", "start"), [(-1, 0), (0, -1), (0, 4)])
 def test_an_epoch_or_start_that_does_not_exist_is_refused_at_the_call(epoch: int, start: int) -> None:
-    with pytest.raises(ValueError, match=r"(epoch=-1|start=-1|start=4) cannot be"):
+    with pytest.raises(ValueError, match=r"(epoch|start) must be a whole number .*, got (-1|4): "):
         batches().epoch(epoch, start)

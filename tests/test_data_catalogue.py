@@ -1,3 +1,5 @@
+"""Data sets are loaded by name, from the folder that the argument or the environment names."""
+
 from __future__ import annotations
 
 import subprocess
@@ -49,7 +51,7 @@ def test_a_smaller_training_set_is_the_same_in_every_run() -> None:
 
 @pytest.mark.parametrize(("train_images", "error"), [(0, ValueError), (1438, ValueError), (10.0, TypeError)])
 def test_a_training_set_of_an_impossible_size_is_refused(train_images: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"train_images=.* (give a whole number from 1 to 1437|it is a whole number)"):
+    with pytest.raises(error, match=r"train_images.* whole number"):
         load("digits", train_images=train_images)
 
 
@@ -68,7 +70,7 @@ def test_garments_are_looked_for_where_fashion_mnist_is(tmp_path: Path) -> None:
         load("garments", tmp_path, download=False)
 
 
-def test_importing_the_data_wing_imports_neither_torchvision_nor_scikit_learn() -> None:
+def test_importing_the_data_package_imports_neither_torchvision_nor_scikit_learn() -> None:
     check = "import sys, odenet.data; print(*{'torchvision', 'sklearn'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""

@@ -25,12 +25,12 @@ TAKERS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize(
     ("names", "error", "message"),
     [
-        ("abc", TypeError, r"classes='abc' cannot be the names.*each of which would be a class.*such as \('abc',\)"),
-        (-1, TypeError, r"classes=-1 cannot be the names of classes: each class has a name, which is text"),
+        ("abc", TypeError, r"classes='abc' cannot be the names.*each letter .* would be a class.*such as \('abc',\)"),
+        (-1, TypeError, r"classes=-1 cannot be the names of classes: each name is a string"),
         (None, TypeError, r"classes=None cannot be the names of classes"),
-        ((0, 1), TypeError, r"classes=\(0, 1\) cannot be the names of classes: each class has a name, which is text"),
-        ((), ValueError, r"classes=\(\) cannot be: there is nothing to choose from; give the name of each class"),
-        (("a", "b", "a"), ValueError, r"cannot be told apart: 'a' is the name of two of them"),
+        ((0, 1), TypeError, r"classes=\(0, 1\) cannot be the names of classes: each name is a string"),
+        ((), ValueError, r"classes=\(\) is empty: there is no class to predict; give the name of each class"),
+        (("a", "b", "a"), ValueError, r"has duplicates: 'a' occurs twice"),
     ],
 )
 def test_what_are_no_names_is_refused_with_what_was_given(

@@ -1,4 +1,4 @@
-"""Batches of crops: every image once an epoch, the same at each call, and good to train on."""
+"""Batches of crops contain every image once per epoch, are the same at each call, and train a network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZES = [(8, 12), (20, 9), (5, 5), (10, 30), (16, 16)]
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> MaskedImages:
-    """Images of noise of several sizes, whose red says of which class a pixel is: (x + 3·y) mod 2 in all of them."""
+    """Images of several sizes, whose red channel is the class of the pixel, (x + 3·y) mod 2, and green the image."""
     folder = tmp_path_factory.mktemp("pairs")
     for part in ("images", "masks"):
         (folder / part).mkdir()
@@ -32,7 +32,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> MaskedImages:
 
 
 def numbers(images: Tensor) -> list[int]:
-    """Which images crops come from, by their green."""
+    """Return the numbers of the images from which the crops come, by their green channel."""
     return sorted((255 * (0.25 * images[:, 1].amin(dim=(1, 2)) + 0.5)).round().int().tolist())
 
 
@@ -91,8 +91,8 @@ def test_a_network_learns_from_them(pairs, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 0}, "size=0 cannot be: a crop has at least one pixel"),
-        ({"batch_size": 6}, "batch_size=6 cannot be: there are 5 images"),
+        ({"size": 0}, "size must be .*, got 0: a crop has at least one pixel"),
+        ({"batch_size": 6}, "batch_size must be .*, got 6: there are 5 images"),
         ({"world_size": 3}, "batch_size=2 cannot be shared by world_size=3 processes"),
     ],
 )
@@ -103,5 +103,5 @@ def test_counts_that_cannot_be_are_refused(pairs, options, message):
 
 
 def test_a_seed_that_cannot_be_is_refused_at_once(pairs):
-    with pytest.raises(ValueError, match="seed=-1 cannot be"):
+    with pytest.raises(ValueError, match=r"seed must be .*, got -1"):
         CropBatches(pairs, 4, 2, train=True, seed=-1)

@@ -1,3 +1,5 @@
+"""The digits of scikit-learn are split once and for all, with every digit in one of the two splits."""
+
 from __future__ import annotations
 
 import hashlib

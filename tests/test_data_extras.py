@@ -1,4 +1,4 @@
-"""Optional packages: imported when asked for; absent, they are named with the command that installs them."""
+"""Optional packages are imported on demand; a missing one is named with the command that installs it."""
 
 from __future__ import annotations
 

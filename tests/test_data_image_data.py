@@ -1,3 +1,5 @@
+"""A data set knows the statistics of its training images and gives batches normalised by them."""
+
 from __future__ import annotations
 
 import pytest
@@ -49,7 +51,7 @@ def test_a_smaller_training_set_leaves_the_test_split_whole_and_has_its_own_mean
 
 @pytest.mark.parametrize("n", [0, 31])
 def test_a_training_set_larger_than_there_is_cannot_be_had(n: int) -> None:
-    with pytest.raises(ValueError, match=rf"train_images={n} cannot be: 'pets' has 30 of them"):
+    with pytest.raises(ValueError, match=rf"train_images must be .* from 1 to 30, got {n}: 'pets' has 30 of them"):
         data().with_train_images(n)
 
 
@@ -78,5 +80,5 @@ def test_splits_of_different_image_shapes_are_refused_with_both_shapes() -> None
 
 
 def test_a_label_without_a_class_is_refused_with_the_split_it_is_in() -> None:
-    with pytest.raises(ValueError, match=r"label 2 in the test split of 'pets' cannot be: there are 2 classes"):
+    with pytest.raises(ValueError, match=r"label 2 in the test split of 'pets' has no class: there are 2 classes"):
         ImageData("pets", split(2), split(9), CLASSES[:2])

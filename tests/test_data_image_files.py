@@ -1,4 +1,4 @@
-"""Pictures and masks are decoded as a viewer shows them and as they were saved, or refused by the name of the file."""
+"""Pictures are decoded as a viewer shows them and masks as they were saved; other files are refused by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def noise(*shape: int) -> NDArray[np.uint8]:
 
 
 def grey_png(path: Path, depth: int, rows: list[bytes], clear: int | None = None) -> None:
-    """A grey PNG of few bits, or with a transparent value, as Pillow does not write it."""
+    """Write a grey PNG of few bits or with a transparent value, which Pillow cannot write."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -55,7 +55,7 @@ def test_the_byte_order_of_16_bits_does_not_matter(tmp_path: Path):
 @pytest.mark.parametrize(("mode", "suffix"), [("F", "tif"), ("I", "tif")])
 def test_numbers_of_which_none_is_white_are_refused_by_their_mode(tmp_path: Path, mode: str, suffix: str):
     Image.fromarray(RAMP.astype(np.float32)).convert(mode).save(tmp_path / f"a.{suffix}")
-    with pytest.raises(ValueError, match=rf"a.{suffix}' of mode {mode} cannot be read as a picture: of such num"):
+    with pytest.raises(ValueError, match=rf"a.{suffix}' of mode {mode} cannot be read as a picture: such num"):
         read_picture(tmp_path / f"a.{suffix}")
 
 
@@ -90,7 +90,7 @@ def test_through_what_is_transparent_a_white_page_shows(tmp_path: Path, mode: st
     assert picture[:, 0].T.tolist() == [[round(on_white(40, alpha))] * channels for alpha in (0, 128, 255)]
 
 
-def test_so_it_does_through_a_transparent_entry_of_a_palette(tmp_path: Path):
+def test_a_white_page_shows_through_a_transparent_entry_of_a_palette(tmp_path: Path):
     picture = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
     picture.putpalette([10, 20, 30, 40, 50, 60])
     picture.save(tmp_path / "a.png", transparency=0)
@@ -98,7 +98,7 @@ def test_so_it_does_through_a_transparent_entry_of_a_palette(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("depth", "row", "clear", "expected"), [(8, b"\5\6", 5, 6), (16, b"\1\1\2\2", 257, 2)])
-def test_so_it_does_through_a_transparent_grey(tmp_path: Path, depth: int, row: bytes, clear: int, expected: int):
+def test_a_white_page_shows_through_transparent_grey(tmp_path: Path, depth: int, row: bytes, clear: int, expected: int):
     grey_png(tmp_path / "a.png", depth, [row], clear)
     assert read_picture(tmp_path / "a.png")[0, 0].tolist() == [255, expected]
 
@@ -111,7 +111,7 @@ def test_an_alpha_channel_that_hides_nothing_changes_nothing(tmp_path: Path):
 
 def test_a_picture_of_which_nothing_is_to_be_seen_is_refused(tmp_path: Path):
     Image.fromarray(np.dstack([noise(6, 9, 3), np.zeros((6, 9), np.uint8)])).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match=r"a.png' is transparent everywhere, so nothing of it is to be seen"):
+    with pytest.raises(ValueError, match=r"a.png' is transparent everywhere, so it shows nothing"):
         read_picture(tmp_path / "a.png")
 
 
@@ -135,7 +135,7 @@ def test_pictures_and_masks_are_turned_as_their_exif_says(tmp_path: Path, orient
 def test_one_frame_of_several_is_not_chosen_for_the_user(tmp_path: Path, suffix: str, read: Any):
     frames = [Image.fromarray(noise(6, 9) // 2 * k) for k in (0, 1, 2)]
     frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
-    with pytest.raises(ValueError, match=rf"a.{suffix}' has 3 frames, and one of them is to be read"):
+    with pytest.raises(ValueError, match=rf"a.{suffix}' has 3 frames, but an image has one"):
         read(tmp_path / f"a.{suffix}")
 
 
@@ -198,7 +198,7 @@ def test_masks_of_one_number_a_pixel_give_that_number(tmp_path: Path, mode: str)
 @pytest.mark.parametrize("value", [0.5, float("nan"), float("inf")])
 def test_fractions_are_no_class_numbers(tmp_path: Path, value: float):
     Image.fromarray(np.array([[0, 1, value]], np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(ValueError, match=rf"a.tif' has the value {value:g}, which is no whole number"):
+    with pytest.raises(ValueError, match=rf"a.tif' has the value {value:g}, which is not a whole number"):
         read_mask(tmp_path / "a.tif")
 
 
@@ -210,7 +210,7 @@ def test_whole_numbers_among_floats_are_class_numbers(tmp_path: Path):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "CMYK"])
 def test_masks_in_colour_or_transparent_are_refused_by_their_mode(tmp_path: Path, mode: str):
     Image.fromarray(noise(6, 9, 3)).convert(mode).save(tmp_path / "a.tif")
-    with pytest.raises(ValueError, match=rf"a.tif' of mode {mode} cannot be read: pixels of a mask are class numbers"):
+    with pytest.raises(ValueError, match=rf"a.tif' of mode {mode} cannot be read: the pixels of a mask are class num"):
         read_mask(tmp_path / "a.tif")
 
 
@@ -226,5 +226,5 @@ def test_masks_in_colour_or_transparent_are_refused_by_their_mode(tmp_path: Path
 )
 def test_masks_that_may_have_lost_their_numbers_are_refused(tmp_path: Path, name: str, options: Any, form: str):
     Image.fromarray(noise(16, 16)).save(tmp_path / name, **options)
-    with pytest.raises(ValueError, match=rf"{name}' is a file of format {form}, which need not give back the numbers"):
+    with pytest.raises(ValueError, match=rf"{name}' has the format {form}, which may change the numbers"):
         read_mask(tmp_path / name)

@@ -1,3 +1,5 @@
+"""Streams of random numbers differ for different seeds, purposes and places in the run."""
+
 from __future__ import annotations
 
 import itertools
@@ -21,7 +23,7 @@ def test_no_two_seeds_purposes_or_places_share_a_stream() -> None:
 
 
 def test_a_seed_of_two_words_is_not_a_seed_of_one_word_in_another_epoch() -> None:
-    # Entropy that is merely strung together reads seed 1 + 5·2³² as seed 1 followed by 5.
+    # Plain concatenation of the words would take seed 1 + 5·2³² for seed 1 followed by 5.
     assert stream(1 + 5 * 2**32, "order", 0) != stream(1, "order", 5, 0)
 
 
@@ -40,5 +42,5 @@ def test_drawing_leaves_the_global_generator_alone() -> None:
 
 @pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (2**64, ValueError), (0.5, TypeError), ("0", TypeError)])
 def test_a_seed_that_is_no_unsigned_number_of_64_bits_is_refused(seed: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"seed=.* unsigned number of 64 bits"):
+    with pytest.raises(error, match=r"seed must be .* unsigned number of 64 bits"):
         seeded_generator(seed, "order")

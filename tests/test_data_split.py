@@ -1,3 +1,5 @@
+"""A split keeps images and labels together and refuses tensors that do not match."""
+
 from __future__ import annotations
 
 import pytest
@@ -58,7 +60,7 @@ def test_labels_that_do_not_match_the_images_are_refused_with_both_shapes(shape:
 
 
 def test_a_negative_label_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"label -1 cannot be: classes are numbered from 0"):
+    with pytest.raises(ValueError, match=r"label -1 is negative: classes are numbered from 0"):
         Split(images(), torch.tensor([0, 1, -1, 2, 0, 0]))
 
 
@@ -69,7 +71,7 @@ def test_images_and_labels_on_two_devices_are_refused() -> None:
 
 @pytest.mark.parametrize("n", [0, 7])
 def test_more_images_than_there_are_cannot_be_taken(n: int) -> None:
-    with pytest.raises(ValueError, match=rf"n={n} cannot be: the split has 6 images; give a whole number from 1 to 6"):
+    with pytest.raises(ValueError, match=rf"n must be a whole number from 1 to 6, got {n}: the split has 6 images"):
         Split(images(), torch.arange(6)).first(n)
 
 

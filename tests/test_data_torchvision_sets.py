@@ -1,4 +1,4 @@
-"""Torchvision's data sets: on miniature files with checksums of their own, and on the real Fashion-MNIST."""
+"""Torchvision's data sets are read only if their files are intact: on miniature files and the real Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def md5(file: Path) -> str:
 
 
 def write_idx(file: Path, values: np.ndarray) -> None:
-    """IDX: two zero bytes, 8 for unsigned bytes, the number of axes, each length in four bytes, the values."""
+    """Write an IDX file: two zero bytes, 8 (unsigned bytes), number of axes, each length in four bytes, the values."""
     lengths = np.array(values.shape, dtype=">u4").tobytes()
     file.write_bytes(bytes([0, 0, 8, values.ndim]) + lengths + values.astype(np.uint8).tobytes())
 
 
 @pytest.fixture
 def miniature_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A root with MNIST in 20 and 10 images, which the checksums call the published ones."""
+    """A root folder with MNIST of 20 and 10 images, whose checksums count as the published ones."""
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for part, n in {"train": 20, "t10k": 10}.items():
@@ -48,7 +48,7 @@ def miniature_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def miniature_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A root with CIFAR-10 in two files of 10 images each, which torchvision calls the published ones."""
+    """A root folder with CIFAR-10 in two files of 10 images each, whose checksums torchvision counts as published."""
     folder = tmp_path / CIFAR10.base_folder
     folder.mkdir()
 
@@ -100,7 +100,7 @@ def test_a_truncated_file_is_refused_by_name(miniature_mnist: Path, name: str, l
     file = miniature_mnist / "MNIST" / "raw" / name
     file.write_bytes(file.read_bytes()[:length] if length < 10 else file.read_bytes()[:-1])
     with pytest.raises(
-        ValueError, match=rf"{name}' \({file.stat().st_size} bytes\) cannot be read.*truncated.*delete it"
+        ValueError, match=rf"{name}' \({file.stat().st_size} bytes\) is not the published file.*truncated.*delete it"
     ):
         load("mnist", miniature_mnist)
 
@@ -110,7 +110,7 @@ def test_a_file_with_one_wrong_byte_is_refused_by_name(miniature_cifar10: Path) 
     content = bytearray(file.read_bytes())
     content[500] ^= 1
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"test_batch' .* its MD5 is [0-9a-f]{32}, not [0-9a-f]{32} as published"):
+    with pytest.raises(ValueError, match=r"test_batch' .* its MD5 is [0-9a-f]{32} instead of [0-9a-f]{32}"):
         load("cifar10", miniature_cifar10)
 
 
@@ -144,7 +144,7 @@ def test_only_what_is_missing_is_called_missing(miniature_mnist: Path) -> None:
     [URLError("no network"), RuntimeError("no\nnetwork."), IncompleteRead(b""), TimeoutError("timed out"), EOFError()],
     ids=lambda error: type(error).__name__,
 )
-def test_a_download_that_fails_is_told_with_its_reason_in_one_line(
+def test_a_download_that_fails_is_reported_with_its_reason_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(MNIST, "download", failing(error))
@@ -154,18 +154,18 @@ def test_a_download_that_fails_is_told_with_its_reason_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(FileNotFoundError, match=r"the download failed \(\w+Error: .*file"):
         load("mnist", tmp_path / "file")
 
 
-def test_a_download_that_brings_nothing_is_told(tmp_path: Path) -> None:
-    # In the layout of torchvision before 0.9, which torchvision still takes for a complete data set.
+def test_a_download_that_provides_nothing_is_reported(tmp_path: Path) -> None:
+    # torchvision still takes this layout, from before version 0.9, for a complete data set.
     (tmp_path / "MNIST" / "processed").mkdir(parents=True)
     for name in (MNIST.training_file, MNIST.test_file):
         torch.save((torch.zeros(1, 28, 28), torch.zeros(1)), tmp_path / "MNIST" / "processed" / name)
-    with pytest.raises(FileNotFoundError, match="the download did not bring them"):
+    with pytest.raises(FileNotFoundError, match="the download did not provide them"):
         load("mnist", tmp_path)
 
 

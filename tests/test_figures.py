@@ -1,4 +1,4 @@
-"""The comparison of figures lets pass what rounding changes, and nothing that a reader could see."""
+"""The comparison of figures ignores effects of rounding and reports every visible difference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.figures import LEVELS, POINTS, difference, difference_of_pixels, diff
 
 
 def drawn(folder: Path, *, y: float = 1.0, title: str = "6", ink: float = 0.5, face: str = "#0072B2") -> list[Path]:
-    """A figure with lines, text and two images, one with a palette, and one of more than 256 colours."""
+    """Draw a figure with lines, text and two images, one with a palette and one with more than 256 colours."""
     figure = Figure(figsize=(3, 2))
     line, few, many = figure.subplots(1, 3)
     line.plot([0.0, 1.0, 2.0], [0.0, y, 0.5], "-o", color=face)
@@ -27,13 +27,13 @@ def drawn(folder: Path, *, y: float = 1.0, title: str = "6", ink: float = 0.5, f
 
 
 def differing(folder: Path, *, before: dict[str, object] | None = None, **after: object) -> list[str]:
-    """The endings of the files that differ between two figures."""
+    """Return the extensions of the files that differ between two figures."""
     pairs = zip(drawn(folder / "a", **(before or {})), drawn(folder / "b", **after), strict=True)  # pyright: ignore
     return [found.suffix for found, expected in pairs if difference(found, expected) is not None]
 
 
 def with_stream(pdf: Path, change: Callable[[bytes], bytes]) -> Path:
-    """The PDF with another first content stream."""
+    """Copy the PDF with another first content stream."""
     content = pdf.read_bytes()
     found = re.search(rb"stream\n(.*?)\nendstream", content, re.DOTALL)
     assert found is not None
@@ -64,7 +64,7 @@ def test_the_last_digits_of_a_pdf_may_differ_and_no_more(tmp_path):
 
     assert moved(2e-6).read_bytes() != pdf.read_bytes()
     assert difference(moved(2e-6), pdf) is None
-    assert "in the place of" in str(difference(moved(2 * POINTS), pdf))
+    assert "instead of" in str(difference(moved(2 * POINTS), pdf))
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ def test_a_figure_that_lacks_an_object_is_another(tmp_path):
     lacking = tmp_path / "lacking.pdf"
     image = rb"\d+ 0 obj\n(?:(?!endobj).)*/Subtype /Image.*?\nendobj"
     lacking.write_bytes(re.sub(image, b"", pdf.read_bytes(), count=1, flags=re.DOTALL))
-    assert "objects in the place of" in str(difference(lacking, pdf))
+    assert "objects instead of" in str(difference(lacking, pdf))

@@ -1,4 +1,4 @@
-"""Committed figures and numbers are those of the committed records."""
+"""Committed figures and tables agree with the committed records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ with contextlib.chdir(ROOT):
     RECORDED = {name: records_of(name) for name in EXPERIMENTS}
 RECORDS = sorted(path for paths in RECORDED.values() for path in paths)
 AWAITED: set[str] = set()
-"""Experiments whose record is still to be made."""
+"""Experiments whose record has not been made yet."""
 FIGURES = [(script, path) for script in scripts() for path in RECORDED[script.experiment]]
 
 
@@ -86,7 +86,7 @@ def require_pinned_matplotlib() -> None:
 
 
 def differences(script: Script, record: Path, folder: Path) -> dict[str, str]:
-    """What differs between the figure of the record, drawn anew, and the committed one, by file."""
+    """Redraw the figure of a record and return its differences from the committed one, by file."""
     draw_records(script.name, script.draw, [record], folder, script.experiment)
     found = {file.name: difference(file, Path("paper_figs/figures", file.name)) for file in sorted(folder.iterdir())}
     assert len(found) == 2
@@ -94,7 +94,7 @@ def differences(script: Script, record: Path, folder: Path) -> dict[str, str]:
 
 
 def changed(record: Path, place: tuple[str | int, ...], value: float, folder: Path) -> Path:
-    """The record with another value at a place of its results, under its own name in `folder`."""
+    """Write a copy of the record, with another value at a place of its results, to `folder`."""
     content = json.loads(record.read_text(encoding="utf-8"))
     *way, last = place
     holder = reduce(lambda found, key: found[key], way, content["results"])

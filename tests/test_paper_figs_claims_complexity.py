@@ -1,4 +1,4 @@
-"""Claims about costs follow the numbers: each holds on a record that supports it, and not on one that does not."""
+"""Each claim about costs holds on a record that supports it and fails on a record that refutes it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from experiments.support import published
 from odenet.training import Record
 from paper_figs.claims.complexity import CLAIMS
 
-TOLD_BY = ["two cores", "95.5", "to 1 %", "12 times", "million parameters", "linear in", "larger batch"]
-"""What tells each claim, in their order."""
+KEYWORDS = ["two cores", "95.5", "to 1 %", "12 times", "million parameters", "linear in", "larger batch"]
+"""Words that identify each claim, in the order of the claims."""
 
 
 def record(
@@ -23,7 +23,7 @@ def record(
     exponent: float = 1.0,
     gain: float = 3.0,
 ) -> Record:
-    """A finished record in which every claim holds, if nothing is changed."""
+    """Return a finished record on which every claim holds with the default arguments."""
     nets = [name for name, net in published.IMAGENET.items() if net.multiply_adds]
     parameters = {name: (published.IMAGENET[name].top1 or 0) / published.DENSITY[name] * 1e6 for name in nets}
     parameters |= {"googlenet": parameters["alexnet"] / smaller, "googlenet_bn": parameters["alexnet"] / smaller}
@@ -44,14 +44,14 @@ def record(
     return made
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=TOLD_BY)
+@pytest.mark.parametrize("claim", CLAIMS, ids=KEYWORDS)
 def test_a_claim_holds_where_the_numbers_support_it(claim):
     supported = record(accuracy=0.96)
     assert claim.holds(supported), claim.ours(supported)
 
 
 @pytest.mark.parametrize(
-    ("told_by", "changes", "says"),
+    ("keywords", "changes", "says"),
     [
         ("two cores", {"accuracy": 0.924}, "92.4 % in 10 minutes"),
         ("two cores", {"seconds": 80.0}, "93.0 % in 16 minutes"),
@@ -63,9 +63,9 @@ def test_a_claim_holds_where_the_numbers_support_it(claim):
         ("larger batch", {"gain": 1.1}, "1.1 times faster; the others 1.5 to 1.5 times"),
     ],
 )
-def test_a_claim_does_not_hold_where_they_do_not(told_by, changes, says):
-    (claim,) = [claim for claim, words in zip(CLAIMS, TOLD_BY, strict=True) if words == told_by]
-    assert told_by in claim.text
+def test_a_claim_does_not_hold_where_they_do_not(keywords, changes, says):
+    (claim,) = [claim for claim, words in zip(CLAIMS, KEYWORDS, strict=True) if words == keywords]
+    assert keywords in claim.text
     refuting = record(**changes)
     assert not claim.holds(refuting)
     assert says in claim.ours(refuting)

@@ -1,4 +1,4 @@
-"""Claims on the way from ResNet to ODE-Net follow the numbers: each holds where they support it, and not elsewhere."""
+"""Each claim on the way from ResNet to ODE-Net holds on a record that supports it and fails on one that refutes it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def record(
     growth: float = 1.2,
     moved: float = 0.0,
 ) -> Record:
-    """A record in which every claim holds, if nothing is changed."""
+    """Return a record on which every claim holds with the default arguments."""
     names = ("no_flow", "one_layer", "res_net", "rk_net", "ode_net", "ode_net_exact", "ode_net@0.1")
-    of = dict.fromkeys(names, 0.1) | {"no_flow": 0.15} | (errors or {})
+    error_of = dict.fromkeys(names, 0.1) | {"no_flow": 0.15} | (errors or {})
     rows = [
         {
             "tolerance": tolerance,
@@ -45,7 +45,7 @@ def record(
             parameters = 30_000 if name == "res_net" else 10_000
             results[f"seed{seed}/{name}"] = {
                 "parameters": parameters,
-                "test_error": of[name],
+                "test_error": error_of[name],
                 "evaluations": evaluations,
             }
             if name.startswith("ode_net"):
@@ -73,7 +73,7 @@ OTHERS = {
     "solved at any tolerance": {"moved": 0.02},
     "enough to train with": {"errors": {"ode_net@0.1": 0.12}},
 }
-"""What tells each claim, and a change under which it does not hold."""
+"""Words that identify each claim, and a change of the record under which the claim fails."""
 
 
 def test_every_claim_holds_on_a_record_that_supports_it():

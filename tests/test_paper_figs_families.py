@@ -1,4 +1,4 @@
-"""Names and colours of nets in figures."""
+"""Every net in figures has a family, a colour and a distinct display name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_every_net_of_the_zoo_has_a_kind_a_colour_and_a_name(net):
         ("plain8/2", "plain"),
     ],
 )
-def test_a_kind_is_told_by_how_the_name_begins(net, kind):
+def test_the_beginning_of_a_name_gives_the_family(net, kind):
     assert family(net) == kind
 
 

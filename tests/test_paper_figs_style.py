@@ -1,4 +1,4 @@
-"""Files of figures are whole, whatever happens while they are drawn."""
+"""Files of figures are complete, even if drawing them is interrupted."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_drawing_that_fails_leaves_the_former_files(form: str, error: type[Bas
     assert len(contents(tmp_path)) == 2
 
 
-def test_a_folder_that_cannot_be_made_is_told_with_the_path(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported_with_the_path(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CannotWrite, match=r"the figure .*file/figure\.pdf cannot be written"):
         save(figure(1), tmp_path / "file" / "figure")

@@ -1,4 +1,4 @@
-"""Targets of a scene, against torchvision and against what can be counted in a picture by eye."""
+"""Targets of a scene agree with torchvision and with small pictures counted by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OWNERS = torch.tensor(
 
 
 def batch(smallest: float = 0.2) -> SceneBatch:
-    """Two scenes of 3×4 pixels with up to three objects of four classes."""
+    """Return two scenes of 3×4 pixels with up to three objects of four classes."""
     images = torch.zeros(2, 3, 3, 4, dtype=torch.uint8)
     return SceneBatch(images, OWNERS, torch.tensor([[2, 0, 3], [1, -1, 2]]), num_classes=4, smallest=smallest)
 

@@ -1,4 +1,4 @@
-"""Garments: on small images made here, and on the real ones where they are."""
+"""Scenes of garments show the pixels above the background of Fashion-MNIST: on small images, and on the real ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = ("square", "bar")
 
 
 def split() -> Split:
-    """Five images of 28×28: squares with a rim too faint to count, bars, and one of nothing."""
+    """Return five images of 28×28: squares with a rim too faint to count, bars, and an empty image."""
     images = torch.zeros(5, 1, 28, 28, dtype=torch.uint8)
     images[[1, 3], :, 6:22, 6:22] = 10
     images[[1, 3], :, 8:20, 8:20] = 200
@@ -34,7 +34,7 @@ def test_in_a_scene_without_turn_an_object_has_one_colour_times_its_grey() -> No
     scenes = Scenes((48, 48), objects=(1, 1), clutter=(0, 0), templates=garment_templates(split(), NAMES))
     batch = scenes.draw(range(40))
     for image, owners in zip(batch.images, batch.owners, strict=True):
-        # Up to the light over the scene, a quarter at most each way, and grain, one shade makes one colour.
+        # An object of one shade has one colour up to grain and the light, which changes by at most a quarter each way.
         colours = image[:, owners == 1].float()
         assert float((colours - colours.mean(1, keepdim=True)).abs().max()) < 25 + 0.3 * float(colours.mean(1).max())
     assert batch.label.unique().tolist() == [0, 1]
@@ -48,7 +48,7 @@ def test_scenes_of_garments_have_the_targets_of_scenes() -> None:
 
 
 def test_absent_images_are_asked_for_by_their_files(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="FashionMNIST was asked for"):
+    with pytest.raises(FileNotFoundError, match="FashionMNIST was requested"):
         garment_scenes(tmp_path, download=False)
 
 
@@ -56,7 +56,7 @@ def test_training_scenes_are_of_training_images_and_test_scenes_of_test_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train, test = split(), Split(255 - split().images, split().labels)
-    monkeypatch.setattr("odenet.data.scenes.scenes.garments.read_torchvision", lambda *_: (train, test, NAMES))
+    monkeypatch.setattr("odenet.data.scenes.garments.read_torchvision", lambda *_: (train, test, NAMES))
     training, testing = garment_scenes(tmp_path, size=(16, 16), seed=4, clutter=(0, 0))
     assert (training.part, testing.part) == ("training", "test")
     assert training.seed == testing.seed == 4

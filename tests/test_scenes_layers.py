@@ -1,3 +1,5 @@
+"""Layers of scenes have the distributions of class, size, place, pose and colour that are documented."""
+
 from __future__ import annotations
 
 import torch

@@ -1,4 +1,4 @@
-"""Painting, against a picture painted pixel by pixel in plain Python."""
+"""Painted scenes agree with a reference that is painted pixel by pixel in plain Python."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEMPLATES = silhouettes(32)
 
 
 def placed() -> tuple[Ground, Layers]:
-    """Six scenes; the second layer of each is not present."""
+    """Place six scenes; the second layer of each is not present."""
     u = torch.rand(N, L * numbers_of_layer(TEMPLATES) + OF_GROUND, generator=torch.Generator().manual_seed(2))
     present = torch.tensor([True, False, True]).expand(N, L)
     of_layers = u[:, OF_GROUND:].unflatten(1, (L, -1))
@@ -25,7 +25,7 @@ def placed() -> tuple[Ground, Layers]:
 
 
 def code_at(scene: int, x: int, y: int, layers: Layers) -> int:
-    """2 + l·P + part - 1 of the front-most layer l at a pixel; -1 for the ground."""
+    """Return the code 2 + l·P + part - 1 of the front-most layer l at a pixel; -1 for the ground."""
     for k in reversed(range(L)):
         if not bool(layers.present[scene, k]):
             continue
@@ -48,7 +48,7 @@ def test_a_pixel_shows_the_front_most_layer_that_covers_it() -> None:
             for x in range(SIZE[1]):
                 expected, found = code_at(scene, x, y, layers), int(codes[scene, y, x])
                 wrong += found != expected if expected >= 0 else found > 1
-    # In float64 and in float32 a pixel may fall on either side of the edge of a cell.
+    # A pixel on the edge of a cell may fall on different sides of it in float64 and in float32.
     assert wrong <= 0.002 * N * SIZE[0] * SIZE[1]
     assert (codes > 1).float().mean() > 0.05
 

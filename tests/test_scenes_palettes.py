@@ -1,3 +1,5 @@
+"""Every part of every class has a palette, and clutter has colours of the classes."""
+
 from __future__ import annotations
 
 from odenet.data.scenes.palettes import GROUNDS, PALETTES, palette_table

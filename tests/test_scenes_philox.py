@@ -1,3 +1,5 @@
+"""A row of random numbers depends only on the seed, the purpose and its own index."""
+
 from __future__ import annotations
 
 import pytest
@@ -43,10 +45,10 @@ def test_the_largest_index_and_seed_have_a_row() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_a_seed_out_of_bounds_is_refused(seed: int) -> None:
-    with pytest.raises(ValueError, match=f"seed={seed} cannot be: a seed is an unsigned number of 64 bits"):
+    with pytest.raises(ValueError, match=f"seed must be .*, got {seed}: a seed is an unsigned number of 64 bits"):
         indexed_uniforms(seed, "test", [0], 1)
 
 
 def test_a_seed_that_is_no_whole_number_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"seed=1\.5 cannot be"):
+    with pytest.raises(TypeError, match=r"seed must be a whole number .*, got 1\.5"):
         indexed_uniforms(1.5, "test", [0], 1)  # pyright: ignore[reportArgumentType]

@@ -1,3 +1,5 @@
+"""A scene depends only on the settings and its index, and shows at least one object at any size."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -101,16 +103,16 @@ def test_an_accelerator_draws_the_scenes_of_the_cpu() -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
-        ({"objects": (0, 3)}, ValueError, r"objects\[0\]=0 cannot be: a scene without an object has no label"),
-        ({"objects": (3, 2)}, ValueError, r"objects\[1\]=2 cannot be: it is the most where 3 is the least"),
-        ({"objects": (1, 256)}, ValueError, r"objects\[1\]=256 cannot be.* from 1 to 255"),
-        ({"clutter": (-1, 2)}, ValueError, r"clutter\[0\]=-1 cannot be"),
-        ({"size": (0, 5)}, ValueError, "size=0 cannot be: a scene has at least one pixel each way"),
+        ({"objects": (0, 3)}, ValueError, r"objects\[0\] must be .*, got 0: a scene without an object has no label"),
+        ({"objects": (3, 2)}, ValueError, r"objects\[1\] must be .*, got 2: it is the largest number"),
+        ({"objects": (1, 256)}, ValueError, r"objects\[1\] must be a whole number from 1 to 255, got 256"),
+        ({"clutter": (-1, 2)}, ValueError, r"clutter\[0\] must be .*, got -1"),
+        ({"size": (0, 5)}, ValueError, "size must be .*, got 0: a scene has at least one pixel each way"),
         ({"size": (5.0, 5)}, TypeError, r"size\[0\]=5\.0 cannot be"),
-        ({"seed": -1}, ValueError, "seed=-1 cannot be: a seed is an unsigned number"),
+        ({"seed": -1}, ValueError, "seed must be .*, got -1: a seed is an unsigned number"),
         ({"seed": 0.5}, TypeError, r"seed=0\.5 cannot be"),
-        ({"smallest": 1.0}, ValueError, r"smallest=1\.0 cannot be: it is the share of the image"),
-        ({"smallest": float("nan")}, ValueError, "smallest=nan cannot be"),
+        ({"smallest": 1.0}, ValueError, r"smallest must be .* less than 1, got 1\.0: it is the share of"),
+        ({"smallest": float("nan")}, ValueError, "smallest must be at least 0 and less than 1, got nan"),
         ({"part": "validation"}, ValueError, "unknown part 'validation'"),
     ],
 )

@@ -1,3 +1,5 @@
+"""Silhouettes of every class are distinct drawings that show all their parts within the grid."""
+
 from __future__ import annotations
 
 import pytest

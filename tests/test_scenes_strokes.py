@@ -1,3 +1,5 @@
+"""Strokes, discs, boxes and polygons cover the areas that geometry gives them."""
+
 from __future__ import annotations
 
 import math
@@ -12,7 +14,7 @@ CANVAS = Canvas(2, 200)
 
 
 def area(cells: Tensor) -> list[float]:
-    """In units of the grid, [-1, 1]²."""
+    """Return the area of each drawing, in units of the grid [-1, 1]²."""
     return (4 * cells.float().mean((1, 2))).tolist()
 
 

@@ -1,3 +1,5 @@
+"""Templates know the areas, anchors and runs of their objects and refuse tensors that do not match."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -10,7 +12,7 @@ from odenet.data.scenes.templates import OUTSIDE, Templates
 
 
 def templates(**changes: Any) -> Templates:
-    """A square as clutter, a bar of class 0, and of class 1 a ring and a corner; two parts."""
+    """Return a square as clutter, a bar of class 0, and a ring and a corner of class 1, with two parts."""
     parts = torch.zeros(4, 5, 5, dtype=torch.uint8)
     parts[0, 1:4, 1:4] = 1
     parts[1, 2] = 1
@@ -82,11 +84,11 @@ def test_their_text_is_short() -> None:
     ("changes", "message"),
     [
         ({"shades": torch.zeros(4, 6, 6, dtype=torch.uint8)}, r"parts of shape \(4, 5, 5\), shades of \(4, 6, 6\)"),
-        ({"classes": torch.tensor([-1, 0, 1])}, "3 classes cannot be templates"),
-        ({"parts": torch.zeros(4, 5, 5, dtype=torch.uint8)}, "template 0 cannot be drawn: all its parts are 0"),
-        ({"classes": torch.tensor([-1, 1, 0, 1])}, r"classes \[-1, 1, 0, 1\] cannot be those of \('bar', 'other'\)"),
-        ({"classes": torch.tensor([-1, 0, 0, 0])}, r"give every class from 0 to 1 some"),
-        ({"classes": torch.tensor([-1, 0, 1, 2])}, r"classes \[-1, 0, 1, 2\] cannot be"),
+        ({"classes": torch.tensor([-1, 0, 1])}, "3 classes do not make templates"),
+        ({"parts": torch.zeros(4, 5, 5, dtype=torch.uint8)}, "template 0 is empty: all its parts are 0"),
+        ({"classes": torch.tensor([-1, 1, 0, 1])}, r"classes \[-1, 1, 0, 1\] do not match .* \('bar', 'other'\)"),
+        ({"classes": torch.tensor([-1, 0, 0, 0])}, "at least one template to every class from 0 to 1"),
+        ({"classes": torch.tensor([-1, 0, 1, 2])}, r"classes \[-1, 0, 1, 2\] do not match"),
     ],
 )
 def test_templates_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -1,3 +1,5 @@
+"""Textures are periodic, distinct, and a function of the random generator."""
+
 from __future__ import annotations
 
 import pytest
@@ -31,7 +33,7 @@ def test_a_pattern_closes_on_the_torus(pattern: Pattern) -> None:
     here, there = torch.arange(SIDE) / SIDE, torch.arange(SIDE) / SIDE + 1
     first = pattern(here[None, None], here[None, :, None], 6, seeded_generator(0, "test"))
     second = pattern(there[None, None], there[None, :, None], 6, seeded_generator(0, "test"))
-    # A cell that lies on an edge may fall on either side of it.
+    # A cell on an edge of the pattern may fall on either side of it.
     assert ((first - second).abs() > 1e-3).float().mean() < 0.1
 
 

@@ -75,5 +75,5 @@ class TestMultiLabel(TaskLaws):
             self.task.loss(torch.zeros(2, 4), torch.zeros(2, 3, dtype=torch.int64))
 
     def test_no_class_is_no_question(self) -> None:
-        with pytest.raises(ValueError, match=r"classes=\(\) cannot be: there is nothing to choose from"):
+        with pytest.raises(ValueError, match=r"classes=\(\) is empty: there is no class to predict"):
             MultiLabel(())

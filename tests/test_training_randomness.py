@@ -46,7 +46,7 @@ def test_states_go_through_a_file_and_give_the_same_numbers_again(draws: int) ->
 
 @pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (2**32, ValueError), (0.5, TypeError)])
 def test_a_seed_that_is_none_is_refused(seed: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match=f"seed={seed} cannot be"):
+    with pytest.raises(error, match=f"seed.*{seed}"):
         seed_everything(seed)
 
 

@@ -18,10 +18,10 @@ from odenet.training.settings import OptimizerName, ScheduleName
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("epochs", 0, "epochs=0 cannot be: a training passes over its data at least once; give a whole number"),
-        ("batch_size", 0, "batch_size=0 cannot be: a batch holds at least one image"),
-        ("threads", 0, "threads=0 cannot be: at least one thread computes"),
-        ("processes", 0, "processes=0 cannot be: at least one process trains"),
+        ("epochs", 0, "epochs must be .*, got 0: a training passes over its data at least once"),
+        ("batch_size", 0, "batch_size must be .*, got 0: a batch holds at least one image"),
+        ("threads", 0, "threads must be .*, got 0: at least one thread computes"),
+        ("processes", 0, "processes must be .*, got 0: at least one process trains"),
         ("lr", 0.0, "lr=0.0 cannot train a network: it is positive and finite"),
         ("lr", float("nan"), "lr=nan"),
         ("lr", float("inf"), "lr=inf"),

@@ -83,7 +83,7 @@ class TestClassification(TaskLaws):
             self.task.loss(torch.zeros(3, 5), torch.tensor([0, 1, 2]))
 
     def test_one_class_is_no_choice(self) -> None:
-        with pytest.raises(ValueError, match="num_classes=1 cannot be: a choice has at least two classes"):
+        with pytest.raises(ValueError, match=r"num_classes must be .*, got 1: a choice has at least two classes"):
             Classification(1)
 
     @pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
@@ -104,5 +104,5 @@ class TestClassification(TaskLaws):
 
     @pytest.mark.parametrize("k", [1, 4])
     def test_a_top_k_that_says_nothing_new_is_refused(self, k: int) -> None:
-        with pytest.raises(ValueError, match=f"top={k} cannot be: the top 1, and all classes, are no new metric"):
+        with pytest.raises(ValueError, match=f"top must be .*, got {k}: the top 1, and all classes, are no new"):
             Classification(4, top=(k,))

@@ -1,1 +1,1 @@
-"""The packages that odenet is measured against, and the problems that all of them solve."""
+"""Adapters of the packages that odenet is compared with, and the problems that all of them solve."""

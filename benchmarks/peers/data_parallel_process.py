@@ -1,6 +1,6 @@
-"""A process of several under torchrun: training steps of a stage, gradients averaged over the processes.
+"""Process under torchrun that takes training steps of a stage, with gradients averaged over all processes.
 
-The first one prints the seconds of every step, as JSON. `benchmarks.scaling` starts it.
+Rank 0 prints the seconds of every step as JSON. `benchmarks.scaling` starts the processes.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch.nn.parallel import DistributedDataParallel
 from odenet import BasicBranch, ODEBlock, PiecewiseConstant
 
 WARM_UP = 3
-"""Steps that do not count."""
+"""Number of steps that are not measured."""
 
 
 def work(steps: int) -> list[float]:
-    """Seconds of each of `steps` steps that count, on a batch of 32 in each process."""
+    """Measure the seconds of each of `steps` steps after the warm-up, on a batch of 32 in each process."""
     torch.set_num_threads(1)
     rank = int(os.environ["LOCAL_RANK"])
     on_gpus = torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"])

@@ -1,8 +1,8 @@
-"""The process in which JAX and diffrax work: requests come as lines of JSON on its input, answers go to its output.
+"""Process that runs JAX and diffrax: it reads requests as lines of JSON from its input and writes answers.
 
-`benchmarks.peers.diffrax_runs` starts it, so that JAX's threads and memory disturb nobody. A request with "prepare"
-compiles a solve under that name and answers with what it returns; one with "run" runs it and answers with the seconds
-that it took.
+`benchmarks.peers.diffrax_runs` starts it, so that JAX's threads and memory do not affect other contestants. A request
+with "prepare" compiles a solve under that name and answers with its result; a request with "run" runs the solve and
+answers with the seconds that it took.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ jax.config.update("jax_enable_x64", True)
 
 
 def van_der_pol(t: Any, state: Any, parameters: Any) -> Any:  # noqa: ARG001
-    """As `benchmarks.peers.dynamics.VanDerPol`."""
+    """Compute the slope of `benchmarks.peers.dynamics.VanDerPol`."""
     (mu,) = parameters
     x, v = state[..., 0], state[..., 1]
     return jnp.stack([v, mu * (1 - x * x) * v - x], axis=-1)
 
 
 def mlp(t: Any, state: Any, parameters: Any) -> Any:  # noqa: ARG001
-    """As `benchmarks.peers.dynamics.MLP`."""
+    """Compute the slope of `benchmarks.peers.dynamics.MLP`."""
     weight1, bias1, weight2, bias2 = parameters
     return jnp.tanh(state @ weight1.T + bias1) @ weight2.T + bias2
 
@@ -39,7 +39,7 @@ FIELDS = {"Van der Pol": van_der_pol, "MLP": mlp}
 
 
 def dopri5(field: Callable, horizon: float) -> Callable:
-    """x(0), θ, tolerance ↦ x(T): each sample with steps of its own, by vmap."""
+    """Return the solve (x(0), θ, tolerance) ↦ x(T) with dopri5, in which each sample has its own steps, by vmap."""
 
     def solve(x: Any, parameters: Any, tolerance: Any) -> Any:
         controller = diffrax.PIDController(rtol=tolerance, atol=tolerance)
@@ -49,7 +49,7 @@ def dopri5(field: Callable, horizon: float) -> Callable:
 
 
 def euler(field: Callable, horizon: float) -> Callable:
-    """x(0), θ, steps ↦ x(T), by so many steps of the whole batch."""
+    """Return the solve (x(0), θ, steps) ↦ x(T) with Euler steps of the whole batch."""
 
     def solve(x: Any, parameters: Any, steps: int) -> Any:
         controller = diffrax.ConstantStepSize()
@@ -59,7 +59,7 @@ def euler(field: Callable, horizon: float) -> Callable:
 
 
 def scan(field: Callable, horizon: float) -> Callable:
-    """The same Euler steps written by hand: `jax.lax.scan`."""
+    """Return the solve (x(0), θ, steps) ↦ x(T) with hand-written Euler steps in `jax.lax.scan`."""
 
     def solve(x: Any, parameters: Any, steps: int) -> Any:
         def step(state: Any, _: None) -> tuple[Any, None]:
@@ -86,7 +86,7 @@ def _solve(
 
 @cache
 def program(method: str, dynamics: str, horizon: float, gradient: bool) -> Callable:
-    """The jitted solve, or the gradient of Σ x(T)² in x(0) and θ; compiled once for all tolerances."""
+    """Return the jitted solve, or the gradient of Σ x(T)² in x(0) and θ, compiled once for all tolerances."""
     solve = METHODS[method](FIELDS[dynamics], horizon)
     static = () if method == "dopri5" else (2,)
     if gradient:
@@ -95,7 +95,7 @@ def program(method: str, dynamics: str, horizon: float, gradient: bool) -> Calla
 
 
 def prepared(request: dict[str, Any]) -> tuple[Callable[[], Any], Any]:
-    """A solve without arguments, compiled, and its answer: x(T), or the gradient in x(0)."""
+    """Compile a solve; return it as a function without arguments, and its answer: x(T), or the gradient in x(0)."""
     x = jnp.asarray(request["x"], request["dtype"])
     parameters = [jnp.asarray(values, request["dtype"]) for values in request["parameters"]]
     compiled = program(request["method"], request["dynamics"], request["horizon"], request["gradient"])
@@ -108,7 +108,7 @@ def prepared(request: dict[str, Any]) -> tuple[Callable[[], Any], Any]:
 
 
 def serve() -> None:
-    """Answer requests until there are no more."""
+    """Answer requests until the input ends."""
     solves: dict[str, Callable[[], Any]] = {}
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,4 +1,4 @@
-"""diffrax as a contestant: it works in a process of its own, and only when it is its turn."""
+"""diffrax as a contestant that runs in a separate process, only when it is its turn."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from benchmarks.peers.dynamics import Problem
 
 
 class DiffraxRun:
-    """A call is one run of a solve that is compiled in the other process.
+    """A solve that is compiled in the other process; a call runs it once.
 
     Attributes:
-        answer: x(T), or the gradient in x(0).
-        seconds: of every run, taken in the other process.
+        answer: The solution x(T), or the gradient in x(0).
+        seconds: Seconds of every run, measured in the other process.
     """
 
     def __init__(self, process: DiffraxProcess, name: str, answer: Tensor) -> None:
@@ -28,13 +28,13 @@ class DiffraxRun:
         self.seconds: list[float] = []
 
     def __call__(self) -> Tensor:
-        """Run once, and wait for the end."""
+        """Run the solve once, wait for its end, and return its answer."""
         self.seconds.append(self.process.ask(run=self.name)["seconds"])
         return self.answer
 
 
 class DiffraxProcess:
-    """`benchmarks.peers.diffrax_process`, with as many threads as torch has here; a context manager."""
+    """Context manager of the process `benchmarks.peers.diffrax_process`, with as many threads as torch has here."""
 
     def __init__(self) -> None:
         threads = torch.get_num_threads()
@@ -49,13 +49,13 @@ class DiffraxProcess:
         self._solves = 0
 
     def solve(self, problem: Problem, method: str, setting: float, *, gradient: bool) -> DiffraxRun:
-        """A solve, compiled.
+        """Compile a solve in the other process.
 
         Args:
-            problem: what is solved.
-            method: one of `METHODS` of `benchmarks.peers.diffrax_process`.
-            setting: the tolerance of "dopri5", the number of steps of the others.
-            gradient: of Σ x(T)² in x(0) and the parameters, in the place of x(T).
+            problem: Problem to solve.
+            method: Name in `METHODS` of `benchmarks.peers.diffrax_process`.
+            setting: Tolerance of "dopri5", or number of steps of the other methods.
+            gradient: Whether to compute the gradient of Σ x(T)² in x(0) and the parameters instead of x(T).
         """
         self._solves += 1
         name = str(self._solves)
@@ -73,10 +73,10 @@ class DiffraxProcess:
         return DiffraxRun(self, name, torch.tensor(answer["value"], dtype=problem.x.dtype))
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """The answer to a request.
+        """Send a request and return the answer.
 
         Raises:
-            RuntimeError: the other process ended; what it said is on the terminal.
+            RuntimeError: if the other process ended; its error message is on the terminal.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -88,8 +88,8 @@ class DiffraxProcess:
             line = ""
         if not line:
             raise RuntimeError(
-                "diffrax was to solve a problem, and its process ended; its own message stands above: repair the "
-                "installation of jax and diffrax, or remove diffrax to go on without it."
+                "diffrax was asked to solve a problem, but its process ended with the message shown above: repair the "
+                "installation of jax and diffrax, or remove diffrax to continue without it."
             )
         return json.loads(line)
 

@@ -1,4 +1,4 @@
-"""Initial-value problems that every package solves: Van der Pol's oscillator, and an MLP of 2-50-2."""
+"""Initial-value problems that every package solves: Van der Pol's oscillator, and an MLP with layers 2-50-2."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from odenet.blocks.errors import unknown_name
 
 
 class VanDerPol(nn.Module):
-    """(x, v)′ = (v, μ(1 - x²)v - x), for states of shape (..., 2); the same at every t."""
+    """Van der Pol's oscillator (x, v)′ = (v, μ(1 - x²)v - x), autonomous, for states of shape (..., 2)."""
 
     def __init__(self, mu: float = 2.0) -> None:
         super().__init__()
         self.mu = nn.Parameter(torch.tensor(mu))
 
     def forward(self, t: object, state: Tensor) -> Tensor:  # noqa: ARG002
-        """The slope at `state`."""
+        """Return the slope at `state`."""
         x, v = state.unbind(-1)
         return torch.stack([v, self.mu * (1 - x * x) * v - x], dim=-1)
 
 
 class MLP(nn.Module):
-    """x′ = W₂·tanh(W₁·x + b₁) + b₂ with a hidden layer of 50, for states of shape (..., 2); the same at every t."""
+    """MLP field x′ = W₂·tanh(W₁·x + b₁) + b₂ with a hidden layer of 50, autonomous, for states of shape (..., 2)."""
 
     def __init__(self, hidden: int = 50) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(2, hidden), nn.Linear(hidden, 2)
 
     def forward(self, t: object, state: Tensor) -> Tensor:  # noqa: ARG002
-        """The slope at `state`."""
+        """Return the slope at `state`."""
         return self.second(torch.tanh(self.first(state)))
 
 
@@ -40,7 +40,7 @@ DYNAMICS: dict[str, type[nn.Module]] = {"Van der Pol": VanDerPol, "MLP": MLP}
 
 @dataclass(frozen=True)
 class Problem:
-    """x′ = field(t, x) on [0, horizon] from x(0) = x, of shape (batch, 2)."""
+    """Initial-value problem x′ = field(t, x) on [0, horizon] from x(0) = x, of shape (batch, 2)."""
 
     dynamics: str
     field: nn.Module
@@ -49,15 +49,15 @@ class Problem:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """Of the field; a gradient is wanted in each of them, and in x(0)."""
+        """Parameters of the field; gradients are computed in each of them, and in x(0)."""
         return list(self.field.parameters())
 
 
 def problem(dynamics: str, batch: int, horizon: float, dtype: torch.dtype, device: str) -> Problem:
-    """The problem of `DYNAMICS` from `batch` states uniform on [-2, 2]²: the same on every device.
+    """Return a problem of `DYNAMICS` with `batch` states uniform on [-2, 2]², the same on every device.
 
     Raises:
-        ValueError: unknown dynamics.
+        ValueError: if the dynamics are unknown.
     """
     if dynamics not in DYNAMICS:
         raise unknown_name("dynamics", dynamics, list(DYNAMICS))

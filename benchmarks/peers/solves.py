@@ -1,4 +1,4 @@
-"""Solves by odenet and by its peers in PyTorch, each called as its documentation recommends: x(0) ↦ x(T)."""
+"""Solves x(0) ↦ x(T) by odenet and by other PyTorch packages, each called as its documentation recommends."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from benchmarks.peers.dynamics import Problem
 from odenet import Adaptive, Constant, Euler, FixedSteps, ODEBlock
 
 Solve: TypeAlias = Callable[[Tensor], Tensor]
-"""Differentiable."""
+"""Differentiable function x(0) ↦ x(T)."""
 
 
 def adaptive_odenet(problem: Problem, tolerance: float) -> Solve:
-    """Our own stepping: each sample has steps of its own, in compiled programs."""
+    """Return a solve by odenet: each sample has its own steps, in compiled programs."""
     stepping = Adaptive("dopri5", rtol=tolerance, atol=tolerance, per_sample=True)
     block = ODEBlock(Constant(problem.field, horizon=problem.horizon), stepping)
     block.compiled = True
@@ -26,7 +26,7 @@ def adaptive_odenet(problem: Problem, tolerance: float) -> Solve:
 
 
 def adaptive_torchdiffeq(problem: Problem, tolerance: float) -> Solve:
-    """One step for the whole batch."""
+    """Return a solve by torchdiffeq: the whole batch shares its steps."""
     span = problem.x.new_tensor([0.0, problem.horizon])
 
     def solve(x: Tensor) -> Tensor:
@@ -37,14 +37,15 @@ def adaptive_torchdiffeq(problem: Problem, tolerance: float) -> Solve:
 
 
 def adaptive_torchode(problem: Problem, tolerance: float) -> Solve:
-    """A step for each sample; the step size is not differentiated."""
+    """Return a solve by torchode: each sample has its own steps; step sizes are not differentiated."""
     return _torchode(problem, tolerance, lambda step: step)
 
 
 def adaptive_torchode_compiled(problem: Problem, tolerance: float) -> Solve:
-    """The same with the step of its method compiled: `torch.compile(solver)` of its README compiles nothing of `solve`.
+    """Return a solve by torchode with the step of its method compiled.
 
-    Its whole `solve` compiles too, in a minute for each shape, and is then a quarter faster than this.
+    `torch.compile(solver)`, as in its README, compiles nothing of `solve`. Compiling the whole `solve` takes a minute
+    for each shape and is then a quarter faster than this.
     """
     return _torchode(problem, tolerance, torch.compile)
 
@@ -65,7 +66,7 @@ def _torchode(problem: Problem, tolerance: float, compiled: Callable[[Any], Any]
 
 
 def adaptive_torchdyn(problem: Problem, tolerance: float) -> Solve:
-    """One step for the whole batch."""
+    """Return a solve by torchdyn: the whole batch shares its steps."""
     numerics: Any = import_module("torchdyn.numerics")
     span = problem.x.new_tensor([0.0, problem.horizon])
 
@@ -82,11 +83,11 @@ ADAPTIVE: dict[str, Callable[[Problem, float], Solve]] = {
     "torchode, compiled": adaptive_torchode_compiled,
     "torchdyn": adaptive_torchdyn,
 }
-"""dopri5 at a tolerance, relative and absolute."""
+"""Solves with dopri5 at a relative and absolute tolerance, by contestant."""
 
 
 def euler_by_hand(problem: Problem, steps: int) -> Solve:
-    """The loop that everybody would write."""
+    """Return the plain hand-written loop of Euler steps."""
     h = problem.horizon / steps
 
     def solve(x: Tensor) -> Tensor:
@@ -98,19 +99,19 @@ def euler_by_hand(problem: Problem, steps: int) -> Solve:
 
 
 def euler_odenet(problem: Problem, steps: int) -> ODEBlock:
-    """A flow of one piece."""
+    """Return a solve by odenet: a flow of one piece."""
     return ODEBlock(Constant(problem.field, horizon=problem.horizon), FixedSteps(Euler(), steps))
 
 
 def euler_odenet_compiled(problem: Problem, steps: int) -> ODEBlock:
-    """The same, compiled."""
+    """Return a compiled solve by odenet."""
     block = euler_odenet(problem, steps)
     block.compiled = True
     return block
 
 
 def euler_torchdiffeq(problem: Problem, steps: int) -> Solve:
-    """Its fixed grid."""
+    """Return a solve by torchdiffeq on its fixed grid."""
     span = problem.x.new_tensor([0.0, problem.horizon])
 
     def solve(x: Tensor) -> Tensor:
@@ -122,21 +123,21 @@ def euler_torchdiffeq(problem: Problem, steps: int) -> Solve:
 
 
 def euler_torchode(problem: Problem, steps: int) -> Solve:
-    """Its controller that controls nothing."""
+    """Return a solve by torchode with its controller for fixed steps."""
     torchode: Any = import_module("torchode")
     term = torchode.ODETerm(problem.field)
     solver = torchode.AutoDiffAdjoint(torchode.Euler(term=term), torchode.FixedStepController())
 
     def solve(x: Tensor) -> Tensor:
         start = x.new_zeros(len(x))
-        asked = torchode.InitialValueProblem(x, start, start + problem.horizon, None)
-        return solver.solve(asked, dt0=start + problem.horizon / steps).ys[:, -1]
+        initial_value_problem = torchode.InitialValueProblem(x, start, start + problem.horizon, None)
+        return solver.solve(initial_value_problem, dt0=start + problem.horizon / steps).ys[:, -1]
 
     return solve
 
 
 def euler_torchdyn(problem: Problem, steps: int) -> Solve:
-    """Its fixed grid, of which only the end is kept."""
+    """Return a solve by torchdyn on its fixed grid, of which only the end is kept."""
     numerics: Any = import_module("torchdyn.numerics")
     grid = torch.linspace(0, problem.horizon, steps + 1, dtype=problem.x.dtype)
 
@@ -154,4 +155,4 @@ EULER: dict[str, Callable[[Problem, int], Solve]] = {
     "torchode": euler_torchode,
     "torchdyn": euler_torchdyn,
 }
-"""So many Euler steps."""
+"""Solves with a given number of Euler steps, by contestant."""

@@ -1,4 +1,4 @@
-"""Labelled images: data sets by name, and batches that live on the device.
+"""Data sets of labelled images, loaded by name, and batches of them that live on the device.
 
 >>> data = load("digits")
 >>> for images, labels in data.train_batches(64, seed=0).epoch(0):

@@ -1,4 +1,4 @@
-"""An augmentation: a random map of images A(x; u) that leaves the label as it is, u uniform, one u for each image."""
+"""Augmentations: random maps of images x ↦ A(x; u) that keep the label, with uniform random numbers u per image."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from odenet.data.counts import whole_number
 
 
 class Augmentation(ABC):
-    """A(x; u): a deterministic function of the images and of `draws` numbers per image, uniform in [0, 1).
+    """A random map of images A(x; u), deterministic in x and in `draws` uniform random numbers u in [0, 1) per image.
 
-    All randomness is in u. Whoever draws u once for a batch can therefore transform any part of the batch, on any
-    device, and obtain that part of the transformed batch, bit for bit.
+    All randomness is in u. If u is drawn once for a batch, then any part of the batch can be transformed on its own, on
+    any device, and the result is that part of the transformed batch, bit for bit.
     """
 
     @property
     @abstractmethod
     def draws(self) -> int:
-        """How many uniform numbers one image takes."""
+        """Number of uniform random numbers that one image needs."""
 
     @abstractmethod
     def apply(self, images: Tensor, u: Tensor) -> Tensor:
-        """A(x; u) for every image.
+        """Return A(x; u) for every image.
 
         Args:
             images: (n, C, H, W), any dtype.
@@ -39,14 +39,14 @@ class Augmentation(ABC):
         """
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """A(x; u) with u drawn from `generator`, which may be on another device than the images."""
+        """Return A(x; u) with u drawn from `generator`, which may be on another device than the images."""
         u = torch.rand(len(images), self.draws, generator=generator, device=generator.device)
         return self.apply(images, u.to(images.device))
 
 
 @dataclass(frozen=True)
 class RandomCrop(Augmentation):
-    """A shift by (i, j), each uniform in -padding..padding: zero-pad all four sides, cut a window of the old size.
+    """Random shift by (i, j), each uniform in -padding..padding: zero-pad all four sides, then crop to the old size.
 
     Source: He et al., "Deep residual learning for image recognition" (2016), section 4.2, with four pixels on CIFAR.
 
@@ -62,16 +62,16 @@ class RandomCrop(Augmentation):
 
     @property
     def draws(self) -> int:
-        """One number for the rows, one for the columns."""
+        """Number of uniform random numbers per image: one for the rows, one for the columns."""
         return 2
 
     def apply(self, images: Tensor, u: Tensor) -> Tensor:
-        """The window that starts at row ⌊(2·padding + 1)·u₁⌋ and column ⌊(2·padding + 1)·u₂⌋ of the padded image."""
+        """Crop the padded image to the window from row ⌊(2·padding + 1)·u₁⌋ and column ⌊(2·padding + 1)·u₂⌋ on."""
         height, width = images.shape[-2:]
         if self.padding >= min(height, width):
             raise ValueError(
-                f"padding={self.padding} cannot be for images of {height}×{width} pixels: a shift could leave nothing "
-                "of them; give a smaller padding."
+                f"padding={self.padding} is too large for images of {height}×{width} pixels: a shift could move the "
+                "whole image out of the window; give a smaller padding."
             )
         windows = F.pad(images, [self.padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
         rows, columns = (u * (2 * self.padding + 1)).long().unbind(1)
@@ -80,29 +80,30 @@ class RandomCrop(Augmentation):
 
 @dataclass(frozen=True)
 class RandomFlip(Augmentation):
-    """Left and right exchanged, with probability 1/2."""
+    """Random horizontal flip, with probability 1/2."""
 
     @property
     def draws(self) -> int:
-        """One number: whether to flip."""
+        """Number of uniform random numbers per image: one, which decides whether to flip."""
         return 1
 
     def apply(self, images: Tensor, u: Tensor) -> Tensor:
-        """The mirror image where u < 1/2, the image elsewhere."""
+        """Return the mirror image where u < 1/2, the unchanged image elsewhere."""
         return torch.where(u[:, :, None, None] < 0.5, images.flip(-1), images)
 
 
 @dataclass(frozen=True)
 class RandomErasing(Augmentation):
-    """A rectangle set to 0, in a share of the images: what is recognized must not hang on one part of it.
+    """Random erasing: set a rectangle to 0 in a share of the images, so that recognition cannot rely on one part alone.
 
-    It covers 2 to 40 % of the image, uniform, with sides in a ratio of 0.3 to 1/0.3, uniform in its logarithm, and lies
-    anywhere within the image; sides longer than the image are cut to it.
+    The rectangle covers 2 to 40 % of the image (uniform), has an aspect ratio of 0.3 to 1/0.3 (uniform in its
+    logarithm), and lies anywhere within the image; sides longer than the image are cut to it.
 
-    Source: Zhong et al., "Random erasing data augmentation" (2017), who fill it with noise and take the ratio uniform.
+    Source: Zhong et al., "Random erasing data augmentation" (2017), who fill the rectangle with noise and draw the
+    aspect ratio uniformly.
 
     Attributes:
-        probability: The share of images of which a rectangle is erased, in (0, 1].
+        probability: Probability that a rectangle of an image is erased, in (0, 1].
     """
 
     probability: Number = 0.5
@@ -111,28 +112,28 @@ class RandomErasing(Augmentation):
         check_fields(self)
         if not 0 < self.probability <= 1:
             raise ValueError(
-                f"probability={self.probability} cannot be the share of images of which a rectangle is erased: give a "
-                "number greater than 0 and at most 1, or leave RandomErasing out."
+                f"probability must be greater than 0 and at most 1, got {self.probability}: it is the share of images "
+                "in which a rectangle is erased; to erase nothing, leave RandomErasing out."
             )
 
     @property
     def draws(self) -> int:
-        """Whether to erase, the area, the ratio of the sides, and the place: row and column."""
+        """Number of uniform random numbers per image: whether to erase, area, aspect ratio, row and column."""
         return 5
 
     def apply(self, images: Tensor, u: Tensor) -> Tensor:
-        """0 within the rectangle where u₁ < probability, the image elsewhere."""
+        """Set the rectangle to 0 where u₁ < probability; leave the image unchanged elsewhere."""
         height, width = images.shape[-2:]
-        whether, area, ratio, row, column = u.unbind(1)
+        chance, area, ratio, row, column = u.unbind(1)
         pixels, ratio = height * width * (0.02 + 0.38 * area), 0.3 ** (1 - 2 * ratio)
         rows = _interval((pixels * ratio).sqrt(), height, row)
         columns = _interval((pixels / ratio).sqrt(), width, column)
-        erased = rows[:, :, None] & columns[:, None, :] & (whether < self.probability)[:, None, None]
+        erased = rows[:, :, None] & columns[:, None, :] & (chance < self.probability)[:, None, None]
         return images.masked_fill(erased[:, None], 0)
 
 
 def _interval(length: Tensor, size: int, place: Tensor) -> Tensor:
-    """(n, size), true on a stretch of about `length` of the `size` places, at least one; `place` in [0, 1) moves it."""
+    """Mark an interval of about `length` ≥ 1 of `size` pixels, shifted by `place` in [0, 1): bool, (n, size)."""
     length = length.round().clamp(1, size)
     start = (place * (size - length + 1)).floor().unsqueeze(1)
     index = torch.arange(size, device=length.device)
@@ -141,7 +142,7 @@ def _interval(length: Tensor, size: int, place: Tensor) -> Tensor:
 
 @dataclass(frozen=True, init=False)
 class Compose(Augmentation):
-    """A_k ∘ … ∘ A_1, each with numbers of its own.
+    """The composition A_k ∘ … ∘ A_1, where each augmentation has its own random numbers.
 
     >>> Compose(RandomCrop(4), RandomFlip()).draws
     3
@@ -160,20 +161,20 @@ class Compose(Augmentation):
 
     @property
     def draws(self) -> int:
-        """The sum over the parts."""
+        """Number of uniform random numbers per image: the sum over the parts."""
         return sum(part.draws for part in self.parts)
 
     def apply(self, images: Tensor, u: Tensor) -> Tensor:
-        """A_1 with the first columns of u, then A_2 with the next, and so on."""
+        """Apply A_1 with the first columns of u, then A_2 with the next columns, and so on."""
         for part, u_part in zip(self.parts, u.split([part.draws for part in self.parts], dim=1), strict=True):
             images = part.apply(images, u_part)
         return images
 
 
 def check_augmentation(candidate: object) -> None:
-    """Raises a `TypeError` unless `candidate` is an `Augmentation` (the class itself is not)."""
+    """Raise a `TypeError` unless `candidate` is an instance of `Augmentation`."""
     if not isinstance(candidate, Augmentation):
         raise TypeError(
-            f"{candidate!r} cannot augment: it is not an Augmentation object; "
+            f"{candidate!r} cannot augment images: it is not an instance of Augmentation; "
             "give one, e.g. RandomFlip(), or derive a class with `draws` and `apply`."
         )

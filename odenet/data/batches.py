@@ -1,4 +1,4 @@
-"""Batches: an epoch as a pure function of (seed, epoch), each batch of (seed, epoch, index), computed on the device."""
+"""Batches of a split, computed on the device: each batch is a pure function of (seed, epoch, index)."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from odenet.data.split import Split
 
 
 class Batches:
-    """The split σ_e(1), …, σ_e(n) of epoch e, cut into consecutive batches of (A(x; u)/255 - mean) / std and labels.
+    """Batches of (A(x; u)/255 - mean) / std and labels: consecutive parts of the split in the order σ_e of epoch e.
 
     The bytes of the whole split stay on the device, and a batch is gathered, augmented and turned into floats there: no
-    worker processes, no copies from the host but for a few numbers per image. The permutation σ_e depends on
-    (seed, epoch) and the augmentation's u on (seed, epoch, index), never on what was drawn before, so a training that
-    resumes in the middle of an epoch sees bit for bit the batches it would have seen. All random numbers come from the
-    CPU: every device gets the same batches.
+    worker processes, and no copies from the host except a few numbers per image. The permutation σ_e depends on
+    (seed, epoch) and the augmentation's u on (seed, epoch, index), never on earlier draws, so a training that resumes
+    in the middle of an epoch sees bit for bit the batches it would have seen without interruption. All random numbers
+    come from the CPU: every device gets the same batches.
 
     With `world_size` processes (DDP), each batch is cut into `world_size` consecutive shares and process `rank` gets
-    its own: joined, they are the batch of a single process, augmentation included. Only the last batch of an epoch can
-    have unequal shares, by one image; with `drop_last` none has.
+    one of them; concatenated, they are the batch of a single process, augmentation included. Only in the last batch of
+    an epoch can the shares differ, by one image; with `drop_last` they never do.
 
-    Not good for data sets that do not fit in the memory of the device.
+    Not suitable for data sets that do not fit in the memory of the device.
 
     Args:
         split: The images and labels.
         batch_size: Images per batch over all processes; a multiple of `world_size`.
-        mean: Of each channel, pixels in [0, 1].
+        mean: Mean of each channel, pixels in [0, 1].
         std: Standard deviation of each channel, pixels in [0, 1], > 0.
-        augmentation: A; the identity if `None`.
-        shuffle: Whether σ_e is a random permutation; else it is the identity.
-        drop_last: Whether to leave out the last batch where it is smaller than the others.
-        seed: Of the run, 0 ≤ seed < 2⁶⁴.
-        device: Where the batches live.
-        rank: Of this process, 0 ≤ rank < world_size.
+        augmentation: The augmentation A; the identity if `None`.
+        shuffle: Whether σ_e is a random permutation; otherwise it is the identity.
+        drop_last: Whether to leave out the last batch if it is smaller than the others.
+        seed: Seed of the run, 0 ≤ seed < 2⁶⁴.
+        device: Device of the batches.
+        rank: Rank of this process, 0 ≤ rank < world_size.
         world_size: Number of processes that share every batch.
 
     Raises:
-        TypeError: A count or the seed is not a whole number, or `augmentation` is none.
-        ValueError: A count lies outside its bounds, no batch or an empty share would be left, or the lengths of `mean`
-            and `std` are not the number of channels.
+        TypeError: if a count or the seed is not a whole number, or `augmentation` is not an augmentation.
+        ValueError: if a count is out of range, an epoch would have no batch or a process an empty share, or the lengths
+            of `mean` and `std` differ from the number of channels.
 
     >>> split = Split(torch.zeros(10, 1, 8, 8, dtype=torch.uint8), torch.arange(10))
     >>> batches = Batches(split, 4, mean=[0.5], std=[0.5])
@@ -73,7 +73,7 @@ class Batches:
         self.world_size = whole_number("world_size", world_size, 1, because="it is the number of processes")
         self.rank = whole_number("rank", rank, 0, world_size - 1, because=f"there are {world_size} processes")
         self.batch_size = whole_number("batch_size", batch_size, 1, because="a batch holds at least one image")
-        seeded_generator(seed, "check")  # a bad seed is refused here, not in the first epoch
+        seeded_generator(seed, "check")  # raises for a bad seed here, not in the first epoch
         _check_statistics(split.image_shape[0], mean, std)
         if augmentation is not None:
             check_augmentation(augmentation)
@@ -85,20 +85,20 @@ class Batches:
         self._check_shares()
 
     def __len__(self) -> int:
-        """The number of batches in an epoch: the same for every process."""
+        """Return the number of batches in an epoch, which is the same for every process."""
         whole, rest = divmod(len(self.split), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
     @checked
     def epoch(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches start, start + 1, …, len(self) - 1 of an epoch.
+        """Iterate over the batches start, start + 1, …, len(self) - 1 of an epoch.
 
         Args:
             epoch: Number of the epoch, ≥ 0.
-            start: Index of the first batch wanted, 0 ≤ start ≤ len(self): a resumed training gives the next one.
+            start: Index of the first batch, 0 ≤ start ≤ len(self); a resumed training starts at its next batch.
 
         Yields:
-            images: float32, (m, C, H, W), with m = batch_size / world_size but for the last batch.
+            images: float32, (m, C, H, W), with m = batch_size / world_size except in the last batch.
             labels: int64, (m,).
         """
         epoch = whole_number("epoch", epoch, 0, because="epochs are counted from 0")
@@ -108,7 +108,7 @@ class Batches:
 
     @checked
     def global_size(self, index: Whole) -> int:
-        """The number of images of batch `index` over all processes: its weight in a mean over the split."""
+        """Return the number of images of batch `index` over all processes: its weight in a mean over the split."""
         index = whole_number("index", index, 0, len(self) - 1, because=f"an epoch has {len(self)} batches")
         return min(self.batch_size, len(self.split) - index * self.batch_size)
 
@@ -138,7 +138,7 @@ class Batches:
             )
         if len(self) == 0:
             raise ValueError(
-                f"batch_size={self.batch_size} with drop_last leaves no batch of {len(self.split)} images; "
+                f"batch_size={self.batch_size} with drop_last leaves no batch: there are {len(self.split)} images; "
                 "give a smaller batch_size, or drop_last=False."
             )
         if (last := self.global_size(len(self) - 1)) < self.world_size:
@@ -157,5 +157,5 @@ def _check_statistics(channels: int, mean: Sequence[AnyNumber], std: Sequence[Nu
         )
     if not all(s > 0 for s in std):
         raise ValueError(
-            f"std={tuple(std)} cannot be divided by: a standard deviation is positive; use 1.0 for a constant channel."
+            f"std must be positive, got {tuple(std)}: images are divided by it; use 1.0 for a constant channel."
         )

@@ -1,4 +1,4 @@
-"""The data sets by name: one line for each."""
+"""The catalogue of data sets: how each named data set is read and augmented."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Reader = Callable[[Path, bool], tuple[Split, Split, tuple[str, ...]]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A data set before it is read.
+    """Catalogue entry of a data set: its reader and its usual augmentation.
 
     Attributes:
-        read: What reads it.
-        augmentation: The usual one in training: small shifts, and mirror images where these keep the class (not those
-            of a digit).
+        read: Function that reads the data set.
+        augmentation: Usual augmentation in training: small shifts, and mirror images where these keep the class (which
+            they do not for digits).
     """
 
     read: Reader
@@ -56,23 +56,24 @@ def load(
     download: bool = True,
     train_images: Whole | None = None,
 ) -> ImageData:
-    """The data set `name`, verified, on the CPU.
+    """Load the data set `name` onto the CPU and verify its files.
 
-    Where several processes share a folder, let one of them load first: two downloads into it disturb each other.
+    If several processes share a folder, let one of them load first: two downloads into one folder disturb each other.
 
     Args:
         name: One of `DATA_SETS`.
-        root: The folder of the data sets, in torchvision's layout; by default the environment variable `ODENET_DATA`,
-            or else `data` in the working directory. `digits` and `scenes` need
-            none, and `garments` that of `fashion-mnist`.
-        download: Whether to download what is missing.
-        train_images: Only so many training images, drawn with the classes equally often and the same ones in every run;
-            all if `None`.
+        root: Folder of the data sets, in torchvision's layout; by default the environment variable `ODENET_DATA`, or
+            else `data` in the working directory. `digits` and `scenes` need no folder; `garments` needs that of
+            `fashion-mnist`.
+        download: Whether to download missing files.
+        train_images: Number of training images to keep, the classes equally often and the same images in every run; all
+            if `None`.
 
     Raises:
-        ValueError: The name is unknown, a file is not the published one, or `train_images` lies outside the split.
-        FileNotFoundError: The data set is absent and was not or could not be downloaded: says which files belong where.
-        ModuleNotFoundError: The package that reads the data set is not installed.
+        ValueError: if the name is unknown, a file differs from the published one, or `train_images` is out of range.
+        FileNotFoundError: if files are missing and were not or could not be downloaded; the message says which files
+            belong where.
+        ModuleNotFoundError: if the package that reads the data set is not installed.
 
     >>> data = load("digits", train_images=100)
     >>> data.train, data.test, data.num_classes
@@ -87,5 +88,5 @@ def load(
 
 @checked
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of the data sets: `root` if given, else the environment variable `ODENET_DATA`, else `data`."""
+    """Return the folder of the data sets: `root` if given, else the environment variable `ODENET_DATA`, else `data`."""
     return Path(root if root is not None else os.environ.get("ODENET_DATA") or "data").expanduser()

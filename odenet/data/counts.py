@@ -1,4 +1,4 @@
-"""A count: a whole number between bounds, checked where the user gives it."""
+"""Validation of whole numbers that a user gives: counts, indices and seeds."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import SupportsIndex
 
 
 def whole_number(name: str, value: SupportsIndex, least: int, most: int | None = None, *, because: str) -> int:
-    """`value` as an `int` n with least ≤ n ≤ most.
+    """Return `value` as an `int` n, after checking that least ≤ n ≤ most.
 
     Args:
-        name: What the number is called where the user gives it, for the message.
-        value: An `int`, or what NumPy and torch call one; a `bool` or a `float` is none, even when it is whole.
-        least: The smallest value allowed.
-        most: The largest value allowed; no bound if `None`.
-        because: Why no other value can be, for the message: a clause.
+        name: Name of the argument, for the message.
+        value: An `int`, or an integer of NumPy or torch; a `bool` or a `float` is refused, even if it is whole.
+        least: Smallest value allowed.
+        most: Largest value allowed; no upper bound if `None`.
+        because: Reason for the bounds, a clause for the message.
 
     Raises:
-        TypeError: `value` is not a whole number.
-        ValueError: `value` lies outside the bounds.
+        TypeError: if `value` is not a whole number.
+        ValueError: if `value` is out of range.
 
     >>> whole_number("batch_size", 0, 1, because="a batch holds at least one image")
     Traceback (most recent call last):
     ...
-    ValueError: batch_size=0 cannot be: a batch holds at least one image; give a whole number of at least 1.
+    ValueError: batch_size must be a whole number of at least 1, got 0: a batch holds at least one image.
     """
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-    refusal = f"{name}={value!r} cannot be: {because}; give a whole number {bounds}."
+    message = f"{name} must be a whole number {bounds}, got {value!r}: {because}."
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(refusal) from None
+        raise TypeError(message) from None
     if isinstance(value, bool):
-        raise TypeError(refusal)
+        raise TypeError(message)
     if number < least or (most is not None and number > most):
-        raise ValueError(refusal)
+        raise ValueError(message)
     return number

@@ -1,4 +1,4 @@
-"""Batches of crops, all of one size, of images with masks of any sizes."""
+"""Batches of equally large crops from images and masks of any sizes."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from odenet.data.seeds import seeded_generator
 
 
 class CropBatches:
-    """Batches of crops of `size`×`size` pixels: random places and mirror images in training, the middle in a test.
+    """Batches of crops of `size`×`size` pixels: randomly placed and mirrored in training, centred in a test.
 
-    A crop that reaches beyond its image is grey there, and its mask is to be ignored. Batch i of epoch e is a function
-    of (seed, e, i). With `world_size` processes, each has its share of every batch.
+    Where a crop reaches beyond its image, its pixels are grey and its mask is 255, which is ignored. Batch i of epoch e
+    is a function of (seed, e, i). With `world_size` processes, each gets its share of every batch.
+
+    Classes that occur in no mask give an `OdenetWarning`: they are neither learned nor tested.
 
     Args:
-        pairs: images and masks.
-        size: of a crop.
-        batch_size: crops in a batch over all processes, a multiple of `world_size`.
-        train: whether images come in random order, at random places and mirrored at random.
-        seed: of what is random.
-        device: where batches live.
-        rank: of this process, 0 ≤ rank < world_size.
-        world_size: number of processes.
-
-    Classes that no mask shows give an `OdenetWarning`: they are neither learned nor tested.
+        pairs: Images and masks.
+        size: Side of a crop, in pixels.
+        batch_size: Crops in a batch over all processes, a multiple of `world_size`.
+        train: Whether images come in random order, cropped and mirrored at random.
+        seed: Seed of the random numbers.
+        device: Device of the batches.
+        rank: Rank of this process, 0 ≤ rank < world_size.
+        world_size: Number of processes.
 
     Raises:
-        TypeError: a count is not a whole number.
-        ValueError: a count lies outside its bounds, a batch cannot be shared, a mask cannot be read, or nothing in the
-            masks is to be judged.
+        TypeError: if a count is not a whole number.
+        ValueError: if a count is out of range, a batch cannot be shared equally, a mask cannot be read, or every pixel
+            of the masks is ignored.
     """
 
     @checked
@@ -66,22 +66,22 @@ class CropBatches:
                 f"batch_size={batch_size} cannot be shared by world_size={world_size} processes: their shares are "
                 "equal; give a multiple of world_size."
             )
-        seeded_generator(seed, "check")  # a bad seed is refused here, not in the first epoch
+        seeded_generator(seed, "check")  # raises for a bad seed here, not in the first epoch
         _check_classes(pairs, train=train)
         self.pairs, self.train, self.seed, self.device = pairs, train, seed, device
-        self.split = SceneTargets(next(self.epoch(0))[1])  # `read` judges all others when it comes to them
+        self.split = SceneTargets(next(self.epoch(0))[1])  # the other masks are checked when they are read
 
     def __len__(self) -> int:
-        """Batches in an epoch: whole ones in training and where several processes share them, else all."""
+        """Return the number of batches; a smaller last one counts only in a test by a single process."""
         whole, rest = divmod(len(self.pairs), self.batch_size)
         return whole + (rest > 0 and not self.train and self.world_size == 1)
 
     @checked
     def epoch(self, epoch: WholeFromZero, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches start, start + 1, …, len(self) - 1 of an epoch.
+        """Iterate over the batches start, start + 1, …, len(self) - 1 of an epoch.
 
         Yields:
-            images: float32, (m, 3, size, size), normalized as scenes are.
+            images: float32, (m, 3, size, size), normalized as `SceneBatches` normalizes.
             masks: int64, (m, size, size).
         """
         order = torch.arange(len(self.pairs))
@@ -100,7 +100,7 @@ class CropBatches:
         return images, masks
 
     def _crop(self, index: int, down: float, right: float, mirror: float) -> tuple[Tensor, Tensor]:
-        """A crop at the given shares of the free ways down and right."""
+        """Crop pair `index` at a place given by two numbers in [0, 1), mirrored if `mirror` > 1/2."""
         image, mask = self.pairs.read(index)
         missing = [max(0, self.size - side) for side in mask.shape]
         before = [int(share * n) for share, n in zip((down, right), missing, strict=True)]
@@ -115,13 +115,12 @@ class CropBatches:
 def _check_classes(pairs: MaskedImages, *, train: bool) -> None:
     pairs.require_shown()
     if absent := pairs.absent:
-        what = "a network cannot learn" if train else "no metric judges"
+        effect = "a network cannot learn" if train else "no metric covers"
         ignored = f" (some pixels are {IGNORED}, which stands for no class)" if IGNORED in pairs.shown else ""
         warnings.warn(
-            f"{len(absent)} of {len(pairs.classes)} classes, {', '.join(absent)}, are at no pixel of the {len(pairs)} "
-            f"masks{ignored}, so {what} them: add images that show them, name only the classes that occur, or say "
-            "which "
-            "value each class has in the masks by values=(…).",
+            f"{len(absent)} of {len(pairs.classes)} classes, {', '.join(absent)}, occur in none of the {len(pairs)} "
+            f"masks{ignored}, so {effect} them: add images that show them, name only the classes that occur, or give "
+            "the value of each class in the masks by values=(…).",
             OdenetWarning,
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""The 1,797 real handwritten digits that come inside scikit-learn: the embedded data set, 8×8 pixels, no download."""
+"""The 1,797 handwritten digits of 8×8 pixels that scikit-learn contains, which need no download."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _TEST_IMAGES = 360
 
 
 def read_digits(_root: Path, _download: bool) -> tuple[Split, Split, tuple[str, ...]]:
-    """Training split (1,437), test split (360) and class names of scikit-learn's digits.
+    """Return the training split (1,437 images), test split (360 images) and class names of scikit-learn's digits.
 
-    Each pixel counts the ink in a block of 4×4 pixels of a 32×32 bitmap, 0..16; here 16 becomes 255. The split is fixed
-    and stratified, as the source has none. It mixes the 13 writers, so the accuracy on the test split is higher than
-    on writers never seen: a set to see methods differ, not to compare with published numbers.
+    Each pixel counts the dark pixels in a 4×4 block of a 32×32 bitmap, 0..16; here 16 becomes 255. The source has no
+    such split; this one is fixed and stratified. It mixes the 13 writers, so the accuracy on the test split is higher
+    than on unseen writers: the set is good for comparing methods, not for comparison with published numbers.
 
     Source: Alpaydin and Kaynak, "Optical recognition of handwritten digits", UCI machine learning repository (1998),
     its test set; `sklearn.datasets.load_digits`.
 
     Raises:
-        ModuleNotFoundError: scikit-learn is not installed.
+        ModuleNotFoundError: if scikit-learn is not installed.
     """
     digits = data_package("sklearn.datasets").load_digits()
     images = torch.from_numpy((digits.images * (255 / 16)).round().astype(np.uint8)).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""The optional packages that data sets are read with: imported when one is asked for, not before."""
+"""Import of the optional packages that read data sets, only when they are needed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from types import ModuleType
 
 
 def data_package(module: str) -> ModuleType:
-    """The module of that name, from a package of the extra `data`.
+    """Import and return a module of a package that belongs to the optional dependencies `odenet[data]`.
 
     Raises:
-        ModuleNotFoundError: It is not installed; the message says how to.
+        ModuleNotFoundError: if the package is not installed; the message says how to install it.
     """
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{module} was asked for, but {error.name} is not installed: it comes with the data sets; "
+            f"{module} is needed, but {error.name} is not installed: it is an optional dependency for data sets; "
             "install it with `pip install 'odenet[data]'`.",
             name=error.name,
         ) from error

@@ -1,4 +1,4 @@
-"""A data set of labelled images: a training split, a test split, the names of the classes, and how to feed them."""
+"""Data sets of labelled images: a training split, a test split, class names, and batches of them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from odenet.data.split import Split, balanced_order
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """Images of K classes, x ∈ {0, …, 255}^(C×H×W) and y ∈ {0, …, K-1}, split into training and test.
+    """Images x ∈ {0, …, 255}^(C×H×W) with labels y ∈ {0, …, K-1}, split into training and test.
 
     Attributes:
-        name: What `odenet.data.load` calls it.
-        train: The training split.
-        test: The test split, its images of the same shape.
-        classes: The K names of the classes; label k is `classes[k]`.
-        augmentation: The usual one for these images in training; `None` if there is none. Another one is
+        name: Name of the data set, as in `odenet.data.load`.
+        train: Training split.
+        test: Test split, with images of the same shape.
+        classes: Names of the K classes; label k means `classes[k]`.
+        augmentation: Usual augmentation of these images in training, or `None`. To choose another one, use
             `dataclasses.replace(data, augmentation=…)`.
 
     Raises:
-        TypeError: The names of the classes are none.
-        ValueError: The image shapes of the splits differ, or a label is not the number of a class.
+        TypeError: if `classes` is not a sequence of names.
+        ValueError: if the image shapes of the splits differ, or a label is not the number of a class.
     """
 
     name: str
@@ -54,39 +54,39 @@ class ImageData:
 
     @property
     def in_channels(self) -> int:
-        """C: 1 for grey images, 3 for colour."""
+        """Number of channels C: 1 for grey images, 3 for colour."""
         return self.train.image_shape[0]
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(H, W), in pixels."""
+        """Image size (H, W), in pixels."""
         return self.train.image_shape[1:]
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """Number of classes K."""
         return len(self.classes)
 
     @cached_property
     def mean(self) -> tuple[float, ...]:
-        """The mean of each channel over the training split, pixels in [0, 1]."""
+        """Mean of each channel over the training split, pixels in [0, 1]."""
         return tuple(float(counts @ _GREYS / counts.sum()) for counts in _histograms(self.train.images))
 
     @cached_property
     def std(self) -> tuple[float, ...]:
-        """The standard deviation of each channel over the training split, pixels in [0, 1]."""
+        """Standard deviation of each channel over the training split, pixels in [0, 1]."""
         pairs = zip(_histograms(self.train.images), self.mean, strict=True)
         return tuple(float((counts @ (_GREYS - mean) ** 2 / counts.sum()).sqrt()) for counts, mean in pairs)
 
     @checked
     def with_train_images(self, train_images: Whole, seed: Whole = 0) -> ImageData:
-        """The same data with only `train_images` training images, the classes equally often to within one image.
+        """Return the data with only `train_images` training images, the classes equally often to within one image.
 
-        Of two numbers, the smaller set is part of the larger; the test split stays whole. `mean` and `std` are those of
-        those images: nothing else is known in such a training.
+        A smaller set is a subset of a larger one with the same seed; the test split stays whole. `mean` and `std` are
+        computed from the remaining training images, since such a training knows no others.
         """
-        there = len(self.train)
-        n = whole_number("train_images", train_images, 1, there, because=f"{self.name!r} has {there} of them")
+        available = len(self.train)
+        n = whole_number("train_images", train_images, 1, available, because=f"{self.name!r} has {available} of them")
         return replace(self, train=self.train.subset(balanced_order(self.train.labels, seed)[:n]))
 
     @checked
@@ -102,9 +102,9 @@ class ImageData:
         rank: Whole = 0,
         world_size: Whole = 1,
     ) -> Batches:
-        """The training split in batches, shuffled anew in every epoch; see `Batches` for the arguments.
+        """Return batches of the training split, shuffled anew in every epoch; see `Batches` for the arguments.
 
-        `augment=False, shuffle=False` gives what the error on the training set is measured on.
+        Use `augment=False, shuffle=False` to measure the error on the training set.
         """
         return Batches(
             self.train,
@@ -124,7 +124,7 @@ class ImageData:
     def test_batches(
         self, batch_size: Whole, *, device: torch.device | str = "cpu", rank: Whole = 0, world_size: Whole = 1
     ) -> Batches:
-        """The test split in batches: every image once, in order, as it is."""
+        """Return batches of the test split: every image once, in order, without augmentation."""
         return Batches(
             self.test, batch_size, mean=self.mean, std=self.std, device=device, rank=rank, world_size=world_size
         )
@@ -134,13 +134,13 @@ _GREYS = torch.arange(256, dtype=torch.float64) / 255
 
 
 def _histograms(images: Tensor) -> list[Tensor]:
-    """How often each of the 256 values occurs in each channel, float64 (256,): exact, and small whatever the split."""
+    """Count each of the 256 values in each channel, float64 (256,): exact, and small for a split of any size."""
     return [channel.flatten().bincount(minlength=256).double().cpu() for channel in images.unbind(1)]
 
 
 def _check_labels(where: str, labels: Tensor, classes: tuple[str, ...]) -> None:
     if (highest := int(labels.max())) >= len(classes):
         raise ValueError(
-            f"label {highest} in the {where} cannot be: there are {len(classes)} classes, numbered from 0; "
+            f"label {highest} in the {where} has no class: there are {len(classes)} classes, numbered from 0; "
             "correct the label, or name all classes."
         )

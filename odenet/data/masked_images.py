@@ -1,4 +1,4 @@
-"""Images with masks in files, of any sizes: a folder of one's own, or VOC 2012."""
+"""Images with masks in files, of any sizes: in a folder of your own, or VOC 2012."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from odenet.data.extras import data_package
 from odenet.data.image_files import is_turned, read_mask, read_picture
 
 IGNORED = 255
-"""The value of masks that is neither learned nor judged, as in VOC: `Segmentation(…, ignore_index=IGNORED)`."""
+"""Mask value of ignored pixels, neither learned nor tested, as in VOC: `Segmentation(…, ignore_index=IGNORED)`."""
 
 VOC_CLASSES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-"""The 21 classes of VOC, in the order of their numbers."""
+"""Names of the 21 classes of VOC, in the order of their numbers."""
 
 _IMAGES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
 class MaskedImages:
-    """Pairs (image, mask) of files; an image is read when it is asked for.
+    """Pairs (image, mask) of files, which are read on access.
 
     Attributes:
-        images: files of n ≥ 1 images, read by `odenet.data.image_files.read_picture`.
-        masks: files of their masks, in the same order: grey or palette PNGs whose pixels are class numbers, or 255
-            where nothing is to be judged.
-        classes: names of the K ≤ 255 classes.
-        values: the value that each class has in the masks, if that is not its number: (0, 255) for two classes in black
-            and white. If 255 is not among them, it still means that nothing is to be judged.
+        images: Files of n ≥ 1 images, read by `odenet.data.image_files.read_picture`.
+        masks: Files of the masks, in the same order: grey or palette PNGs whose pixels are class numbers, or 255 for
+            ignored pixels.
+        classes: Names of the K ≤ 255 classes.
+        values: Value of each class in the masks, if that is not its number: (0, 255) for two classes in black and
+            white. If 255 is not among the values, it still marks ignored pixels.
 
     Raises:
-        TypeError: the names of the classes are none.
-        ValueError: there is no image, not one mask for each, or not one value for each class.
+        TypeError: if `classes` is not a sequence of names.
+        ValueError: if there is no image, not one mask per image, or not one value per class.
     """
 
     images: Annotated[tuple[Path, ...], MayBeEmpty()]
@@ -67,13 +67,13 @@ class MaskedImages:
             object.__setattr__(self, name, value)
         if not self.images or len(self.images) != len(self.masks):
             raise ValueError(
-                f"{len(self.images)} images and {len(self.masks)} masks cannot be pairs: name at least one image, and "
-                "one mask for each."
+                f"{len(self.images)} images and {len(self.masks)} masks do not form pairs: each image has one mask; "
+                "give at least one image, and as many masks as images."
             )
         if len(self.classes) > IGNORED:
             raise ValueError(
-                f"{len(self.classes)} classes cannot be: number {IGNORED} stands for pixels that are not judged; name "
-                f"at most {IGNORED}."
+                f"{len(self.classes)} classes are too many: number {IGNORED} marks ignored pixels; name at most "
+                f"{IGNORED}."
             )
         if self.values is not None:
             _check_values(self.values, self.classes)
@@ -83,26 +83,26 @@ class MaskedImages:
 
     @checked
     def read(self, index: WholeFromZero) -> tuple[Tensor, Tensor]:
-        """Pair `index`: uint8 (3, H, W) and int64 (H, W), class numbers, and 255 where nothing is to be judged.
+        """Read pair `index`: an image, uint8 (3, H, W), and class numbers, int64 (H, W), 255 for ignored pixels.
 
         A mask that is 255 everywhere gives an `OdenetWarning`.
 
         Raises:
-            ValueError: a file is damaged, image and mask differ in size, or the mask is in colour or has a value that
-                is no class.
+            ValueError: if a file is damaged, image and mask differ in size, or the mask is in colour or has a value
+                that belongs to no class.
         """
         whole_number("index", index, 0, len(self) - 1, because=f"there are {len(self)} images")
         pixels, classes = read_picture(self.images[index]), self._classes_in(self.masks[index])
         if pixels.shape[1:] != classes.shape:
             raise ValueError(
                 f"the mask '{self.masks[index]}' of {_times(classes)} pixels cannot go with the image "
-                f"'{self.images[index].name}' of {_times(pixels[0])}{self._turn(index)}: each pixel has one class; "
+                f"'{self.images[index].name}' of {_times(pixels[0])}{self._turn_note(index)}: each pixel has a class; "
                 "bring both to one size."
             )
         if classes.min() == IGNORED:
             warnings.warn(
-                f"the mask '{self.masks[index]}' is {IGNORED} everywhere, which means that nothing is to be judged, so "
-                "its image teaches and tests nothing: correct it, or leave the pair out.",
+                f"the mask '{self.masks[index]}' is {IGNORED} everywhere, so all its pixels are ignored and its image "
+                "teaches and tests nothing: correct the mask, or leave the pair out.",
                 OdenetWarning,
                 stacklevel=2,
             )
@@ -110,9 +110,9 @@ class MaskedImages:
 
     @cached_property
     def shown(self) -> frozenset[int]:
-        """The numbers of the classes that the masks show, and 255 if some pixels are not to be judged.
+        """Numbers of the classes that occur in the masks, and 255 if some pixels are ignored.
 
-        The masks are read one after the other until every class has been seen: soon, unless one of them is rare.
+        The masks are read one after the other until every class has been seen: soon, unless a class is rare.
         """
         seen: set[int] = set()
         for mask in self.masks:
@@ -123,32 +123,33 @@ class MaskedImages:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """The names of the classes that no mask shows."""
+        """Names of the classes that occur in no mask."""
         return tuple(name for number, name in enumerate(self.classes) if number not in self.shown)
 
     def require_shown(self) -> None:
-        """Refuse masks from which nothing can be learned, and those in black and white of which only the black counts.
+        """Check that something can be learned from the masks, and that black-and-white masks have `values`.
 
         Raises:
-            ValueError: every pixel of all masks is 255, or each is 0 or 255 and several classes were named.
+            ValueError: if every pixel of all masks is 255, or every pixel is 0 or 255 although there are several
+                classes and no `values`.
         """
         if self.shown == {IGNORED}:
             raise ValueError(
-                f"the masks, the first being '{self.masks[0]}', are {IGNORED} everywhere, which means that nothing is "
-                f"to be judged: there is nothing to learn. If {IGNORED} stands for a class, say which value each class "
-                f"has, values={_black_and_white(self.classes)}; else correct the masks."
+                f"the masks, the first being '{self.masks[0]}', are {IGNORED} everywhere, which marks ignored pixels: "
+                f"there is nothing to learn. If {IGNORED} stands for a class, give the value of each class, values="
+                f"{_black_and_white(self.classes)}; otherwise correct the masks."
             )
         if self.values is None and self.shown == {0, IGNORED} and len(self.classes) > 1:
             raise ValueError(
-                f"the masks, the first being '{self.masks[0]}', hold 0 and {IGNORED} alone, and {IGNORED} means that "
-                f"nothing is to be judged: of the classes {', '.join(self.classes)} all pixels would be "
-                f"{self.classes[0]}. If {IGNORED} stands for a class, as in masks saved in black and white, say which "
-                f"value each class has: values={_black_and_white(self.classes)}. If it does not, say so by values="
+                f"the masks, the first being '{self.masks[0]}', contain only the values 0 and {IGNORED}, and {IGNORED} "
+                f"marks ignored pixels: of the classes {', '.join(self.classes)} only {self.classes[0]} would remain. "
+                f"If {IGNORED} stands for a class, as in masks saved in black and white, give the value of each class: "
+                f"values={_black_and_white(self.classes)}. Otherwise confirm the class numbers by values="
                 f"{tuple(range(len(self.classes)))}."
             )
 
     def _classes_in(self, mask: Path) -> Tensor:
-        """The class numbers in a mask, of whatever values stand for them."""
+        """Read a mask and convert its values to class numbers."""
         given, values = read_mask(mask), self.values or tuple(range(len(self.classes)))
         numbers = torch.full((max(*values, IGNORED) + 1,), -1)
         numbers[IGNORED] = IGNORED
@@ -157,55 +158,55 @@ class MaskedImages:
         bad = [value for value in (least, most) if not 0 <= value < len(numbers)]
         classes = given if bad else numbers.index_select(0, given.flatten()).view_as(given)
         if bad := bad or given[classes < 0].tolist():
-            which = "numbered from 0" if self.values is None else f"of values {', '.join(map(str, values))}"
+            which = "numbered from 0" if self.values is None else f"with the values {', '.join(map(str, values))}"
             raise ValueError(
-                f"the mask '{mask}' has the value {bad[0]}, which is none of {len(values)} classes, {which}, nor "
-                f"{IGNORED} for pixels to be ignored: correct the mask, name all classes, or say which value each "
-                "class has in the masks by values=(…)."
+                f"the mask '{mask}' has the value {bad[0]}, which is neither one of {len(values)} classes, {which}, "
+                f"nor {IGNORED} for ignored pixels: correct the mask, name all classes, or give the value of each "
+                "class in the masks by values=(…)."
             )
         return classes
 
-    def _turn(self, index: int) -> str:
+    def _turn_note(self, index: int) -> str:
         if not is_turned(self.images[index]):
             return ""
-        return ", which its EXIF orientation turns upright, as the mask must be too"
+        return ", which its EXIF orientation turns upright, as the mask must be turned too"
 
 
 @checked
 def masked_folder(
     folder: str | os.PathLike[str], classes: Annotated[Sequence[str], Inside()], values: Sequence[Whole] | None = None
 ) -> MaskedImages:
-    """The pairs folder/images/NAME.png (or .jpg) and folder/masks/NAME.png, by name.
+    """Find the pairs folder/images/NAME.png (or .jpg) and folder/masks/NAME.png by their names.
 
-    Masks are read until every class has been seen; `CropBatches` warns of one that never is.
+    Masks are read until every class has been seen; `CropBatches` warns of a class that never is.
 
     Args:
-        folder: of the two folders.
-        classes: names of the classes.
-        values: the value that each class has in the masks, if that is not its number: (0, 255) for two classes in black
-            and white.
+        folder: Folder that contains `images` and `masks`.
+        classes: Names of the classes.
+        values: Value of each class in the masks, if that is not its number: (0, 255) for two classes in black and
+            white.
 
     Raises:
-        FileNotFoundError: there are no images, or one of them has no mask.
-        ValueError: two images have one name, a mask cannot be read, nothing in the masks is to be judged, or they hold
-            0 and 255 alone and it was not said which class 255 is.
+        FileNotFoundError: if there are no images, or an image has no mask.
+        ValueError: if two images have the same name, a mask cannot be read, every pixel of the masks is ignored, or the
+            masks contain only 0 and 255 and `values` does not say which class 255 is.
     """
     folder = Path(folder)
     images = sorted(file for file in (folder / "images").glob("*") if file.suffix.lower() in _IMAGES)
     masks = [folder / "masks" / f"{file.stem}.png" for file in images]
-    lacking = [mask for mask in masks if not mask.is_file()]
-    if not images or lacking:
-        what = f"lacks {lacking[0].name} ({len(lacking)} masks in all)" if images else "has no images"
+    missing = [mask for mask in masks if not mask.is_file()]
+    if not images or missing:
+        what = f"lacks {missing[0].name} ({len(missing)} masks in all)" if images else "has no images"
         raise FileNotFoundError(
-            f"'{folder}' {what}: images belong into '{folder / 'images'}', PNG or JPEG, and for each a PNG of the same "
+            f"'{folder}' {what}: put images, PNG or JPEG, into '{folder / 'images'}', and for each a PNG of the same "
             f"name into '{folder / 'masks'}'."
         )
-    if twice := [one for one, other in pairwise(images) if one.stem == other.stem]:
+    if duplicates := [one for one, other in pairwise(images) if one.stem == other.stem]:
         raise ValueError(
-            f"'{folder}' has two images with the mask '{twice[0].stem}.png': pairs are found by name; give each image "
-            "a name of its own."
+            f"'{folder}' has two images with the mask '{duplicates[0].stem}.png': pairs are found by name; give each "
+            "image a name of its own."
         )
-    _warn_of_masks_alone(folder / "masks", masks)
+    _warn_of_masks_without_image(folder / "masks", masks)
     pairs = MaskedImages(tuple(images), tuple(masks), class_names(classes), None if values is None else tuple(values))
     pairs.require_shown()
     return pairs
@@ -213,42 +214,41 @@ def masked_folder(
 
 @checked
 def voc2012(root: str | os.PathLike[str], part: str = "train", *, download: bool = True) -> MaskedImages:
-    """VOC 2012 with its 21 classes: part train (1,464 images), val (1,449) or trainval, read by torchvision.
+    """Find the images and masks of VOC 2012 with its 21 classes through torchvision.
 
     Args:
-        root: the folder of the data sets, in torchvision's layout: root/VOCdevkit/VOC2012.
-        part: which images.
-        download: whether to download them (2 GB, verified by torchvision) if the folder is not there.
+        root: Folder of the data sets, in torchvision's layout: root/VOCdevkit/VOC2012.
+        part: Part of the images: `train` (1,464 images), `val` (1,449 images) or `trainval`.
+        download: Whether to download the images (2 GB, verified by torchvision) if the folder does not exist.
 
     Raises:
-        FileNotFoundError: the images are absent, and were not or could not be downloaded.
+        FileNotFoundError: if the images are missing and were not or could not be downloaded.
     """
     dataset = data_package("torchvision.datasets").VOCSegmentation
-    there = (Path(root) / "VOCdevkit" / "VOC2012").is_dir()
+    exists = (Path(root) / "VOCdevkit" / "VOC2012").is_dir()
     try:
-        found = dataset(str(root), year="2012", image_set=part, download=download and not there)
+        found = dataset(str(root), year="2012", image_set=part, download=download and not exists)
     except (RuntimeError, OSError) as error:
         raise FileNotFoundError(
-            f"VOC 2012 was asked for, but '{root}' lacks VOCdevkit/VOC2012 or its lists ({error}). Unpack "
-            "VOCtrainval_11-May-2012.tar there, or give the folder that has it: --data-root, or the environment "
-            "variable ODENET_DATA."
+            f"VOC 2012 was requested, but '{root}' lacks VOCdevkit/VOC2012 or its lists ({error}). Unpack "
+            "VOCtrainval_11-May-2012.tar there, or give the folder that contains it by --data-root or by the "
+            "environment variable ODENET_DATA."
         ) from error
     pairs = MaskedImages(tuple(map(Path, found.images)), tuple(map(Path, found.masks)), VOC_CLASSES)
-    if lacking := [file for file in (*pairs.images, *pairs.masks) if not file.is_file()]:
+    if missing := [file for file in (*pairs.images, *pairs.masks) if not file.is_file()]:
         raise FileNotFoundError(
-            f"VOC 2012 was asked for, but '{root}' lacks {len(lacking)} of {2 * len(pairs)} files that its list of "
-            f"{part} names, the first being '{lacking[0]}': it was unpacked in part. Unpack "
+            f"VOC 2012 was requested, but '{root}' lacks {len(missing)} of the {2 * len(pairs)} files in its list "
+            f"{part}, the first being '{missing[0]}': the archive was unpacked only in part. Unpack "
             "VOCtrainval_11-May-2012.tar again."
         )
     return pairs
 
 
-def _warn_of_masks_alone(folder: Path, masks: list[Path]) -> None:
+def _warn_of_masks_without_image(folder: Path, masks: list[Path]) -> None:
     if alone := sorted(set(folder.glob("*.png")) - set(masks)):
         warnings.warn(
-            f"{len(alone)} masks in '{folder}', the first being '{alone[0].name}', have no image of their name that is "
-            "a "
-            "PNG or JPEG, and are left out: save their images as PNG or JPEG, or take the masks away.",
+            f"{len(alone)} masks in '{folder}', the first being '{alone[0].name}', have no PNG or JPEG image of the "
+            "same name and are left out: save their images as PNG or JPEG, or remove the masks.",
             OdenetWarning,
             stacklevel=3,
         )
@@ -256,16 +256,16 @@ def _warn_of_masks_alone(folder: Path, masks: list[Path]) -> None:
 
 def _check_values(values: tuple[int, ...], classes: tuple[str, ...]) -> None:
     for value in values:
-        whole_number("values", value, 0, 2**16 - 1, because="pixels of a mask hold whole numbers of up to 16 bits")
+        whole_number("values", value, 0, 2**16 - 1, because="the pixels of a mask hold numbers of up to 16 bits")
     if len(values) != len(classes) or len(set(values)) < len(values):
         raise ValueError(
-            f"values={values} cannot stand for the classes {', '.join(classes)}: each has a value of its own in the "
-            f"masks; give {len(classes)} different numbers, in the order of the classes."
+            f"values={values} cannot stand for the classes {', '.join(classes)}: each class has a value of its own in "
+            f"the masks; give {len(classes)} different numbers, in the order of the classes."
         )
 
 
 def _black_and_white(classes: tuple[str, ...]) -> str:
-    """An example of values."""
+    """Return an example of `values` for black-and-white masks, for messages."""
     return "(0, 255)" if len(classes) == 2 else "(0, …, 255)"
 
 

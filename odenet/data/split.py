@@ -1,4 +1,4 @@
-"""A split: labelled images (x_i, y_i), i = 1..n, as two tensors held in memory."""
+"""Splits of a data set: labelled images (x_i, y_i), i = 1..n, as two tensors in memory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from odenet.data.seeds import seeded_generator
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """The pairs (x_i, y_i) of one part of a data set: x_i an image of bytes, y_i the number of its class.
+    """One part of a data set: pairs (x_i, y_i) of an image x_i in bytes and the number y_i of its class.
 
     Attributes:
-        images: uint8, (n, C, H, W), n ≥ 1; 0 is black.
-        labels: int64, (n,), on the device of the images; class numbers from 0.
+        images: Images, uint8, (n, C, H, W), n ≥ 1; 0 is black.
+        labels: Class numbers from 0, int64, (n,), on the device of the images.
 
     Raises:
-        TypeError: A dtype is another.
-        ValueError: The shapes or devices do not match, there is no image, or a label is negative.
+        TypeError: if the images are not uint8, or the labels not int64.
+        ValueError: if shapes or devices do not match, there is no image, or a label is negative.
 
     >>> Split(torch.zeros(5, 1, 8, 8, dtype=torch.uint8), torch.arange(5)).first(2)
     Split(2 images of 1×8×8 on cpu)
@@ -42,7 +42,7 @@ class Split:
                 "a batch takes both from one device; move one with .to(device)."
             )
         if (lowest := int(self.labels.min())) < 0:
-            raise ValueError(f"label {lowest} cannot be: classes are numbered from 0; remove or renumber it.")
+            raise ValueError(f"label {lowest} is negative: classes are numbered from 0; remove or renumber it.")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,41 +52,41 @@ class Split:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """Shape (C, H, W) of an image."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
     def to(self, device: torch.device | str) -> Split:
-        """The same split on `device`; no copy if it is there already."""
+        """Return the split on `device`, without a copy if it is there already."""
         return Split(self.images.to(device), self.labels.to(device))
 
     @checked
     def subset(self, indices: Tensor) -> Split:
-        """The pairs at `indices`, int64 (m,), in that order."""
+        """Return the pairs at `indices`, int64 (m,), in that order."""
         if indices.dtype not in (torch.int64, torch.bool) or indices.dim() != 1:
             raise TypeError(
-                f"indices of {indices.dtype} and shape {tuple(indices.shape)} cannot be: they are numbers of images; "
-                "give a vector, torch.int64."
+                f"indices of {indices.dtype} and shape {tuple(indices.shape)} cannot select images: an index is the "
+                "number of an image; give a vector of torch.int64."
             )
         indices = indices.to(self.images.device)
         return Split(self.images[indices], self.labels[indices])
 
     @checked
     def first(self, n: Whole) -> Split:
-        """The first `n` pairs, 1 ≤ n ≤ len(self); a view."""
+        """Return the first `n` pairs, 1 ≤ n ≤ len(self), as a view."""
         n = whole_number("n", n, 1, len(self), because=f"the split has {len(self)} images")
         return Split(self.images[:n], self.labels[:n])
 
 
 def balanced_order(labels: Tensor, seed: int = 0) -> Tensor:
-    """A random permutation σ of 0..n-1 along which the classes take turns, for as long as each of them lasts.
+    """Return a random permutation σ of 0..n-1 in which the classes alternate, each until its images are used up.
 
-    So the first m entries hold every class equally often, to within one image, and the smaller of two subsets taken
+    So the first m entries contain every class equally often, to within one image, and the smaller of two subsets taken
     with one seed is part of the larger.
 
     Args:
-        labels: int64, (n,), class numbers from 0.
-        seed: Of the permutation within each class.
+        labels: Class numbers from 0, int64, (n,).
+        seed: Seed of the permutation within each class.
 
     Returns:
         int64, (n,), on the CPU.
@@ -103,17 +103,19 @@ def balanced_order(labels: Tensor, seed: int = 0) -> Tensor:
 def _check_dtypes(images: Tensor, labels: Tensor) -> None:
     if images.dtype != torch.uint8:
         raise TypeError(
-            f"images of {images.dtype} cannot be held: pixels are bytes and become floats batch by batch; "
+            f"images of {images.dtype} cannot make a split: pixels are bytes and become floats batch by batch; "
             "give torch.uint8, e.g. (255 * images).round().to(torch.uint8) for values in [0, 1]."
         )
     if labels.dtype != torch.int64:
-        raise TypeError(f"labels of {labels.dtype} cannot be held: a label is the number of a class; give torch.int64.")
+        raise TypeError(
+            f"labels of {labels.dtype} cannot make a split: a label is the number of a class; give torch.int64."
+        )
 
 
 def _check_shapes(images: Tensor, labels: Tensor) -> None:
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(
-            f"images of shape {tuple(images.shape)} cannot be held: a split is (n, C, H, W) with no axis empty; "
+            f"images of shape {tuple(images.shape)} cannot make a split: it needs (n, C, H, W) without an empty axis; "
             "reshape them, e.g. images.unsqueeze(1) for grey images of shape (n, H, W)."
         )
     if labels.shape != images.shape[:1]:

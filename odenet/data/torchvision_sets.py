@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 through torchvision, every file verified by its published checksum."""
+"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 through torchvision, with every file verified by its checksum."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import torch
 from odenet.data.extras import data_package
 from odenet.data.split import Split
 
-_STALL = 30.0
-"""Seconds without a byte after which a download is given up."""
+_TIMEOUT = 30.0
+"""Seconds without any data after which a download is abandoned."""
 
-# torchvision verifies the archives it downloads, and for these two sets nothing afterwards: a file whose unpacking was
-# interrupted would be read as it is, for ever. So the unpacked files have checksums too (MD5, as torchvision's).
+# torchvision verifies only the archives that it downloads for these two sets: if unpacking was interrupted, it would
+# read the truncated file in every later run. So the unpacked files have checksums here too (MD5, as torchvision's).
 _UNPACKED_MD5 = {
     "MNIST": {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -35,17 +35,17 @@ _UNPACKED_MD5 = {
 
 
 def read_torchvision(class_name: str, root: Path, download: bool) -> tuple[Split, Split, tuple[str, ...]]:
-    """Training split, test split and class names of a data set that torchvision reads.
+    """Return the training split, test split and class names of a data set that torchvision reads.
 
     Args:
-        class_name: In `torchvision.datasets`: MNIST, FashionMNIST, CIFAR10 or CIFAR100.
-        root: The folder with torchvision's layout below it, e.g. `root/FashionMNIST/raw/train-images-idx3-ubyte`.
+        class_name: Name in `torchvision.datasets`: MNIST, FashionMNIST, CIFAR10 or CIFAR100.
+        root: Folder of the data sets in torchvision's layout, e.g. `root/FashionMNIST/raw/train-images-idx3-ubyte`.
         download: Whether to download the set if files are missing.
 
     Raises:
-        FileNotFoundError: Files are missing, and were not or could not be downloaded.
-        ValueError: A file is not the published one.
-        ModuleNotFoundError: torchvision is not installed.
+        FileNotFoundError: if files are missing and were not or could not be downloaded.
+        ValueError: if a file differs from the published one.
+        ModuleNotFoundError: if torchvision is not installed.
     """
     dataset = getattr(data_package("torchvision.datasets"), class_name)
     checksums = _published_files(dataset, root)
@@ -57,7 +57,7 @@ def read_torchvision(class_name: str, root: Path, download: bool) -> tuple[Split
 
 
 def _published_files(dataset: Any, root: Path) -> dict[Path, str]:
-    """The files the data set is read from, each with the MD5 of its content."""
+    """Return the files of the data set, each with the MD5 of its published content."""
     if dataset.__name__ in _UNPACKED_MD5:
         folder = root / dataset.__name__ / "raw"
         return {folder / name: md5 for name, md5 in _UNPACKED_MD5[dataset.__name__].items()}
@@ -70,28 +70,28 @@ def _missing(files: dict[Path, str]) -> list[Path]:
 
 
 def _fetch(dataset: Any, root: Path, checksums: dict[Path, str], download: bool) -> None:
-    """Downloads the data set, or says which files are missing and where they belong."""
+    """Download the data set, or raise an error that says which files are missing and where they belong."""
     if not download:
-        raise _absent(dataset, root, checksums, "downloading was not allowed")
+        raise _missing_error(dataset, root, checksums, "downloading was not allowed")
     try:
-        with _stalls_limited_to(_STALL):
+        with _socket_timeout(_TIMEOUT):
             dataset(str(root), train=True, download=True)
     except Exception as error:
-        # No reason to stop if the files came: torchvision also reads them, and the checksums tell which one is bad.
+        # If the files arrived, go on: torchvision also reads them after a download, and `_verify` names a bad file.
         cause, reason = error, f"the download failed ({type(error).__name__}: {error})"
     else:
-        cause, reason = None, "the download did not bring them"
+        cause, reason = None, "the download did not provide them"
     if _missing(checksums):
-        raise _absent(dataset, root, checksums, reason) from cause
+        raise _missing_error(dataset, root, checksums, reason) from cause
 
 
-def _absent(dataset: Any, root: Path, checksums: dict[Path, str], reason: str) -> FileNotFoundError:
+def _missing_error(dataset: Any, root: Path, checksums: dict[Path, str], reason: str) -> FileNotFoundError:
     files = _missing(checksums)
     names = ", ".join(file.name for file in files)
     return FileNotFoundError(
-        f"{dataset.__name__} was asked for, but '{files[0].parent}' lacks {names}, "
+        f"{dataset.__name__} was requested, but '{files[0].parent}' lacks {names}, "
         f"and {' '.join(reason.split())}. Put these files there, unpacked (from {_source(dataset)}), or give the "
-        f"folder that has them in place of '{root}': --data-root, or the environment variable ODENET_DATA."
+        f"folder that contains them instead of '{root}', by --data-root or by the environment variable ODENET_DATA."
     )
 
 
@@ -104,22 +104,22 @@ def _verify(checksums: dict[Path, str]) -> None:
         found = data_package("torchvision.datasets.utils").calculate_md5(file)
         if found != published:
             raise ValueError(
-                f"'{file}' ({file.stat().st_size} bytes) cannot be read: its MD5 is {found}, not {published} as "
-                "published, so it is truncated, damaged or another file; delete it and load again to download it, or "
-                "replace it."
+                f"'{file}' ({file.stat().st_size} bytes) is not the published file: its MD5 is {found} instead of "
+                f"{published}, so it is truncated, damaged or a different file; delete it and load again to download "
+                "it, or replace it."
             )
 
 
 def _split(dataset: Any) -> Split:
-    """The split of a torchvision data set, which holds grey images as (n, H, W) and colour as (n, H, W, C)."""
+    """Convert a torchvision data set, with grey images (n, H, W) or colour images (n, H, W, C), to a split."""
     images = torch.as_tensor(dataset.data)
     images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)
     return Split(images.contiguous(), torch.as_tensor(dataset.targets, dtype=torch.int64))
 
 
 @contextmanager
-def _stalls_limited_to(seconds: float) -> Iterator[None]:
-    """Sockets opened inside give up after so long a silence: torchvision sets no limit, and would wait for ever."""
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """Set a time limit for sockets opened in the context, since torchvision sets none and could wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

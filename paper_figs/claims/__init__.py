@@ -1,5 +1,5 @@
-"""The README's tables, made from records: the claims with what was published and measured, and the benchmark.
+"""Tables of the README, made from records: claims with published and measured numbers, and benchmarks.
 
-A file here for each experiment: its `CLAIMS`, shown as soon as their record is in `records/`.
-`python -m paper_figs.claims` writes the tables between their marks in README.md; a test holds that they stand there.
+There is a file for each experiment with its `CLAIMS`, which are shown once their record is in `records/`.
+`python -m paper_figs.claims` writes the tables between their markers in README.md; a test checks that they are current.
 """

@@ -1,4 +1,4 @@
-"""Write the tables into README.md: `python -m paper_figs.claims`."""
+"""Command that writes the tables into README.md: `python -m paper_figs.claims`."""
 
 from __future__ import annotations
 

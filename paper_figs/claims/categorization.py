@@ -1,4 +1,4 @@
-"""What the record of `categorization` says of one label and many."""
+"""Claims on single-label and multi-label classification, checked on the record of `categorization`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RECORD = "categorization/cpu-scenes.json"
 
 
 def _shares(record: Record, question: str, entry: str) -> list[float]:
-    """Right answers of a net in percent, by the number of classes in the scene, means over the seeds."""
+    """Return the correct answers of a net in percent, by the number of classes in the scene, averaged over seeds."""
     curves = over_seeds(record.results, f"net/{question}", "by_visible_classes")
     return [100 * fmean(row[entry] for row in rows) for rows in zip(*curves, strict=True)]
 

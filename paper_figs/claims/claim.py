@@ -1,4 +1,4 @@
-"""A claim: a sentence that the record of an experiment supports or does not, and how its numbers are read."""
+"""Claims: sentences that the record of an experiment supports or refutes, and helpers that read its numbers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from paper_figs.support.command import RECORDS
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence that a record supports or does not.
+    """A sentence that a record supports or refutes.
 
     Attributes:
-        text: The claim.
-        published: Numbers of others, with their source.
-        record: Below `records/`.
-        ours: The measured numbers, as text.
-        holds: Whether they support the claim.
+        text: Sentence of the claim.
+        published: Published numbers of others, with their source.
+        record: Path of the record, relative to `records/`.
+        ours: Function that formats the measured numbers of a record.
+        holds: Function that decides whether a record supports the claim.
     """
 
     text: str
@@ -30,28 +30,28 @@ class Claim:
     holds: Callable[[Record], bool]
 
     def row(self) -> str:
-        """The claim as a row of a Markdown table."""
+        """Return the claim as a row of a Markdown table."""
         record = Record.load(RECORDS / self.record)
         verdict = "yes" if self.holds(record) else "**no**"
         return f"| {self.text} | {self.published} | {self.ours(record)} | {verdict} |"
 
 
 def percent(record: Record, key: str, entry: str = "accuracy") -> list[float]:
-    """`entry`, a share, of the results called "seed…/key", in percent: one number a seed."""
+    """Return `entry`, a fraction, of the results named "seed…/key" in percent: one number per seed."""
     return [100 * value for value in over_seeds(record.results, key, entry)]
 
 
 def mean(record: Record, key: str, entry: str = "accuracy") -> float:
-    """The mean of `percent` over the seeds."""
+    """Return the mean of `percent` over the seeds."""
     return fmean(percent(record, key, entry))
 
 
 def percentages(*keys: str, entry: str = "accuracy", joined: str = " → ") -> Callable[[Record], str]:
-    """Writes `entry` of the results as `mean ± deviation %`, one after the other."""
+    """Return a function that formats `entry` of several results of a record as `mean ± deviation %`."""
     return lambda record: joined.join(f"{spread(percent(record, key, entry))} %" for key in keys)
 
 
 def table(claims: Iterable[Claim]) -> str:
-    """The claims as a Markdown table."""
+    """Return the claims as a Markdown table."""
     head = ["| claim | published | ours | holds |", "|---|---|---|---|"]
     return "\n".join([*head, *(claim.row() for claim in claims)])

@@ -1,4 +1,4 @@
-"""What the record of `complexity` says of accuracy and its costs."""
+"""Claims on accuracy and its costs, checked on the record of `complexity`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def _counted(record: Record, name: str, entry: str) -> int:
 
 
 def _deviation(record: Record) -> float:
-    """The largest distance of counted from published multiply-adds, as a share of these."""
+    """Return the largest relative deviation of counted from published multiply-adds."""
     known = {name: net["multiply_adds"] for name, net in record.summary["published"].items() if net["multiply_adds"]}
     return max(abs(_counted(record, name, "multiply_adds") / 1e9 / given - 1) for name, given in known.items())
 
 
 def _densities(record: Record) -> dict[str, float]:
-    """Published top-1 accuracy for a million parameters as counted, of the nets of figure 10 of Canziani et al."""
+    """Return published top-1 accuracy per million counted parameters, for the nets of figure 10 of Canziani et al."""
     found = record.summary["published"]
     return {
         name: found[name]["top1"] / _counted(record, name, "parameters") * 1e6 for name in record.summary["densities"]
@@ -31,26 +31,26 @@ def _densities(record: Record) -> dict[str, float]:
 
 
 def _same_order(record: Record) -> bool:
-    """Whether no two nets that differ in the figure change places."""
+    """Whether nets that differ in the published figure are in the same order by our counts."""
     theirs, ours = record.summary["densities"], _densities(record)
     return all((theirs[a] - theirs[b]) * (ours[a] - ours[b]) >= 0 for a, b in combinations(theirs, 2))
 
 
 def _milliseconds(record: Record, name: str) -> list[float]:
-    """Of an image, by batch size."""
+    """Return the milliseconds per image, in the order of batch sizes."""
     by_batch = record.results[f"timed/{name}"]["seconds"]["by_batch"]
     return [1000 * seconds / int(size) for size, seconds in by_batch.items()]
 
 
 def _linearity(record: Record) -> float:
-    """R² of the time of an image in the largest batch over its multiply-adds."""
+    """Return R² of a linear fit of the time per image, in the largest batch, to the multiply-adds."""
     names = record.settings["timed"]
     counts = [float(_counted(record, name, "multiply_adds")) for name in names]
     return correlation(counts, [_milliseconds(record, name)[-1] for name in names]) ** 2
 
 
 def _gains(record: Record) -> dict[str, float]:
-    """How many times faster an image is in the largest batch than alone."""
+    """Return how many times faster each net processes an image in the largest batch than alone."""
     times = {name: _milliseconds(record, name) for name in record.settings["timed"]}
     return {name: taken[0] / taken[-1] for name, taken in times.items()}
 
@@ -60,7 +60,7 @@ def _times_smaller(record: Record, net: str) -> float:
 
 
 def _minutes(record: Record) -> float:
-    """Of training the best net, the mean over seeds."""
+    """Return the minutes of training the best net, as the mean over seeds."""
     best = [result for key, result in record.results.items() if key.endswith("/best")]
     return sum(result["seconds_per_epoch"] * result["epochs"] for result in best) / len(best) / 60
 

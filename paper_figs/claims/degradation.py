@@ -1,4 +1,4 @@
-"""What the record of `degradation` says of depth with and without the identity."""
+"""Claims on depth with and without identity shortcuts, checked on the record of `degradation`."""
 
 from __future__ import annotations
 

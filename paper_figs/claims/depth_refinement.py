@@ -1,4 +1,4 @@
-"""What the record of `depth_refinement` says of more layers and smaller steps."""
+"""Claims on more layers with smaller steps, checked on the record of `depth_refinement`."""
 
 from __future__ import annotations
 

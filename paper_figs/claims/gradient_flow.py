@@ -1,4 +1,4 @@
-"""What the record of `gradient_flow` says of gradients over depth."""
+"""Claims on gradients over depth, checked on the record of `gradient_flow`."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ def _factors(record: Record, chain: str) -> list[float]:
 
 
 def _first_to_third(record: Record, chain: str) -> float:
-    """∂a₄/∂b₃ over ∂a₄/∂b₁."""
+    """Return the ratio of ∂a₄/∂b₃ to ∂a₄/∂b₁."""
     first, _, third, _ = record.results[f"chain/{chain}"]["bias_gradients"]
     return third / first
 
 
 def _speeds(record: Record, look: int) -> list[float]:
-    """‖∂C/∂b_l‖ of each of four hidden layers at a look, the geometric mean over the seeds."""
+    """Return ‖∂C/∂b_l‖ of four hidden layers at measurement number `look`, as geometric means over the seeds."""
     runs = over_seeds(record.results, "sigmoid4/speed", "bias_gradient")
     return [geometric_mean(speeds) for speeds in zip(*(run[look] for run in runs), strict=True)]
 
 
 def _span(record: Record, key: str) -> float:
-    """The error δ of the first layer over that of the last, the geometric mean over the seeds."""
+    """Return the error δ of the first layer divided by the last layer's, as the geometric mean over the seeds."""
     return geometric_mean([errors[0] / errors[-1] for errors in over_seeds(record.results, key, "error")])
 
 
-def _a_layer(record: Record, key: str) -> float:
-    """What a layer multiplies the error by on its way back."""
+def _factor_per_layer(record: Record, key: str) -> float:
+    """Return the mean factor by which a layer multiplies the error in the backward pass."""
     layers = len(over_seeds(record.results, key, "error")[0])
     return _span(record, key) ** (1 / (layers - 1))
 
 
 def _rates(record: Record) -> list[float]:
-    return [_a_layer(record, f"sigmoid{depth}/initial") for depth in record.settings["depths"]]
+    return [_factor_per_layer(record, f"sigmoid{depth}/initial") for depth in record.settings["depths"]]
 
 
 def _raised(record: Record, least: int, most: int) -> float:
-    """‖∂C/∂W‖ with the auxiliary losses over that without, mean over the layers of these depths and the seeds."""
+    """Return the factor by which auxiliary losses raise ‖∂C/∂W‖, averaged over layers of these depths and seeds."""
     depths = over_seeds(record.results, "googlenet/initial", "depth")[0]
     pairs = zip(
         *(
@@ -121,8 +121,8 @@ CLAIMS = [
         "There it explodes, before training, by 1.21 a layer (within 5 %)",
         "exponential growth (Yang et al. 2019), here √(½/(½ - 1/2π)) = 1.21",
         RECORD,
-        lambda r: f"{_a_layer(r, 'plain56+bn/initial'):.3f}",
-        lambda r: abs(_a_layer(r, "plain56+bn/initial") / 1.2112 - 1) < 0.05,
+        lambda r: f"{_factor_per_layer(r, 'plain56+bn/initial'):.3f}",
+        lambda r: abs(_factor_per_layer(r, "plain56+bn/initial") / 1.2112 - 1) < 0.05,
     ),
     Claim(
         "… and identities hold it: ResNet-56 spans less than a thirtieth of that",

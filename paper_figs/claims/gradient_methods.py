@@ -1,4 +1,4 @@
-"""What the record of `gradient_methods` says of exactness, memory and time."""
+"""Claims on exactness, memory and time of gradient methods, checked on the record of `gradient_methods`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REVERSIBLE = ("reversible", "asynchronous_leapfrog", "reversible_heun")
 
 
 def _entries(record: Record, kind: str, name: str, entry: str) -> list[float]:
-    """`entry` of a method in the order of the settings."""
+    """Return `entry` of a method, in the order of the settings."""
     return [result[entry] for key, result in record.results.items() if key.startswith(f"{kind}/{name}/")]
 
 
@@ -30,7 +30,7 @@ def _adjoint_order(record: Record) -> float:
 
 
 def _seconds(record: Record, name: str) -> float:
-    """Of the largest residual stage, over backprop's through Euler steps."""
+    """Return the time on the largest residual stage, relative to backprop through Euler steps."""
     return _entries(record, "conv", name, "seconds")[-1] / _entries(record, "conv", "backprop", "seconds")[-1]
 
 

@@ -1,4 +1,4 @@
-"""What the record of `inception` says of 1×1 bottlenecks."""
+"""Claims on 1×1 bottlenecks, checked on the record of `inception`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RECORD = "inception/cpu.json"
 
 
 def saved(record: Record, name: str, entry: str) -> float:
-    """The share of `entry` that bottlenecks save in a module, or in GoogLeNet."""
+    """Return the share of `entry` that bottlenecks save in a module, or in GoogLeNet."""
     result = record.results[name]
     if entry in result:
         return 1 - result[entry]["bottleneck"] / result[entry]["naive"]
@@ -19,7 +19,7 @@ def saved(record: Record, name: str, entry: str) -> float:
 
 
 def _millions(name: str, entry: str) -> Callable[[Record], str]:
-    """`naive → bottleneck`, in millions, and the share saved."""
+    """Return a function that formats `naive → bottleneck`, in millions, and the share saved."""
 
     def ours(record: Record) -> str:
         naive, bottleneck = (record.results[name][kind][entry] / 1e6 for kind in ("naive", "bottleneck"))
@@ -29,7 +29,7 @@ def _millions(name: str, entry: str) -> Callable[[Record], str]:
 
 
 def _deviation(record: Record) -> float:
-    """The largest distance of a module's multiply-adds from the printed millions, but for 5a."""
+    """Return the largest relative deviation of a module's multiply-adds from the published ones, 5a aside."""
     paper = record.summary["paper"]
     return max(
         abs(record.results[name]["bottleneck"]["multiply_adds"] / 1e6 / row["millions"] - 1)
@@ -88,5 +88,5 @@ CLAIMS = [
 
 
 def _kept(record: Record, name: str) -> float:
-    """Megabytes that the naive form keeps for the backward pass."""
+    """Return the megabytes that the naive form keeps for the backward pass."""
     return record.results[name]["naive"]["activation_bytes"] / 1e6

@@ -1,4 +1,4 @@
-"""What the record of `is_it_an_ode` says of a residual network trained with Euler's method and h = 1."""
+"""Claims on a residual network trained with Euler's method and h = 1, checked on the record of `is_it_an_ode`."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ RECORD = "is_it_an_ode/cpu-fashion-mnist.json"
 
 
 def distances(record: Record, way: str) -> list[float]:
-    """How far the output moves under another solver, in percent: one number a seed."""
+    """Return how much the output changes under another solver, in percent: one number per seed."""
     return [100 * found[way] for found in over_seeds(record.results, "solvers", "distance")]
 
 
 def roughness(record: Record) -> list[float]:
-    """Of θ: means over neighbours, one number a seed."""
+    """Return the roughness of θ, averaged over neighbouring nodes: one number per seed."""
     return over_seeds(record.results, "verdict", "roughness")
 
 
 def orders(record: Record) -> list[float]:
-    """With which Euler's method converges on the trained field: one number a seed."""
+    """Return the order with which Euler's method converges on the trained field: one number per seed."""
     return over_seeds(record.results, "order", "order")
 
 
 def _lesion(record: Record, name: str) -> float:
-    """How far the output moves on average, in percent."""
+    """Return how much the output changes on average under a kind of lesion, in percent."""
     blocks = [block for found in over_seeds(record.results, "lesions", name) for block in found]
     return 100 * fmean(value for block in blocks for value in block)
 

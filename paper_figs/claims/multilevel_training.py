@@ -1,4 +1,4 @@
-"""What the record of `multilevel_training` says of training a coarse net first."""
+"""Claims on training a coarse net first, checked on the record of `multilevel_training`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _against(other: str) -> Callable[[Record], str]:
 
 
 def _no_worse(record: Record) -> bool:
-    """At most a standard deviation over the seeds below the deep net."""
+    """Whether the net is at most one standard deviation (over seeds) less accurate than the deep net."""
     return mean(record, "multilevel") >= mean(record, "deep") - stdev(percent(record, "deep"))
 
 

@@ -1,4 +1,4 @@
-"""The tables of README.md, each between its marks."""
+"""The generated tables of README.md, each between its markers."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from paper_figs.support.command import FIGURES, RECORDS, scripts
 
 
 def claims() -> dict[str, list[Claim]]:
-    """The claims of each experiment, those of the main job first."""
+    """Return the claims of each experiment, those of the main experiment first."""
     names = {module.name for module in iter_modules(paper_figs.claims.__path__)} - {"__main__", "claim", "readme"}
     order = sorted(names, key=lambda name: (name != "depth_refinement", name))
     return {name: import_module(f"paper_figs.claims.{name}").CLAIMS for name in order}
 
 
 def claims_tables() -> str:
-    """The answers to each question that has a record: script, figures, and its claims in a table; in Markdown."""
+    """Return a Markdown section for each experiment with a record: question, command, figures, table of claims."""
     return "\n\n".join(section for name, made in claims().items() if (section := _section(name, made)))
 
 
 def _section(experiment: str, claims: list[Claim]) -> str:
-    there = [claim for claim in claims if (RECORDS / claim.record).exists()]
-    if not there:
+    recorded = [claim for claim in claims if (RECORDS / claim.record).exists()]
+    if not recorded:
         return ""
     question = (import_module(f"experiments.{experiment}").__doc__ or "").splitlines()[0]
-    records = [RECORDS / name for name in dict.fromkeys(claim.record for claim in there)]
+    records = [RECORDS / name for name in dict.fromkeys(claim.record for claim in recorded)]
     presets = dict.fromkeys(Record.load(path).preset for path in records)
     commands = ", ".join(f"`python -m experiments.{experiment} {preset}`" for preset in presets)
     figures = ", ".join(
@@ -38,11 +38,11 @@ def _section(experiment: str, claims: list[Claim]) -> str:
         for script in scripts()
         if script.experiment == experiment
     )
-    return f"**{question}** {commands} → {figures}\n\n{table(there)}"
+    return f"**{question}** {commands} → {figures}\n\n{table(recorded)}"
 
 
 def benchmark_table(name: str) -> str:
-    """What benchmark `name` measured, in Markdown."""
+    """Return the results of benchmark `name` as a Markdown table."""
     rows = Record.load(RECORDS / f"benchmarks/{name}-cpu.json").summary["table"]
     head = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
     return "\n".join([*head, *("| " + " | ".join(row.values()) + " |" for row in rows)])
@@ -56,7 +56,7 @@ TABLES = {"claims": claims_tables, **{name: partial(benchmark_table, name) for n
 
 
 def with_tables(text: str) -> str:
-    """`text` with the tables between their marks made anew."""
+    """Return `text` with the tables between their markers regenerated."""
     for name, make in TABLES.items():
         before, begin, rest = text.partition(f"<!-- {name} -->")
         _, end, after = rest.partition(f"<!-- end of {name} -->")

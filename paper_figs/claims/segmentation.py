@@ -1,4 +1,4 @@
-"""What the record of `segmentation` says of nets that label every pixel."""
+"""Claims on nets that label every pixel, checked on the record of `segmentation`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _unet_is_best(record: Record) -> bool:
 
 
 def _fall(record: Record, statistics: str) -> float:
-    """Points that the U-Net of flows loses with four Euler steps a piece instead of one, mean over seeds."""
+    """Return the points that the U-Net of flows loses with four Euler steps per piece instead of one, on average."""
     tests = over_steppings(record, "unet_flows")
     return 100 * sum(test["euler×1"][statistics] - test["euler×4"][statistics] for test in tests) / len(tests)
 

@@ -1,4 +1,4 @@
-"""What the record of `sliding_window` says of patches and convolutions."""
+"""Claims on patches and convolutions, checked on the record of `sliding_window`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIZE = "size128"
 
 
 def _ratio(record: Record, entry: str, way: str, to: str, key: str = SIZE) -> float:
-    """How many times as much `way` needs."""
+    """Return how many times as much of `entry` the way `way` needs as the way `to`."""
     return record.results[key][entry][way] / record.results[key][entry][to]
 
 

@@ -1,4 +1,4 @@
-"""What the record of `solver_swap` says of a trained net under other solvers."""
+"""Claims on a trained net under other solvers, checked on the record of `solver_swap`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _swapped(training: str, *tests: str) -> Callable[[Record], str]:
 
 
 def _fall(record: Record, training: str, own: str, *tests: str) -> float:
-    """The largest loss of accuracy, in percentage points, when the training's own solver is replaced by another."""
+    """Return the largest loss of accuracy, in percentage points, when the training's solver is replaced by another."""
     before = fmean(_tested(record, training, own))
     return max(before - fmean(_tested(record, training, test)) for test in tests)
 

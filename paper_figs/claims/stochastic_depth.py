@@ -1,4 +1,4 @@
-"""What the record of `stochastic_depth` says of what it saves and gains."""
+"""Claims on savings and gains of stochastic depth, checked on the record of `stochastic_depth`."""
 
 from __future__ import annotations
 

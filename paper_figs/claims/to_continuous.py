@@ -1,4 +1,4 @@
-"""What the record of `to_continuous` says of the way from ResNet to ODE-Net."""
+"""Claims on the way from ResNet to ODE-Net, checked on the record of `to_continuous`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _parameters(record: Record, name: str) -> int:
 
 
 def _cost(record: Record, what: str, name: str, baseline: str) -> float:
-    """How many times the cost of the baseline, side by side; the median of the rounds where it is a time."""
+    """Return the cost of a net relative to a baseline; a time is the median ratio over the interleaved rounds."""
     costs = record.results["costs"][what]
     if what == "seconds":
         return median(a / b for a, b in zip(costs[name], costs[baseline], strict=True))
@@ -26,36 +26,36 @@ def _cost(record: Record, what: str, name: str, baseline: str) -> float:
 
 
 def _at_tolerances(record: Record, entry: str, name: str = "ode_net") -> list[list[Any]]:
-    """`entry` at each tolerance in the order of the settings: a list over seeds."""
-    of_seeds = over_seeds(record.results, f"{name}/tolerances", "rows")
-    return [[row[entry] for row in rows] for rows in zip(*of_seeds, strict=True)]
+    """Return `entry` at each tolerance, in the order of the settings, as lists over seeds."""
+    per_seed = over_seeds(record.results, f"{name}/tolerances", "rows")
+    return [[row[entry] for row in rows] for rows in zip(*per_seed, strict=True)]
 
 
 def _growth(record: Record, method: str) -> float:
-    """The flow's memory at the smallest tolerance over that at the largest."""
+    """Return the flow's memory at the smallest tolerance divided by its memory at the largest."""
     megabytes = [fmean(sizes[method] for sizes in row) for row in _at_tolerances(record, "flow_bytes")]
     return megabytes[-1] / megabytes[0]
 
 
 def _errors_at_ends(record: Record) -> tuple[float, float]:
-    """The numerical error at the largest tolerance and at the smallest."""
+    """Return the numerical errors at the largest and at the smallest tolerance."""
     errors = [fmean(row) for row in _at_tolerances(record, "numerical_error")]
     return errors[0], errors[-1]
 
 
 def _backwards(record: Record, name: str = "ode_net") -> float:
-    """Evaluations backwards for each one forwards, over the whole training."""
+    """Return the evaluations in backward passes per evaluation in forward passes, over the whole training."""
     counts = over_seeds(record.results, name, "evaluations")
     return fmean(fmean(e["backward"]) / fmean(e["forward"]) for e in counts)
 
 
 def _in_training(record: Record, epoch: int) -> float:
-    """Evaluations forwards, in a step of an epoch."""
+    """Return the evaluations in the forward pass of a training step of an epoch."""
     return fmean(evaluations["forward"][epoch] for evaluations in over_seeds(record.results, "ode_net", "evaluations"))
 
 
 def _correlation(record: Record) -> float:
-    """Of evaluations forwards with seconds, the seeds' means at each tolerance."""
+    """Return the correlation of forward evaluations with seconds, from means over seeds at each tolerance."""
     x = [fmean(row) for row in _at_tolerances(record, "forward")]
     y = [fmean(row) for row in _at_tolerances(record, "seconds_forward")]
     dx, dy = [a - fmean(x) for a in x], [b - fmean(y) for b in y]
@@ -64,14 +64,14 @@ def _correlation(record: Record) -> float:
 
 
 def _moved(record: Record, *names: str) -> float:
-    """The largest change of the test error between tolerances, in percentage points."""
-    of_nets = [_at_tolerances(record, "test_error", name) for name in names]
-    means = [[100 * fmean(row) for row in rows] for rows in of_nets]
+    """Return the largest change of the test error between tolerances, in percentage points."""
+    per_net = [_at_tolerances(record, "test_error", name) for name in names]
+    means = [[100 * fmean(row) for row in rows] for rows in per_net]
     return max(max(errors) - min(errors) for errors in means)
 
 
 def _trained_at(record: Record) -> dict[str, float]:
-    """The test error of the first seed's ODE-Net by the tolerance that it was trained at, in percent."""
+    """Return the test error of the first seed's ODE-Net in percent, by the tolerance of its training."""
     first, own = f"seed{record.settings['seeds'][0]}", record.settings["tolerance"]
     names = {f"{own:g}": "ode_net"} | {f"{t:g}": f"ode_net@{t:g}" for t in record.settings["training_tolerances"]}
     return {t: 100 * record.results[f"{first}/{name}"]["test_error"] for t, name in names.items()}

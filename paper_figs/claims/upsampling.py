@@ -1,4 +1,4 @@
-"""What the record of `upsampling` says of the ways to enlarge a map."""
+"""Claims on ways to upsample a map, checked on the record of `upsampling`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from paper_figs.claims.claim import Claim, mean, percent
 RECORD = "upsampling/cpu.json"
 
 SMOOTH = ("nearest", "bilinear")
-"""Those that repeat or interpolate."""
+"""Kinds of upsampling that repeat or interpolate values."""
 
 
 def _list(record: Record, net: str, names: tuple[str, ...], entry: str) -> str:
@@ -19,13 +19,13 @@ def _list(record: Record, net: str, names: tuple[str, ...], entry: str) -> str:
 
 
 def _range(record: Record, net: str, entry: str = "mean_iou") -> float:
-    """Points between the best upsampling and the worst."""
+    """Return the points between the best upsampling and the worst."""
     means = [mean(record, f"{net}/{name}", entry) for name in record.settings["upsamplings"]]
     return max(means) - min(means)
 
 
 def _times_nearest(record: Record, net: str) -> dict[str, float]:
-    """Seconds of a forward pass over that with nearest neighbour."""
+    """Return the time of a forward pass with each upsampling, relative to nearest neighbour."""
     seconds = record.results[f"times/{net}"]["seconds"]
     return {name: value / seconds["nearest"] for name, value in seconds.items()}
 

@@ -1,4 +1,4 @@
-"""The command line of a figure: `python -m paper_figs.NAME [--record FILE] [--out FOLDER]`."""
+"""Command line of a figure: `python -m paper_figs.NAME [--record FILE] [--out FOLDER]`."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ RECORDS, FIGURES = Path("records"), Path("paper_figs/figures")
 
 
 def main(name: str, draw: Draw, experiment: str | None = None) -> None:
-    """Draw figure `name` for every record of its experiment in `records/`, or for `--record`.
+    """Parse the command line and draw a figure for every record of its experiment in `records/`, or for `--record`.
 
     Args:
-        name: of the figure.
-        draw: makes it.
-        experiment: whose records it shows; by default the one called `name`.
+        name: Name of the figure.
+        draw: Function that draws the figure of a record.
+        experiment: Experiment whose records the figure shows; by default `name`.
     """
 
     def options(record: Path | None = None, out: Path | None = None) -> None:
         """Draw a figure.
 
         Args:
-            record: One record; by default every one of this experiment in records/.
-            out: Folder of the figures; by default that of the record given, or paper_figs/figures where none is.
+            record: Record to draw; by default every record of this experiment in records/.
+            out: Folder for the figures; by default the folder of the given record, or paper_figs/figures without one.
         """
         folder = out or (record.parent if record else FIGURES)
         try:
@@ -46,11 +46,11 @@ def main(name: str, draw: Draw, experiment: str | None = None) -> None:
 
 
 def draw_records(name: str, draw: Draw, paths: list[Path] | None, out: Path, experiment: str | None = None) -> None:
-    """Draw and save a figure for each record, `NAME-PRESET-DATA.pdf` and `.png`; print where they are.
+    """Draw a figure for each record, save it as `NAME-PRESET-DATA.pdf` and `.png`, and print the paths.
 
     Raises:
-        FileNotFoundError: no record.
-        ValueError: a record that is not finished, or of another experiment.
+        FileNotFoundError: if a record does not exist.
+        ValueError: if a record is unfinished or belongs to another experiment.
     """
     experiment = experiment or name
     for path in paths or records_of(experiment):
@@ -58,21 +58,21 @@ def draw_records(name: str, draw: Draw, paths: list[Path] | None, out: Path, exp
         if record.experiment != experiment or not record.finished:
             state = "" if record.finished else ", not finished"
             raise ValueError(
-                f"{path} is a record of {record.experiment}{state}; this figure needs a finished one of {experiment}: "
-                f"run python -m {experiment if '.' in experiment else f'experiments.{experiment}'} first."
+                f"{path} is a record of {record.experiment}{state}, but this figure needs a finished record of "
+                f"{experiment}: run python -m {experiment if '.' in experiment else f'experiments.{experiment}'} first."
             )
         for file in save(draw(record), out / f"{name}-{path.stem.removeprefix(f'{name}-')}"):
             print(f"figure: {file}")
 
 
 def records_of(experiment: str) -> list[Path]:
-    """Committed records: records/NAME/*.json of an experiment, records/benchmarks/NAME-*.json of a benchmark."""
+    """Return committed records: records/NAME/*.json of an experiment, records/benchmarks/NAME-*.json of a benchmark."""
     folder, _, name = experiment.rpartition(".")
     return sorted((RECORDS / folder).glob(f"{name}-*.json") if folder else (RECORDS / name).glob("*.json"))
 
 
 class Script(NamedTuple):
-    """A script of this folder that draws a figure."""
+    """A script of `paper_figs` that draws a figure."""
 
     name: str
     draw: Draw
@@ -80,7 +80,7 @@ class Script(NamedTuple):
 
 
 def scripts() -> list[Script]:
-    """Every script of this folder that has a `NAME` and a `draw`, by name."""
+    """Return every script of `paper_figs` that has a `NAME` and a `draw`, sorted by name."""
     modules = [
         import_module(f"paper_figs.{found.name}")
         for found in iter_modules([str(Path(__file__).parent)])

@@ -1,4 +1,4 @@
-"""The kinds of networks that figures tell apart by colour, and what a network is called in them."""
+"""Families of networks, which figures distinguish by colour, and the display names of networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAMILIES = {
     "resnet": ("resnet", "res_net"),
     "ode_net": ("ode_net", "rk_net"),
 }
-"""How the names of each kind begin; a kind's colour is the one in `COLOURS`."""
+"""Prefixes of the names in each family; the colour of a family is the one in `COLOURS`."""
 
 KINDS = {
     "linear": "linear",
@@ -29,9 +29,9 @@ KINDS = {
     "resnet": "ResNet",
     "ode_net": "ODE-Net",
 }
-"""What a legend calls them."""
+"""Names of the families in legends."""
 
-_WRITTEN = {
+_DISPLAY_NAMES = {
     "alexnet": "AlexNet",
     "googlenet_bn": "GoogLeNet",
     "googlenet": "GoogLeNet (1st)",
@@ -43,34 +43,34 @@ _WRITTEN = {
 
 
 def family(net: str) -> str:
-    """The kind of a network, by its name in the record."""
+    """Return the family of a network, given its name in the record."""
     return next(kind for kind, beginnings in FAMILIES.items() if net.startswith(beginnings))
 
 
 def colour(net: str) -> str:
-    """Of a network: that of its kind."""
+    """Return the colour of a network's family."""
     return COLOURS[family(net)]
 
 
 def written(net: str) -> str:
-    """A network's name as it is written.
+    """Return the name of a network as figures show it.
 
     >>> written("resnet50"), written("vgg16"), written("plain20/2"), written("rk_net16")
     ('ResNet-50', 'VGG-16', 'plain-20/2', 'RK-Net 16')
     """
     base = net.rstrip("0123456789/")
     number = net[len(base) :]
-    if base in _WRITTEN:
-        return f"{_WRITTEN[base]} {number}".strip()
+    if base in _DISPLAY_NAMES:
+        return f"{_DISPLAY_NAMES[base]} {number}".strip()
     name = {"resnet": "ResNet", "vgg": "VGG"}.get(base, base)
     return f"{name}-{number}" if number else name
 
 
 def legend_of(axes: Axes, nets: Iterable[str]) -> list[Any]:
-    """A disc for each kind that is among the nets, in the order of `FAMILIES`."""
-    there = {family(net) for net in nets}
+    """Return a legend entry, a disc, for each family among the nets, in the order of `FAMILIES`."""
+    present = {family(net) for net in nets}
     return [
         axes.scatter([], [], s=40, color=COLOURS[kind], alpha=0.8, linewidth=0, label=label)
         for kind, label in KINDS.items()
-        if kind in there
+        if kind in present
     ]

@@ -1,4 +1,4 @@
-"""One look for all figures: one colour a method, sizes for a column of text, and files that are the same every time."""
+"""Common style of all figures: a colour for each method, sizes for a column of text, and reproducible files."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ COLOURS: Mapping[str, str] = {
     "momentumnet": "#F0E442",
     "torchsde": "#000000",
 }
-"""A colour for each method, everywhere the same (Okabe and Ito's palette, told apart by colour-blind readers)."""
+"""Colour of each method, the same in all figures (Okabe and Ito's palette, suited to colour-blind readers)."""
 
 SETTINGS: Mapping[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine has it
+    "font.family": "DejaVu Sans",  # part of matplotlib, so every machine has it
     "font.size": 8.5,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -92,22 +92,22 @@ for name, value in SETTINGS.items():
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Write the figure as PDF and PNG beside each other, without dates: the same figure gives the same files.
+    """Write a figure as PDF and as PNG, without dates, so that the same figure gives the same files.
 
-    On another processor the last digits of coordinates may differ, which no reader sees.
+    On another processor the last digits of coordinates may differ, which is not visible.
 
-    Each file is whole whenever the process is killed.
+    Each file is written atomically: it is complete even if the process is killed.
 
     Args:
-        figure: what is drawn.
-        path: without ending.
+        figure: Figure to save.
+        path: Path of the files without extension.
 
     Returns:
-        The two files.
+        The paths of the two files.
     """
-    nameless = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
-    files = [path.with_name(f"{path.name}.{form}") for form in nameless]
-    for file, (form, metadata) in zip(files, nameless.items(), strict=True):
+    metadata_of = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "png": {"Software": None}}
+    files = [path.with_name(f"{path.name}.{form}") for form in metadata_of]
+    for file, (form, metadata) in zip(files, metadata_of.items(), strict=True):
         drawn = io.BytesIO()
         figure.savefig(drawn, format=form, metadata=metadata)
         write_atomically(file, drawn.getvalue(), what="figure")

@@ -1,4 +1,4 @@
-"""Batches of scenes for a training: fresh scenes in every epoch, or the same, with a target of choice."""
+"""Batches of scenes for training and testing: new scenes in every epoch or fixed ones, with a chosen target."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from odenet.data.scenes.batch import TARGETS
 from odenet.data.scenes.scenes import Scenes
 
 MEAN, STD = 0.5, 0.25
-"""By which every channel is normalised, pixels in [0, 1]: about those of scenes."""
+"""Mean and standard deviation that normalise every channel, pixels in [0, 1]: approximately those of scenes."""
 
 
 @dataclass(frozen=True)
 class SceneTargets:
-    """The targets that a task is checked against.
+    """Targets of the batches, which a task checks before training.
 
     Attributes:
-        labels: (n, …).
+        labels: Targets, (n, …).
     """
 
     labels: Tensor
 
 
 class SceneBatches:
-    """Batches of `count` scenes an epoch, normalised, with a target; each a function of (scenes, epoch, index).
+    """Batches of normalised scenes with a target, `count` scenes per epoch, each a function of (scenes, epoch, index).
 
-    Fresh scenes are drawn as they are asked for: place i of epoch e holds scene e·count + i, and none is seen twice.
-    Otherwise scene i is at place i of every epoch, drawn once and kept in memory: a test set.
+    With `fresh=True`, scenes are drawn on demand: place i of epoch e holds scene e·count + i, and no scene is seen
+    twice. Otherwise scene i is at place i of every epoch, drawn once and kept in memory, as for a test set.
 
-    With `world_size` processes (DDP), each batch is cut into as many consecutive shares, and process `rank` draws its
-    own: joined, they are the batch of a single process.
+    With `world_size` processes (DDP), each batch is cut into as many consecutive shares, and process `rank` draws one
+    of them; concatenated, they are the batch of a single process.
 
     Args:
-        scenes: What to draw; batches live on their device.
-        count: Scenes in an epoch.
+        scenes: Scenes to draw from; batches live on their device.
+        count: Number of scenes in an epoch.
         batch_size: Scenes in a batch over all processes, a multiple of `world_size`.
         target: Name in `TARGETS`: label (n,), labels (n, C) or semantic (n, H, W), int64.
         fresh: Whether every epoch has new scenes.
-        rank: Of this process, 0 ≤ rank < world_size.
+        rank: Rank of this process, 0 ≤ rank < world_size.
         world_size: Number of processes that share every batch.
 
     Raises:
-        TypeError: A count is not a whole number.
-        ValueError: A count lies outside its bounds, a batch cannot be shared, or the target is unknown.
+        TypeError: if a count is not a whole number.
+        ValueError: if a count is out of range, a batch cannot be shared equally, or the target is unknown.
 
     >>> batches = SceneBatches(Scenes(size=(16, 16)), 10, 4, target="labels")
     >>> [(tuple(images.shape), tuple(labels.shape)) for images, labels in batches.epoch(0)]
@@ -82,21 +82,21 @@ class SceneBatches:
                 f"each needs its share of every batch, equal in full ones, and the last one has {last}; "
                 "give multiples of world_size."
             )
-        # Of fresh scenes, those of a batch stand for all: one law draws them.
+        # The targets of one batch represent all fresh scenes, since these have the same distribution.
         self._kept = self._draw(range(min(count, batch_size) if fresh else count))
 
     @property
     def split(self) -> SceneTargets:
-        """All targets of an epoch that stays the same; of fresh scenes, those of the first batch."""
+        """All targets of an epoch if the scenes are fixed; targets of the first batch if they are fresh."""
         return SceneTargets(self._kept[1])
 
     def __len__(self) -> int:
-        """Batches in an epoch, the same for every process."""
+        """Return the number of batches in an epoch, which is the same for every process."""
         return -(-self.count // self.batch_size)
 
     @checked
     def epoch(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches start, start + 1, …, len(self) - 1 of an epoch.
+        """Iterate over the batches start, start + 1, …, len(self) - 1 of an epoch.
 
         Yields:
             images: float32, (m, 3, H, W).

@@ -1,4 +1,4 @@
-"""Garments: scenes composed of the real images of Fashion-MNIST, as `Scenes` is of silhouettes."""
+"""Garments: scenes composed of the images of Fashion-MNIST instead of drawn silhouettes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from odenet.data.split import Split
 from odenet.data.torchvision_sets import read_torchvision
 
 _DARKEST = 16
-"""Pixels of at most this grey, of 0, …, 255, are not the garment: the published images stand on 0, with a faint rim."""
+"""Largest grey value, in 0, …, 255, of the background: the published images are 0 there, with a faint rim."""
 
 
 def garment_templates(split: Split, names: tuple[str, ...]) -> Templates:
-    """The grey images of a split, each pixel brighter than 16 being the object; with the clutter of `silhouettes`.
+    """Make templates of the grey images of a split, whose pixels above 16 are the object; add clutter of `silhouettes`.
 
-    In a scene a garment has one colour, times its own grey.
+    In a scene a garment has one colour, multiplied by its grey values.
 
     Args:
-        split: Square images of one channel; such as have no object in them are left out.
-        names: Of the classes.
+        split: Square images of one channel; images without an object are left out.
+        names: Names of the classes.
     """
     shown = split.subset((split.images > _DARKEST).flatten(1).any(1).nonzero().squeeze(1))
     ordered = shown.subset(shown.labels.argsort(stable=True))
@@ -39,17 +39,17 @@ def garment_templates(split: Split, names: tuple[str, ...]) -> Templates:
 
 @checked
 def garment_scenes(root: Path, *, download: bool = True, **settings: Any) -> tuple[Scenes, Scenes]:
-    """Training scenes, of the training images alone, and test scenes, of the test images alone.
+    """Return training scenes composed of the training images and test scenes composed of the test images.
 
     Args:
-        root: The folder of the data sets, with Fashion-MNIST in torchvision's layout.
-        download: Whether to download it if it is missing.
-        settings: Of `Scenes`: size, seed, objects, clutter, smallest.
+        root: Folder of the data sets, with Fashion-MNIST in torchvision's layout.
+        download: Whether to download Fashion-MNIST if it is missing.
+        settings: Settings of `Scenes`: size, seed, objects, clutter, smallest.
 
     Raises:
-        FileNotFoundError: Fashion-MNIST is absent, and was not or could not be downloaded.
-        ValueError: A file is not the published one, or a setting lies outside its bounds.
-        ModuleNotFoundError: torchvision is not installed.
+        FileNotFoundError: if Fashion-MNIST is missing and was not or could not be downloaded.
+        ValueError: if a file differs from the published one, or a setting is out of range.
+        ModuleNotFoundError: if torchvision is not installed.
     """
     train, test, names = read_torchvision("FashionMNIST", root, download)
     return (
@@ -59,6 +59,6 @@ def garment_scenes(root: Path, *, download: bool = True, **settings: Any) -> tup
 
 
 def read_garments(root: Path, download: bool) -> tuple[Split, Split, tuple[str, ...]]:
-    """10,000 training and 2,000 test scenes of 64×64 pixels with their `label`; class names."""
+    """Return 10,000 training and 2,000 test scenes of 64×64 pixels with their `label`, and the class names."""
     training, test = garment_scenes(root, download=download)
     return one_label_split(training, 10_000), one_label_split(test, 2_000), training.classes

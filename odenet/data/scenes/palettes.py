@@ -1,4 +1,4 @@
-"""Palettes: the colours that the parts of things have, red, green and blue in 0, …, 255."""
+"""Palettes: the colours of the parts of objects and of grounds, red, green and blue in 0, …, 255."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 Colour = tuple[int, int, int]
 
 SPREAD = 45
-"""How far a colour in a scene may be from that of its palette, in each channel."""
+"""Largest difference, in each channel, between a colour in a scene and its palette's colour."""
 
 PALETTES: Mapping[str, Sequence[Sequence[Colour]]] = {
     "horse": (
@@ -35,7 +35,7 @@ PALETTES: Mapping[str, Sequence[Sequence[Colour]]] = {
         ((45, 40, 40), (105, 75, 50), (215, 185, 120), (140, 140, 140)),  # hair
     ),
 }
-"""Of each part of each class, in the order in which `odenet.data.scenes.scenes.silhouettes` draws them."""
+"""Colours of each part of each class, the parts in the order in which `odenet.data.scenes.silhouettes` draws them."""
 
 GROUNDS: Sequence[Colour] = (
     (95, 135, 75),  # grass
@@ -54,10 +54,10 @@ GROUNDS: Sequence[Colour] = (
 
 
 def palette_table(names: Sequence[str]) -> Tensor:
-    """The palettes of clutter and of these classes: float32, (1 + K, P, 4, 3), P the most parts that one has.
+    """Return the palettes of clutter and of the named classes: float32, (1 + K, P, 4, 3), for up to P parts.
 
-    Clutter has the colours of all classes, so that a colour does not tell it from them; parts that a class lacks are
-    black.
+    Clutter has colours of all classes, so that colour does not distinguish it from objects; parts that a class lacks
+    are black.
     """
     parts = max(len(PALETTES[name]) for name in names)
     table = torch.zeros(1 + len(names), parts, 4, 3)

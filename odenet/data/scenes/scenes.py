@@ -1,4 +1,4 @@
-"""Scenes: objects before each other on textured ground, scene i a pure function of (seed, i) and the settings."""
+"""Scenes of overlapping objects on textured ground; scene i is a pure function of (seed, i) and the settings."""
 
 from __future__ import annotations
 
@@ -26,32 +26,33 @@ from odenet.data.split import Split
 Part = Literal["training", "test"]
 
 _AT_ONCE = 64
-"""Scenes painted at a time: few enough for a processor's cache."""
+"""Number of scenes painted at a time: few enough for a processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scenes:
-    """Endless scenes, painted back to front: ground, objects and clutter; the front-most layer is an object.
+    """An endless sequence of scenes, painted back to front: ground, then objects and clutter, with an object in front.
 
-    Each object is of a class drawn uniformly, and placed at random; see `place_layers`. The front-most is seen for at
-    least one pixel, so every scene has a `label`, at any size. All targets follow from which object each pixel shows.
+    Each object has a class drawn uniformly and is placed at random; see `place_layers`. The front-most object shows at
+    least one pixel, so every scene has a `label`, at any size. All targets follow from the object that each pixel
+    shows.
 
-    A scene is the same bit for bit in whatever batch it is drawn: its random numbers depend on its index alone, and its
-    pixels are made by single operations that IEEE 754 rounds correctly, so that their order in memory does not matter.
+    A scene is the same bit for bit in every batch that contains it: its random numbers depend only on its index, and
+    its pixels are computed by single operations that IEEE 754 rounds correctly, so that memory order does not matter.
 
     Attributes:
-        size: (H, W), in pixels, from (1, 1).
-        seed: 0 ≤ seed < 2⁶⁴.
-        objects: Fewest and most objects of a scene, at least 1; K is the most.
-        clutter: Fewest and most objects of no class.
-        smallest: The share of the image from which on an object counts in `labels`.
-        part: Training and test scenes of one seed have no random number in common.
-        templates: The objects; the silhouettes of horse, church, toothbrush and person by default. Scenes are drawn on
-            their device.
+        size: Size (H, W) in pixels, at least (1, 1).
+        seed: Seed, 0 ≤ seed < 2⁶⁴.
+        objects: Smallest and largest number of objects in a scene, at least 1; K is the largest.
+        clutter: Smallest and largest number of objects without a class.
+        smallest: Smallest visible share of the image for which an object counts in `labels`.
+        part: `"training"` or `"test"`; the two use independent random numbers, even with the same seed.
+        templates: Templates of the objects, by default the silhouettes of horse, church, toothbrush and person. Scenes
+            are drawn on their device.
 
     Raises:
-        TypeError: A count or the seed is not a whole number.
-        ValueError: A value lies outside its bounds.
+        TypeError: if a count or the seed is not a whole number.
+        ValueError: if a value is out of range.
 
     >>> batch = Scenes(size=(32, 48), seed=1).draw(range(5))
     >>> batch.images.shape, batch.labels.shape, batch.semantic.shape
@@ -72,27 +73,27 @@ class Scenes:
             whole_number("size", length, 1, because="a scene has at least one pixel each way")
         if self.part not in (parts := get_args(Part)):
             raise unknown_name("part", self.part, parts)
-        indexed_uniforms(self.seed, self.part, (), 0)  # a bad seed is refused here, not in the first batch
+        indexed_uniforms(self.seed, self.part, (), 0)  # raises for a bad seed here, not in the first batch
         _check_range("objects", self.objects, 1, "a scene without an object has no label")
         _check_range("clutter", self.clutter, 0, "it is a number of things")
         if not 0 <= self.smallest < 1:
             raise ValueError(
-                f"smallest={self.smallest} cannot be: it is the share of the image that an object must show to count; "
-                "give a number of at least 0 and less than 1."
+                f"smallest must be at least 0 and less than 1, got {self.smallest}: it is the share of the image that "
+                "an object must show to count in `labels`."
             )
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes."""
+        """Names of the classes."""
         return self.templates.names
 
     def to(self, device: torch.device | str) -> Scenes:
-        """The same scenes, drawn on `device`."""
+        """Return the same scenes, drawn on `device`."""
         return replace(self, templates=self.templates.to(device))
 
     @checked
     def draw(self, indices: Annotated[Iterable[Seed], MayBeEmpty()]) -> SceneBatch:
-        """The scenes with these indices, 0 ≤ i < 2⁶⁴, in their order."""
+        """Draw the scenes with the given indices, 0 ≤ i < 2⁶⁴, in that order."""
         count = 2 + len(self._depths) * numbers_of_layer(self.templates) + NUMBERS_OF_GROUND
         numbers = indexed_uniforms(self.seed, f"{self.part} scenes", indices, count)
         painted = [self._paint(u) for u in numbers.to(self.templates.parts.device).split(_AT_ONCE)]
@@ -101,19 +102,19 @@ class Scenes:
 
     @cached_property
     def _depths(self) -> Tensor:
-        """Of each layer, back to front: the number of the object, from 1, or 0 for clutter; spread evenly: (L,)."""
+        """Object number of each layer, back to front, from 1, or 0 for clutter, which is spread evenly: (L,)."""
         objects, clutter = self.objects[1], self.clutter[1]
         depths = [((k + 1) / objects, k + 1) for k in range(objects)]
         depths += [((k + 0.5) / clutter, 0) for k in range(clutter)]
         return torch.tensor([number for _, number in sorted(depths)], device=self.templates.parts.device)
 
     def _paint(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Images, owners and classes of the scenes whose numbers are u."""
-        of_counts, of_layers, of_ground = u.tensor_split((2, u.shape[1] - NUMBERS_OF_GROUND), dim=1)
+        """Paint images, owners and classes of the scenes with the random numbers u."""
+        u_of_counts, u_of_layers, u_of_ground = u.tensor_split((2, u.shape[1] - NUMBERS_OF_GROUND), dim=1)
         depths, templates, size = self._depths, self.templates, self.size
-        of_layers = of_layers.unflatten(1, (len(depths), -1))
-        layers = place_layers(of_layers, depths > 0, self._present(of_counts), templates, size)
-        ground = place_ground(of_ground, TEXTURES, PERIOD, size)
+        u_of_layers = u_of_layers.unflatten(1, (len(depths), -1))
+        layers = place_layers(u_of_layers, depths > 0, self._present(u_of_counts), templates, size)
+        ground = place_ground(u_of_ground, TEXTURES, PERIOD, size)
         seen = paint_codes(ground, layers, templates, size)
         owner_of_code = torch.cat([depths.new_zeros(2), depths.repeat_interleave(templates.part_count)])
         owners = owner_of_code.to(torch.uint8).index_select(0, (seen >> 8).flatten()).view(seen.shape)
@@ -122,10 +123,10 @@ class Scenes:
         return paint_images(seen, ground, layers), owners, torch.where(visible, classes, -1)
 
     def _present(self, u: Tensor) -> Tensor:
-        """Which layers a scene has: as many of the front-most objects, and of the front-most clutter, as drawn."""
+        """Return which layers a scene has: the front-most objects and the front-most clutter, as many as drawn."""
         objects, clutter = (
-            least + ((most - least + 1) * numbers[:, None]).long()
-            for (least, most), numbers in zip((self.objects, self.clutter), u.unbind(1), strict=True)
+            least + ((most - least + 1) * number[:, None]).long()
+            for (least, most), number in zip((self.objects, self.clutter), u.unbind(1), strict=True)
         )
         is_object = self._depths > 0
         rank = torch.where(is_object, *(kind.flip(0).cumsum(0).flip(0) for kind in (is_object, ~is_object)))
@@ -135,16 +136,19 @@ class Scenes:
 def _check_range(name: str, bounds: tuple[int, int], least: int, because: str) -> None:
     fewest, most = bounds
     whole_number(f"{name}[0]", fewest, least, because=because)
-    whole_number(f"{name}[1]", most, fewest, 255, because=f"it is the most where {fewest} is the least")
+    whole_number(f"{name}[1]", most, fewest, 255, because=f"it is the largest number, and {fewest} the smallest")
 
 
 def read_scenes(_root: Path, _download: bool) -> tuple[Split, Split, tuple[str, ...]]:
-    """10,000 training and 2,000 test scenes of 64×64 pixels with their `label`, drawn in ten seconds; class names."""
+    """Return 10,000 training and 2,000 test scenes of 64×64 pixels with their `label`, and the class names.
+
+    Drawing them takes about ten seconds.
+    """
     training = Scenes()
     return one_label_split(training, 10_000), one_label_split(replace(training, part="test"), 2_000), training.classes
 
 
 def one_label_split(scenes: Scenes, count: int) -> Split:
-    """The first `count` scenes, each with its `label`."""
+    """Return the first `count` scenes, each with its `label`, as a split."""
     batch = scenes.draw(range(count))
     return Split(batch.images, batch.label)

@@ -1,4 +1,4 @@
-"""Strokes and polygons: sets of cells of a square grid, many drawings at once."""
+"""Strokes and polygons as sets of cells of a square grid, for many drawings at once."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 Number = float | Tensor
-"""One for all drawings, or one for each, (n,)."""
+"""One number for all drawings, or one for each, (n,)."""
 
 Point = tuple[Number, Number]
-"""x to the right, y downwards; the grid covers [-1, 1]²."""
+"""Coordinates (x, y), x to the right and y downwards; the grid covers [-1, 1]²."""
 
 
 class Canvas:
-    """The centres of side × side cells that cover [-1, 1]², and the sets of them inside shapes; n drawings at once.
+    """A grid of side × side cells that covers [-1, 1]², with the sets of cells inside shapes, for n drawings at once.
 
     Args:
-        count: n.
-        side: Cells along an edge.
+        count: Number n of drawings.
+        side: Number of cells along an edge.
     """
 
     def __init__(self, count: int, side: int) -> None:
@@ -28,16 +28,16 @@ class Canvas:
         self.x, self.y = centres[None, None, :], centres[None, :, None]
 
     def stroke(self, points: Sequence[Point], radii: Sequence[Number]) -> Tensor:
-        """A pen drawn along `points`, its radius passing linearly from each of `radii` to the next: (n, side, side)."""
+        """Draw a pen along `points`, with a radius linear from each of `radii` to the next: bool, (n, side, side)."""
         pieces = zip(points, points[1:], radii, radii[1:], strict=False)
         return self.union(*(self._tapered(*piece) for piece in pieces))
 
     def disc(self, centre: Point, radius: Number) -> Tensor:
-        """All within `radius` of `centre`: (n, side, side)."""
+        """Return the cells within `radius` of `centre`: bool, (n, side, side)."""
         return self._tapered(centre, centre, radius, radius)
 
     def polygon(self, *corners: Point) -> Tensor:
-        """The convex polygon with these corners, clockwise as seen (y points down): (n, side, side)."""
+        """Return the cells in the convex polygon with these corners, clockwise on the image: bool, (n, side, side)."""
         inside = torch.ones(self.count, self.x.shape[-1], self.x.shape[-1], dtype=torch.bool)
         for (ax, ay), (bx, by) in zip(corners, [*corners[1:], corners[0]], strict=True):
             ax, ay, bx, by = (self._each(number) for number in (ax, ay, bx, by))
@@ -45,11 +45,11 @@ class Canvas:
         return inside
 
     def box(self, left: Number, top: Number, right: Number, bottom: Number) -> Tensor:
-        """The rectangle between these: (n, side, side)."""
+        """Return the cells in the rectangle with these sides: bool, (n, side, side)."""
         return self.polygon((left, top), (right, top), (right, bottom), (left, bottom))
 
     def union(self, *sets: Tensor) -> Tensor:
-        """What is in any of them: (n, side, side)."""
+        """Return the union of sets of cells: bool, (n, side, side)."""
         return torch.stack(sets).any(0)
 
     def _tapered(self, a: Point, b: Point, radius_a: Number, radius_b: Number) -> Tensor:

@@ -1,4 +1,4 @@
-"""Templates: pictures of single objects, each cell with the part of the object that it shows and a shade."""
+"""Templates: pictures of single objects, in which each cell has a part of the object and a shade."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ import torch
 from torch import Tensor
 
 OUTSIDE = -(2**30)
-"""The packed value of a cell that shows nothing: below every sum of a packed value and a layer's offset."""
+"""Packed value of an empty cell: less than every sum of another packed value and a layer's offset."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Templates:
-    """n objects on grids of S×S cells, from which scenes are composed.
+    """Templates of n objects on grids of S×S cells, from which scenes are composed.
 
     Attributes:
-        parts: uint8, (n, S, S): 0 where the object is not, else the number of the part that is seen, from 1. A part has
+        parts: Number of the part that each cell shows, from 1, or 0 outside of the object: uint8, (n, S, S). A part has
             one colour in a scene.
-        shades: uint8, (n, S, S): from 0, the dark end of that colour, to 255, the light one.
-        classes: int64, (n,), ascending: 0, …, K - 1, or -1 for clutter, which belongs to none.
-        names: Of the K classes.
-        palette: float32, (1 + K, P, m, 3): m colours, in 0, …, 255, for each part of clutter and of the classes.
-        spread: How far a colour in a scene may be from one of the palette, in each channel.
-        contrast: Bounds of c, drawn for every part: at shade s it has (1 - c + c·s/255) of its colour.
+        shades: Shade of each cell, from 0 (the dark end of the colour) to 255 (the light end): uint8, (n, S, S).
+        classes: Class of each template, ascending, 0, …, K - 1, or -1 for clutter, which has no class: int64, (n,).
+        names: Names of the K classes.
+        palette: Palette of m colours, in 0, …, 255, for each part of clutter and of the classes: float32,
+            (1 + K, P, m, 3).
+        spread: Largest difference, in each channel, between a colour in a scene and the palette.
+        contrast: Bounds of the contrast c, drawn for every part: a cell of shade s has the part's colour times
+            (1 - c + c·s/255).
 
     Raises:
-        ValueError: Shapes do not match, an object is nowhere on its grid, or the classes are not in order.
+        ValueError: if shapes do not match, an object covers no cell, or the classes are not in order.
     """
 
     parts: Tensor
@@ -42,17 +44,18 @@ class Templates:
         if self.parts.ndim != 3 or self.parts.shape != self.shades.shape or len(self.classes) != len(self.parts):
             raise ValueError(
                 f"parts of shape {tuple(self.parts.shape)}, shades of {tuple(self.shades.shape)} and "
-                f"{len(self.classes)} classes cannot be templates: each cell has a part and a shade, each template a "
+                f"{len(self.classes)} classes do not make templates: each cell has a part and a shade, each template a "
                 "class; give (n, S, S), (n, S, S) and (n,)."
             )
         if not bool(self.areas.all()):
             empty = int((self.areas == 0).nonzero()[0])
-            raise ValueError(f"template {empty} cannot be drawn: all its parts are 0, it shows nothing; leave it out.")
+            raise ValueError(f"template {empty} is empty: all its parts are 0, so it shows nothing; leave it out.")
         steps = self.classes.diff()
         if bool((steps < 0).any()) or {*self.classes.tolist()} - {-1} != {*range(len(self.names))}:
             raise ValueError(
-                f"classes {self.classes.unique_consecutive().tolist()} cannot be those of {self.names}: a class is a "
-                f"consecutive run of templates; sort them, and give every class from 0 to {len(self.names) - 1} some."
+                f"classes {self.classes.unique_consecutive().tolist()} do not match the names {self.names}: templates "
+                "of a class are consecutive; sort them, and give at least one template to every class from 0 to "
+                f"{len(self.names) - 1}."
             )
 
     def __len__(self) -> int:
@@ -63,22 +66,22 @@ class Templates:
 
     @property
     def side(self) -> int:
-        """S."""
+        """Number of cells S along an edge."""
         return self.parts.shape[-1]
 
     @cached_property
     def part_count(self) -> int:
-        """P, the highest number of a part."""
+        """Number of parts P: the highest number of a part."""
         return int(self.parts.max())
 
     @cached_property
     def areas(self) -> Tensor:
-        """The share of the grid that each object covers: float32, (n,)."""
+        """Share of the grid that each object covers: float32, (n,)."""
         return (self.parts > 0).float().mean((1, 2))
 
     @cached_property
     def anchors(self) -> Tensor:
-        """The cell of each object that is nearest to the middle of its grid: int64, (n, 2), column and row."""
+        """Cell (column, row) of each object that is nearest to the middle of its grid: int64, (n, 2)."""
         from_middle = (torch.arange(self.side, device=self.parts.device) - (self.side - 1) / 2) ** 2
         distance = from_middle[:, None] + from_middle[None, :]
         cell = torch.where(self.parts > 0, distance, torch.inf).flatten(1).argmin(1)
@@ -86,22 +89,22 @@ class Templates:
 
     @cached_property
     def runs(self) -> tuple[Tensor, Tensor]:
-        """The first template and the number of templates of clutter and of each class: int64, (1 + K,) each."""
+        """First template and number of templates of clutter and of each class: int64, (1 + K,) each."""
         sizes = (self.classes + 1).bincount(minlength=1 + len(self.names))
         return sizes.cumsum(0) - sizes, sizes
 
     @cached_property
     def packed(self) -> Tensor:
-        """256·(part - 1) + shade in the cells of an object, `OUTSIDE` in the others and in a border around the grid.
+        """Values 256·(part - 1) + shade in the cells of an object, `OUTSIDE` elsewhere and in a border around the grid.
 
-        int32, (n·(S + 2)²,): what is outside of a grid is found on its border.
+        int32, (n·(S + 2)²,): coordinates outside of a grid are clamped to its border.
         """
         values = 256 * (self.parts.int() - 1) + self.shades.int()
         cells = torch.where(self.parts > 0, values, OUTSIDE)
         return torch.nn.functional.pad(cells, [1, 1, 1, 1], value=OUTSIDE).flatten()
 
     def to(self, device: torch.device | str) -> Templates:
-        """The same templates on `device`; these if they are there already."""
+        """Return the templates on `device`; `self` if they are there already."""
         device = torch.device(device)
         if self.parts.device == device:
             return self
@@ -109,12 +112,12 @@ class Templates:
         return replace(self, **tensors)
 
     def with_clutter(self, clutter: Templates) -> Templates:
-        """These and the clutter of others, brought to their grid by the nearest cell, in place of any of their own."""
-        theirs = (clutter.side * (2 * torch.arange(self.side) + 1)) // (2 * self.side)
+        """Replace the clutter by that of other templates, resampled to this grid by the nearest cell."""
+        nearest = (clutter.side * (2 * torch.arange(self.side) + 1)) // (2 * self.side)
         own, other = self.classes >= 0, clutter.classes < 0
         return replace(
             self,
-            parts=torch.cat([clutter.parts[other][:, theirs][:, :, theirs], self.parts[own]]),
-            shades=torch.cat([clutter.shades[other][:, theirs][:, :, theirs], self.shades[own]]),
+            parts=torch.cat([clutter.parts[other][:, nearest][:, :, nearest], self.parts[own]]),
+            shades=torch.cat([clutter.shades[other][:, nearest][:, :, nearest], self.shades[own]]),
             classes=torch.cat([clutter.classes[other], self.classes[own]]),
         )

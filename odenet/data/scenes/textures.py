@@ -1,4 +1,4 @@
-"""Textures: periodic patterns in grey, s : torus → [0, 1], drawn at random as square tiles of bytes."""
+"""Textures: random periodic grey patterns s : torus → [0, 1], as square tiles of bytes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 Pattern = Callable[[Tensor, Tensor, int, torch.Generator], Tensor]
-"""(x, y, n, generator) ↦ n patterns of any range, (n, side, side), at the places x, y of the torus of side 1."""
+"""Function (x, y, n, generator) ↦ n patterns of any range, (n, side, side), at points x, y of the unit torus."""
 
 
 def texture_tiles(count: int, side: int, generator: torch.Generator) -> Tensor:
-    """`count` tiles, the kinds of patterns taking turns, each from darkest, 0, to lightest, 255.
+    """Draw `count` tiles of alternating kinds of patterns, each with values from 0 (darkest) to 255 (lightest).
 
-    Tiles are periodic: opposite edges fit, so that a plane can be covered with one.
+    Tiles are periodic: opposite edges match, so that one tile can cover a plane.
 
     Args:
-        count: Tiles.
-        side: Cells along an edge.
-        generator: Of frequencies, directions and phases.
+        count: Number of tiles.
+        side: Number of cells along an edge.
+        generator: Random generator for frequencies, directions and phases.
 
     Returns:
         uint8, (count, side, side).
@@ -36,17 +36,17 @@ def texture_tiles(count: int, side: int, generator: torch.Generator) -> Tensor:
 
 
 def stripes(x: Tensor, y: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """A plane wave; its edges soft or sharp."""
+    """Return a plane wave with soft or sharp edges."""
     return _edged(_wave(x, y, n, generator), n, generator)
 
 
 def checks(x: Tensor, y: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """The product of two plane waves."""
+    """Return the product of two plane waves."""
     return _edged(_wave(x, y, n, generator) * _wave(x, y, n, generator), n, generator)
 
 
 def dots(x: Tensor, y: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Discs of any radius on a square lattice."""
+    """Return discs of random radius on a square lattice."""
     columns, across, down, radius = _uniform(4, n, generator)
     lattice = 2 + (7 * columns).floor()
     hills = _cosine(lattice * x + across) + _cosine(lattice * y + down)
@@ -54,7 +54,7 @@ def dots(x: Tensor, y: Tensor, n: int, generator: torch.Generator) -> Tensor:
 
 
 def bricks(x: Tensor, y: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Rows of bricks of differing greys, every second row shifted by half a brick, with light joints."""
+    """Return rows of bricks in several greys with light joints, every second row shifted by half a brick."""
     high, wide, phase, width = _uniform(4, n, generator)
     rows, columns = 2 * (1 + (4 * high).floor()), 2 + (4 * wide).floor()
     height = rows * y + phase
@@ -65,7 +65,7 @@ def bricks(x: Tensor, y: Tensor, n: int, generator: torch.Generator) -> Tensor:
 
 
 def clouds(x: Tensor, _y: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Noise whose amplitude falls like frequency to the power -β, 0.3 < β < 2: from grain to clouds."""
+    """Return noise with amplitude proportional to frequency to the power -β, 0.3 < β < 2: from grain to clouds."""
     (steepness,) = _uniform(1, n, generator)
     side = x.shape[-1]
     frequency = torch.hypot(torch.fft.fftfreq(side, 1 / side)[:, None], torch.fft.rfftfreq(side, 1 / side))
@@ -77,7 +77,7 @@ _PATTERNS: tuple[Pattern, ...] = (clouds, stripes, clouds, checks, clouds, dots,
 
 
 def _wave(x: Tensor, y: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """A plane wave of up to eight periods a side each way; whole numbers of them, so that it closes on the torus."""
+    """Return a plane wave with up to eight periods along each side, whole numbers of them, so that it is periodic."""
     across, down, phase = _uniform(3, n, generator)
     across, down = (17 * across).floor() - 8, (9 * down).floor()
     across = torch.where((across == 0) & (down == 0), 3, across)
