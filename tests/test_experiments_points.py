@@ -182,7 +182,7 @@ def test_what_an_experiment_refuses_is_the_outcome_of_its_point(tmp_path: Path):
     (point,) = points("depth_refinement", "smoke", PRESETS["smoke"], ["train_images=5"], tmp_path)
     outcome = point.run()
     assert outcome is not None
-    assert outcome.startswith("depth_refinement: batch_size=64 with drop_last leaves no batch of 5 images")
+    assert outcome.startswith("depth_refinement: batch_size=64 with drop_last leaves no batch: there are 5 images")
 
 
 def test_an_error_in_an_experiment_ends_its_point_and_nothing_else(

@@ -105,7 +105,7 @@ def test_a_worker_that_is_killed_is_an_error_that_says_how_to_go_on():
 
 def test_a_killed_process_takes_its_worker_with_it():
     script = (
-        "from experiments.workers import told\nfrom tests.test_experiments_workers import sleep\n"
+        "from experiments.support.workers import told\nfrom tests.test_experiments_workers import sleep\n"
         "for _, process in told([sleep], 1): print(process, flush=True)\n"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
