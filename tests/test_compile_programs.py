@@ -129,7 +129,7 @@ def test_machine_code_takes_many_steps_with_the_same_numbers_and_gradients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.compiler.reset()
-    monkeypatch.setattr(fixed_steps, "EVALUATIONS", 2)
+    monkeypatch.setattr(fixed_steps, "EVALUATIONS_PER_GRAPH", 2)
     flow, x = compiled_block(MLPBranch(2, 8), FixedSteps(per_piece=24)), torch.randn(16, 2)
     reference = as_it_is(flow)
     flow(x).square().sum().backward()
@@ -338,7 +338,7 @@ class Oscillator(nn.Module):
 def test_machine_code_by_columns_takes_the_same_steps_and_has_the_same_gradient(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(per_sample, "UNROLLED", 2)
+    monkeypatch.setattr(per_sample, "ATTEMPTS_PER_GRAPH", 2)
     torch.compiler.reset()
     block = ODEBlock(Constant(Oscillator(), 2.0), Adaptive("adaptive_heun", 1e-3, 1e-3, per_sample=True))
     found = []

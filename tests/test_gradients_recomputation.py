@@ -19,7 +19,7 @@ from odenet import (
     PiecewiseLinear,
     Reversible,
 )
-from odenet.blocks.gradients.recomputation import Totals, ends_of, trainable_parameters
+from odenet.blocks.gradients.recomputation import ParameterGradients, gradient_edges, trainable_parameters
 from odenet.blocks.theta.base import wants_gradient
 from tests.laws import logistic_nodes, states
 
@@ -33,9 +33,9 @@ def test_totals_are_added_up_in_the_order_of_one_graph() -> None:
             super().__init__()
             self.weight = weight
 
-    nodes, totals = (Node(),), Totals([weight])
+    nodes, totals = (Node(),), ParameterGradients([weight])
     for scale in reversed(scales):
-        totals.add(ends_of([weight * scale]), [torch.ones(1)], [], nodes, term_by_term=True)
+        totals.add(gradient_edges([weight * scale]), [torch.ones(1)], [], nodes, term_by_term=True)
     y = torch.zeros(1)
     for scale in scales:
         y = y + weight * scale

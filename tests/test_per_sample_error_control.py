@@ -65,16 +65,16 @@ def test_a_step_whose_error_is_as_aimed_at_is_followed_by_its_like() -> None:
 
 @pytest.mark.parametrize("order", [2, 3, 5])
 def test_a_rejected_step_is_followed_by_one_whose_error_is_aimed_at(order: int) -> None:
-    growth, memory = log_growth(double(math.log(3.0)), double(0.123), order)
+    growth, log_previous_error = log_growth(double(math.log(3.0)), double(0.123), order)
     assert math.exp(float(growth)) == pytest.approx(0.9 * 3 ** (-1 / order), rel=1e-12)
-    assert float(memory) == 0.123
+    assert float(log_previous_error) == 0.123
 
 
 def test_growth_is_bounded_whatever_the_error_is() -> None:
     ratios = double(0.0, 1e-300, 1e300, math.inf, math.nan)
-    growth, memory = log_growth(ratios.log(), torch.zeros(5).double(), 5)
+    growth, log_previous_error = log_growth(ratios.log(), torch.zeros(5).double(), 5)
     assert growth.exp().tolist() == pytest.approx([10, 10, 0.2, 0.1, 0.1])
-    assert torch.isfinite(memory).all()
+    assert torch.isfinite(log_previous_error).all()
 
 
 @pytest.mark.parametrize("order", [3, 5])

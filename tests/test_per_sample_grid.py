@@ -18,7 +18,7 @@ from odenet import (
     PiecewiseLinear,
 )
 from odenet.blocks.per_sample.grid import accepted_grid
-from odenet.blocks.per_sample.steps import Taken
+from odenet.blocks.per_sample.steps import Attempt
 from odenet.blocks.solvers.embedded import PAIRS
 from tests.laws import ExactGradientLaws, RecomputationLaws, logistic_nodes, states
 from tests.problems import Logistic
@@ -172,8 +172,8 @@ def test_a_solve_of_no_step_has_the_gradient_of_the_identity(gradient: Any) -> N
 
 
 def test_a_grid_keeps_what_each_sample_accepted_in_order() -> None:
-    def attempt(*of_samples: tuple[float, float]) -> Taken:
-        return Taken(*(torch.tensor(each, dtype=torch.float64).view(2, 1) for each in zip(*of_samples, strict=True)))
+    def attempt(*of_samples: tuple[float, float]) -> Attempt:
+        return Attempt(*(torch.tensor(each, dtype=torch.float64).view(2, 1) for each in zip(*of_samples, strict=True)))
 
     taken = [attempt((1.5, 0.5), (2.0, 0.0)), attempt((1.9, 0.0), (1.25, 0.25)), attempt((2.0, 0.5), (9.0, 0.0))]
     grid = accepted_grid(1.0, taken, (2, 1))

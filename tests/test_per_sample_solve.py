@@ -344,7 +344,7 @@ def test_a_compiled_block_tries_no_more_steps_than_an_easy_problem_needs() -> No
     block.compiled = True
     _, report = solved(block, states())
     tried = int((report.accepted + report.rejected).max())
-    assert 1 < tried < per_sample.UNROLLED
+    assert 1 < tried < per_sample.ATTEMPTS_PER_GRAPH
     assert block.evaluations == 2 + 6 * tried
 
 

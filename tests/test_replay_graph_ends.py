@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch._C._autograd import _get_sequence_nr
 
-from odenet.blocks.gradients.recomputation import ends_of
-from odenet.blocks.replay.graph_ends import KnownEnds, ends_of_graph
+from odenet.blocks.gradients.recomputation import gradient_edges
+from odenet.blocks.replay.graph_ends import KnownEnds, inputs_of_graph
 
 
 def leaf(*shape: int) -> torch.Tensor:
@@ -17,7 +17,7 @@ def test_a_graph_ends_at_its_leaves_and_where_operations_from_before_enter_it() 
     before = (a * b).sin()
     start = _get_sequence_nr()
     y = (before + c) * c
-    leaves, edges = ends_of_graph([y], start, set())
+    leaves, edges = inputs_of_graph([y], start, set())
     assert [id(tensor) for tensor in leaves] == [id(c)]
     assert edges == [(before.grad_fn, before.output_nr)]
 
@@ -25,7 +25,7 @@ def test_a_graph_ends_at_its_leaves_and_where_operations_from_before_enter_it() 
 def test_leaves_that_are_known_are_left_out_and_each_is_named_once() -> None:
     a, b = leaf(2), leaf(2)
     start = _get_sequence_nr()
-    leaves, edges = ends_of_graph([a * b + b, b.sin()], start, {id(a)})
+    leaves, edges = inputs_of_graph([a * b + b, b.sin()], start, {id(a)})
     assert [id(tensor) for tensor in leaves] == [id(b)]
     assert edges == []
 
@@ -33,23 +33,23 @@ def test_leaves_that_are_known_are_left_out_and_each_is_named_once() -> None:
 def test_one_of_several_results_of_an_operation_is_not_the_other() -> None:
     first, second = (leaf(4) * 1).split(2)
     start = _get_sequence_nr()
-    _, edges = ends_of_graph([second.sin()], start, set())
+    _, edges = inputs_of_graph([second.sin()], start, set())
     assert edges == [(second.grad_fn, 1)]
-    KnownEnds([second], "a block").require(ends_of([second.sin()]), [])
+    KnownEnds([second], "a block").require(gradient_edges([second.sin()]), [])
     with pytest.raises(RuntimeError, match=r"the branch of a block reads a tensor .* one of shape \(4,\)"):
-        KnownEnds([first], "a block").require(ends_of([second.sin()]), [])
+        KnownEnds([first], "a block").require(gradient_edges([second.sin()]), [])
 
 
 def test_a_graph_that_ends_elsewhere_is_refused() -> None:
     a, b, q = leaf(2), leaf(3), leaf()
     known = KnownEnds([a], "a block")
-    known.require(ends_of([(a * q).sum()]), [q])
-    known.require(ends_of([torch.ones(2)]), [])
+    known.require(gradient_edges([(a * q).sum()]), [q])
+    known.require(gradient_edges([torch.ones(2)]), [])
     with pytest.raises(RuntimeError, match=r"one of shape \(3,\) whose gradient would be lost"):
-        known.require(ends_of([(a * q).sum() + b.sum()]), [q])
+        known.require(gradient_edges([(a * q).sum() + b.sum()]), [q])
 
 
 def test_inputs_may_have_graphs_of_their_own() -> None:
     a = leaf(2)
     made = a.exp()
-    KnownEnds([], "a block").require(ends_of([made.sin()]), [made])
+    KnownEnds([], "a block").require(gradient_edges([made.sin()]), [made])

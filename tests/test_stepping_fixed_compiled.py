@@ -36,7 +36,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Graphs]:
     """Counts the graphs of compiled blocks, in chunks of four evaluations; what is said to fall back is an error."""
     torch.compiler.reset()
     counting = Graphs()
-    monkeypatch.setattr(fixed_steps, "EVALUATIONS", 4)
+    monkeypatch.setattr(fixed_steps, "EVALUATIONS_PER_GRAPH", 4)
     monkeypatch.setattr(compiled, "BACKEND", counting)
     with warnings.catch_warnings():
         warnings.simplefilter("error", CompileWarning)
@@ -155,7 +155,7 @@ def test_a_pair_is_handed_from_chunk_to_chunk(graphs: Graphs) -> None:
 def test_every_step_of_every_chunk_is_taken_at_its_own_time(
     steps: int, chunks: int, graphs: Graphs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fixed_steps, "EVALUATIONS", 10)
+    monkeypatch.setattr(fixed_steps, "EVALUATIONS_PER_GRAPH", 10)
     block = ODEBlock(PiecewiseConstant([Clock() for _ in range(7)], horizon=3.0), FixedSteps(Midpoint(), steps))
     block.compiled = True
     torch.testing.assert_close(block(points()), points() + 4.5, rtol=1e-14, atol=1e-14)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from odenet.training import History
-from odenet.training.plain_data import from_plain, to_plain
+from odenet.training.json_data import from_json_data, to_json_data
 
 HISTORY = History(
     "accuracy",
@@ -30,4 +30,4 @@ def test_seconds_per_epoch_are_those_of_the_middle_one_so_that_compiling_does_no
 
 
 def test_a_history_comes_back_from_json() -> None:
-    assert repr(History(**from_plain(json.loads(json.dumps(to_plain(HISTORY)))))) == repr(HISTORY)
+    assert repr(History(**from_json_data(json.loads(json.dumps(to_json_data(HISTORY)))))) == repr(HISTORY)

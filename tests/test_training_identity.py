@@ -21,8 +21,8 @@ from odenet.data import Batches, Split
 from odenet.data.augmentation import RandomCrop, RandomFlip
 from odenet.training import CheckpointError, Classification, fit
 from odenet.training.identity import identity_of
+from odenet.training.json_data import differences
 from odenet.training.optimizers import make_optimizer
-from odenet.training.plain_data import differences
 from tests.training_cases import SETTINGS, TASK, noisy_net, plain_net, split
 
 ONE_EPOCH = replace(SETTINGS, epochs=1, checkpoint_seconds=60.0)

@@ -31,11 +31,11 @@ def test_means_weigh_every_example_the_same() -> None:
 
 @pytest.mark.parametrize("every", [2, 3, 7, 100])
 def test_sums_are_the_same_bit_for_bit_however_often_they_are_read(every: int) -> None:
-    assert tally(every).to_plain() == tally(1).to_plain()
+    assert tally(every).to_json_data() == tally(1).to_json_data()
 
 
 def test_plain_data_hold_all_of_it() -> None:
-    assert Tally.from_plain(tally(1).to_plain()).to_plain() == tally(1).to_plain()
+    assert Tally.from_json_data(tally(1).to_json_data()).to_json_data() == tally(1).to_json_data()
 
 
 def test_the_first_loss_that_is_not_finite_is_found_among_the_pending_ones() -> None:

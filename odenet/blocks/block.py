@@ -227,7 +227,7 @@ class ODEBlock(ModuleWithProperties):
         pieces = self.theta.pieces()
         if self._noise is not None:
             if self.training:
-                field.run_uncompiled("stochastic depth draws which branches are evaluated", "compile without noise")
+                field.fall_back_to_eager("stochastic depth draws which branches are evaluated", "compile without noise")
             pieces = self._noise(pieces, x, training=self.training)
         return self._gradient.integrate(self._stepping, pieces, field, x, self.projection)
 

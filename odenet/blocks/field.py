@@ -93,7 +93,7 @@ class Field:
         """
         return function if self.programs is None else self.programs.compiled(key, function, self.label)
 
-    def run_uncompiled(self, why: str, instead: str) -> None:
+    def fall_back_to_eager(self, why: str, instead: str) -> None:
         """From now on `program` hands functions back; whoever asked for a compiled block is told, once.
 
         Args:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from odenet.training.files import stamp, write_atomically
-from odenet.training.plain_data import Plain, differences
+from odenet.training.json_data import Plain, differences
 
 FORMAT = 2
 """Raised whenever a checkpoint of the older code can no longer be read."""

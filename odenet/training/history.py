@@ -8,7 +8,7 @@ from statistics import median
 
 @dataclass(frozen=True)
 class History:
-    """The rows of a training, plain data that JSON holds: `History(**row_data)` reads what `to_plain` wrote.
+    """The rows of a training, plain data that JSON holds: `History(**row_data)` reads what `to_json_data` wrote.
 
     Each row has `epoch` (from 1), `lr` (of its last step), `train_loss` and `train_<headline>` (means over the steps of
     the epoch, while the weights moved), `test_<metric>` for every metric of the task and the loss, after the epoch, and

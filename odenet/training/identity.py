@@ -15,8 +15,8 @@ from torch import Tensor, nn, optim
 
 from odenet.training.batches import BatchSource
 from odenet.training.fingerprints import fingerprint
+from odenet.training.json_data import Plain, to_json_data
 from odenet.training.optimizers import describe_optimizer
-from odenet.training.plain_data import Plain, to_plain
 from odenet.training.settings import Training
 from odenet.training.tasks import Task
 
@@ -60,17 +60,17 @@ def identity_of(
         TypeError: Something cannot be told from another one, such as batches out of an open file.
     """
     return {
-        "settings": to_plain(settings),
+        "settings": to_json_data(settings),
         "seed": seed,
         "task": _printed(task),
         "processes": processes,
-        "context": to_plain(context, "context"),
+        "context": to_json_data(context, "context"),
         "examples": len(train.split.labels),
         "steps_per_epoch": len(train),
         "network": _printed(model).splitlines(),
         "modules": fingerprint(_modules(model)),
         "frozen": _frozen(model),
-        "optimizer": None if optimizer is None else to_plain(describe_optimizer(optimizer)),
+        "optimizer": None if optimizer is None else to_json_data(describe_optimizer(optimizer)),
         "made_from": {
             "training labels": fingerprint(train.split.labels),
             "training batches": fingerprint(train),

@@ -34,6 +34,7 @@ from odenet.training.devices import launch, skips_branches, threads_kept
 from odenet.training.evaluation import evaluate
 from odenet.training.history import History
 from odenet.training.identity import identity_of
+from odenet.training.json_data import Plain
 from odenet.training.optimizers import (
     learning_rates,
     make_optimizer,
@@ -41,7 +42,6 @@ from odenet.training.optimizers import (
     require_optimizer_of,
     set_learning_rates,
 )
-from odenet.training.plain_data import Plain
 from odenet.training.progress import show_progress
 from odenet.training.randomness import deterministic_algorithms, random_numbers_kept, seed_everything
 from odenet.training.schedules import Schedule
@@ -248,7 +248,7 @@ def _inductor_or_eager(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) 
 
 
 def _save(state: TrainingState, checkpoint: Checkpoint) -> None:
-    content = state.to_plain()  # every process gives its part
+    content = state.to_json_data()  # every process gives its part
     if state.fabric.is_global_zero:
         checkpoint.write(content)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from odenet.training.files import write_atomically
-from odenet.training.plain_data import from_plain, to_plain
+from odenet.training.json_data import from_json_data, to_json_data
 
 FORMAT = 2
 """Raised whenever a record has something that the older code cannot read. Since 2 there is a checksum."""
@@ -88,7 +88,7 @@ class Record:
             CannotWrite: The disk is full, or the folder cannot be made or written.
             TypeError: It holds something that is no plain data.
         """
-        content = {"kind": _KIND, "format": FORMAT, "sha256": _UNKNOWN, **to_plain(self, "record")}
+        content = {"kind": _KIND, "format": FORMAT, "sha256": _UNKNOWN, **to_json_data(self, "record")}
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(Path(path), text.replace(_UNKNOWN, _checksum(text), 1).encode(), what="record")
 
@@ -96,7 +96,7 @@ class Record:
 def _content(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode()
-        content = from_plain(json.loads(text))
+        content = from_json_data(json.loads(text))
         if "\\u" in text:  # half a character, which JSON can name, could not be written again
             json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:

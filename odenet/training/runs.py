@@ -23,9 +23,9 @@ from odenet.training.fingerprints import fingerprint
 from odenet.training.history import History
 from odenet.training.holds import HeldByAnother, Hold
 from odenet.training.identity import weights_of
+from odenet.training.json_data import differences, from_json_data, to_json_data
 from odenet.training.loop import fit
 from odenet.training.named_files import FILE, files_of
-from odenet.training.plain_data import differences, from_plain, to_plain
 from odenet.training.records import Record, RecordError
 from odenet.training.settings import Training
 from odenet.training.tasks import Task
@@ -137,7 +137,7 @@ class Run:
                 f"{', '.join(map(repr, self.record.results)) or 'none'}): the script has changed since; "
                 "choose another path with --record, or delete the file to begin anew."
             )
-        self.record.results[key] = from_plain(to_plain(compute(), f"result {key!r}"))
+        self.record.results[key] = from_json_data(to_json_data(compute(), f"result {key!r}"))
         self._save()
         return self.record.results[key]
 
@@ -203,7 +203,7 @@ class Run:
         """Nothing is left to compute: the record gets its `summary` and is closed. Does nothing on a finished run."""
         if self.finished:
             return
-        self.record.summary = from_plain(to_plain(summary, "summary"))
+        self.record.summary = from_json_data(to_json_data(summary, "summary"))
         self.record.finished = True
         self._save()
         self.close()
@@ -266,7 +266,7 @@ class Run:
 def _new_record(experiment: str, preset: str, settings: object) -> Record:
     """An empty record of these settings, and of the files that they name."""
     # There and back, so that a setting is compared as it is read: a NaN or a tuple is what a record makes of it.
-    return Record(experiment, preset, from_plain(to_plain(settings, "settings")), made_from=files_of(settings))
+    return Record(experiment, preset, from_json_data(to_json_data(settings, "settings")), made_from=files_of(settings))
 
 
 def _record_there(path: Path, asked: Record) -> Record | None:
@@ -294,7 +294,7 @@ def _held(path: Path) -> Hold:
 
 
 def _identity(record: Record) -> dict[str, Any]:
-    return {"experiment": record.experiment, "preset": record.preset, **to_plain(record.settings)}
+    return {"experiment": record.experiment, "preset": record.preset, **to_json_data(record.settings)}
 
 
 def _context(record: Record) -> dict[str, Any]:

@@ -35,8 +35,8 @@ from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.blocks.theta.base import Constant, Theta
 from odenet.models.resnet import Transition
 from odenet.training.files import write_atomically
+from odenet.training.json_data import differences
 from odenet.training.notation import read, write
-from odenet.training.plain_data import differences
 from odenet.training.tensor_files import DamagedFile, read_tensors, tensors_to_bytes
 from odenet.training.weights import WeightsError, load_state, require_finite, require_state
 

@@ -73,20 +73,22 @@ class TrainingState:
         self.rows.append(row)
         self.epoch, self.step, self.seconds, self.tally = self.epoch + 1, 0, 0.0, Tally()
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_json_data(self) -> dict[str, Any]:
         """All of it, as data that `torch.load(weights_only=True)` reads; under DDP, every process must call it."""
         return {
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
             "rows": self.rows,
-            "processes": self._gathered({"tally": self.tally.to_plain(), "random": random_states(self.fabric.device)}),
+            "processes": self._gathered(
+                {"tally": self.tally.to_json_data(), "random": random_states(self.fabric.device)}
+            ),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
 
     def restore(self, saved: dict[str, Any], source: str) -> None:
-        """Become the state that `to_plain` described; `source` is where it comes from, for messages.
+        """Become the state that `to_json_data` described; `source` is where it comes from, for messages.
 
         Raises:
             WeightsError: It is the state of another network.
@@ -96,7 +98,7 @@ class TrainingState:
         self.epoch, self.step, self.seconds = saved["epoch"], saved["step"], saved["seconds"]
         self.rows = saved["rows"]
         own = saved["processes"][self.fabric.global_rank]
-        self.tally = Tally.from_plain(own["tally"])
+        self.tally = Tally.from_json_data(own["tally"])
         restore_random_states(own["random"], self.fabric.device)
 
     def _gathered(self, own: dict[str, Any]) -> list[dict[str, Any]]:

@@ -57,12 +57,12 @@ class Tally:
             loss, score, examples = sums.tolist()
         return loss / max(examples, 1), score / max(examples, 1)
 
-    def to_plain(self) -> dict[str, float]:
+    def to_json_data(self) -> dict[str, float]:
         """The sums, for a checkpoint; `settle` first."""
         return {"loss": self.loss, "score": self.score, "examples": self.examples}
 
     @classmethod
-    def from_plain(cls, sums: dict[str, float]) -> Tally:
+    def from_json_data(cls, sums: dict[str, float]) -> Tally:
         """The tally with those sums."""
         tally = cls()
         tally.loss, tally.score, tally.examples = sums["loss"], sums["score"], int(sums["examples"])

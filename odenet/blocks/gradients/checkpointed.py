@@ -16,7 +16,12 @@ from odenet.blocks.arguments import checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.blocks.field import Field
 from odenet.blocks.gradients.base import GradientMethod
-from odenet.blocks.gradients.recomputation import Recomputation, Totals, ends_of, trainable_parameters
+from odenet.blocks.gradients.recomputation import (
+    ParameterGradients,
+    Recomputation,
+    gradient_edges,
+    trainable_parameters,
+)
 from odenet.blocks.stepping.base import Projection, Step, Stepping
 from odenet.blocks.theta.base import Piece, wants_gradient
 from odenet.blocks.theta.combination import is_differentiable
@@ -134,7 +139,9 @@ class _Segments(Recomputation):
                 state = step.advance(self.field.at(step.piece), state)
         return states, state
 
-    def backward(self, kept: list[Tensor], gradient: Tensor, totals: Totals, *, for_x: bool) -> Tensor | None:
+    def backward(
+        self, kept: list[Tensor], gradient: Tensor, totals: ParameterGradients, *, for_x: bool
+    ) -> Tensor | None:
         """Segment by segment, from the last one to the first that has anything to learn."""
         gradients: list[Tensor | None] = [gradient]
         first = 0 if for_x or self.captured else self._first_trainable()
@@ -148,7 +155,7 @@ class _Segments(Recomputation):
             with torch.enable_grad():
                 found = _flat(self.run(self.segments[index], shape.filled(inputs)))[0]
             self._compare(found, after)
-            ends, after = ends_of(found), [tensor.detach() for tensor in inputs]
+            ends, after = gradient_edges(found), [tensor.detach() for tensor in inputs]
             del found  # the backward pass through the steps is where most is alive
             nodes = tuple(dict.fromkeys(n for k in self.segments[index] for n in self.steps[k].piece.nodes))
             gradients = totals.add(ends, gradients, inputs, nodes, term_by_term=True)

@@ -53,7 +53,9 @@ class Recomputation(ABC):
         """x(T), and the tensors beside x that the backward pass will need; sets `steps`."""
 
     @abstractmethod
-    def backward(self, kept: list[Tensor], gradient: Tensor, totals: Totals, *, for_x: bool) -> Tensor | None:
+    def backward(
+        self, kept: list[Tensor], gradient: Tensor, totals: ParameterGradients, *, for_x: bool
+    ) -> Tensor | None:
         """∂L/∂x(0) from ∂L/∂x(T), None where it is not asked for; the parameters' is added to `totals`.
 
         Args:
@@ -95,7 +97,7 @@ class Recomputation(ABC):
         return state
 
 
-class Totals:
+class ParameterGradients:
     """The parameters' gradient, added up as the backward pass goes along.
 
     Args:
@@ -124,7 +126,7 @@ class Totals:
         """Add what the parameters of `nodes` contribute to a graph, and return the gradient in its `inputs`.
 
         Args:
-            ends: of the graph, from `ends_of`.
+            ends: of the graph, from `gradient_edges`.
             gradients: in its outputs; None for one that nothing depends on.
             inputs: of the graph.
             nodes: modules that were evaluated in it.
@@ -163,7 +165,7 @@ class Totals:
         return self._of_nodes[nodes]
 
 
-def ends_of(outputs: Iterable[Tensor]) -> list[GradientEdge | None]:
+def gradient_edges(outputs: Iterable[Tensor]) -> list[GradientEdge | None]:
     """Where gradients in `outputs` enter their graph, which does not need their values; None where it has no graph."""
     return [get_gradient_edge(y) if y.requires_grad else None for y in outputs]
 
@@ -215,7 +217,7 @@ class _Solve(torch.autograd.Function):
             ctx.maybe_clear_saved_tensors()
             if torch.is_grad_enabled():  # create_graph=True
                 return None, None, *_with_graph(solve, kept[0], gradients[0], ctx.needs_input_grad[2:])
-            totals = Totals(solve.parameters, solve.captured, solve.field.label)
+            totals = ParameterGradients(solve.parameters, solve.captured, solve.field.label)
             with replaced(totals.leaves):
                 of_x = solve.backward(kept, gradients[0], totals, for_x=ctx.needs_input_grad[2])
         return None, None, of_x, *totals.of.values()
@@ -227,7 +229,7 @@ def _with_graph(solve: Recomputation, x: Tensor, gradient: Tensor, needed: Seque
     ends = [gate.stopping(tensor) for tensor in inputs]
     with replaced(dict(zip(inputs[1:], ends[1:], strict=True))):
         y = solve.run(range(len(solve.steps)), ends[0])
-    KnownEnds(ends, solve.field.label).require(ends_of([y]), [])
+    KnownEnds(ends, solve.field.label).require(gradient_edges([y]), [])
     wanted = [tensor for tensor, need in zip(ends, needed, strict=True) if need]
     with gate:
         found = iter(torch.autograd.grad(y, wanted, gradient, create_graph=True, allow_unused=True))

@@ -14,7 +14,7 @@ from odenet.blocks.arguments import checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.blocks.field import Field
 from odenet.blocks.gradients.base import GradientMethod
-from odenet.blocks.gradients.recomputation import Recomputation, Totals, ends_of
+from odenet.blocks.gradients.recomputation import ParameterGradients, Recomputation, gradient_edges
 from odenet.blocks.solvers.reversible import Coupled, Pair, Shear
 from odenet.blocks.solvers.runge_kutta import Euler
 from odenet.blocks.stepping.base import Projection, ReversiblePlan, Stepping, steps_on
@@ -121,7 +121,9 @@ class _Reversal(Recomputation):
         self.several = self.field.evaluations - before > self.shears
         return self.solver.finish(state), list(state.halves)
 
-    def backward(self, kept: list[Tensor], gradient: Tensor, totals: Totals, *, for_x: bool) -> Tensor | None:
+    def backward(
+        self, kept: list[Tensor], gradient: Tensor, totals: ParameterGradients, *, for_x: bool
+    ) -> Tensor | None:
         """Step by step from the last to the first; then the start, whose state is compared with what came back."""
         halves = [kept.pop(), kept.pop()][::-1]
         undoing = _Undoing(self, halves, gradient, totals)
@@ -138,7 +140,7 @@ class _Reversal(Recomputation):
             x = kept[0].detach().requires_grad_(for_x)
             started = self.solver.start(piece.field, t0, x)
         self._compare(undoing.pair, started)
-        return totals.add(ends_of(started.halves), undoing.gradients, [x], piece.nodes)[0]
+        return totals.add(gradient_edges(started.halves), undoing.gradients, [x], piece.nodes)[0]
 
     def _require_bearable_growth(self, state: Pair) -> None:
         growth = self.solver.growth(self.spans) / math.log(10)
@@ -177,7 +179,7 @@ class _Undoing:
         totals: the parameters' gradient.
     """
 
-    def __init__(self, solve: _Reversal, halves: list[Tensor], gradient: Tensor, totals: Totals) -> None:
+    def __init__(self, solve: _Reversal, halves: list[Tensor], gradient: Tensor, totals: ParameterGradients) -> None:
         self.replay, self.dtype, self.totals, self.several = solve.replay, solve.dtype, totals, solve.several
         self.halves = [half.detach() for half in halves]
         with torch.enable_grad():
@@ -198,7 +200,7 @@ class _Undoing:
             moved = shear.move(self.pair.field(piece.field), q)
         self.halves[other] = q.detach()
         self.halves[part] = shear.back(self.halves[part], q.detach(), moved.detach())
-        ends, gradient = ends_of([moved]), self.gradients[part]
+        ends, gradient = gradient_edges([moved]), self.gradients[part]
         del moved  # the backward pass through F is where most is alive
         through = self.totals.add(ends, [gradient], [q], piece.nodes, term_by_term=self.several)[0]
         if through is not None:

@@ -78,7 +78,7 @@ def coupled_plan(
     if not grids:
         return None
     together = Grid(*map(torch.cat, zip(*(grid for _, grid in grids), strict=True)))
-    steps, active = (together.h > 0).sum(0).double(), together.movers()
+    steps, active = (together.h > 0).sum(0).double(), together.active_samples()
     if active is not None:
         grids, steps = [(piece, grid.of(active)) for piece, grid in grids], steps[active]
     couplings = torch.exp(-GROWTH / steps) if coupling is None else torch.full_like(steps, coupling)

@@ -69,20 +69,20 @@ def mean_square(parts: Parts) -> Tensor:
     return (rows.sum(1) / entries).view(-1, *[1] * (x.dim() - 1))
 
 
-def log_growth(log_ratio: Tensor, memory: Tensor, order: int) -> tuple[Tensor, Tensor]:
+def log_growth(log_ratio: Tensor, log_previous_error: Tensor, order: int) -> tuple[Tensor, Tensor]:
     """The logarithm of the next step over this one, and the memory that the next one is controlled with.
 
     Args:
         log_ratio: log of the error ratio of this step; NaN or infinite where the trial was not finite.
-        memory: β·log of the ratio of the step accepted before, 0 at first.
+        log_previous_error: β·log of the ratio of the step accepted before, 0 at first.
         order: of the step's error, h^order: one more than that of the embedded method.
     """
     accepted = log_ratio <= 0
     alpha = 1 / order - 0.75 * BETA
-    growth = torch.where(accepted, memory - alpha * log_ratio, log_ratio / -order) + math.log(SAFETY)
+    growth = torch.where(accepted, log_previous_error - alpha * log_ratio, log_ratio / -order) + math.log(SAFETY)
     growth = growth.clamp(math.log(SMALLEST_GROWTH), math.log(LARGEST_GROWTH))
     growth = torch.where(log_ratio < math.inf, growth, math.log(NOT_FINITE_GROWTH))
-    return growth, torch.where(accepted, BETA * log_ratio.clamp_min(math.log(1e-4)), memory)
+    return growth, torch.where(accepted, BETA * log_ratio.clamp_min(math.log(1e-4)), log_previous_error)
 
 
 def smallest_step(end: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from odenet.blocks.field import Field
 from odenet.blocks.per_sample.error_control import time_of
-from odenet.blocks.per_sample.steps import EmbeddedSteps, Taken
+from odenet.blocks.per_sample.steps import Attempt, EmbeddedSteps
 from odenet.blocks.solvers.runge_kutta import VectorField
 
 StateAndSlope: TypeAlias = tuple[Tensor, Tensor]
@@ -34,13 +34,13 @@ class Grid(NamedTuple):
         """Those of some samples, given by their numbers."""
         return Grid(*(each[:, samples] for each in self))
 
-    def movers(self) -> Tensor | None:
+    def active_samples(self) -> Tensor | None:
         """The numbers of the samples that take any step; None where all do."""
         moves = (self.h > 0).flatten(1).any(0)
         return None if bool(moves.all()) else moves.nonzero().flatten()
 
 
-def accepted_grid(start: float, taken: Sequence[Taken], shape: Sequence[int]) -> Grid:
+def accepted_grid(start: float, taken: Sequence[Attempt], shape: Sequence[int]) -> Grid:
     """The grid of what the attempts on a piece came to, without those that nobody accepted.
 
     Args:
@@ -82,23 +82,25 @@ class GridSteps:
         program: takes them.
         cost: evaluations that a step takes.
         grid: of these steps.
-        movers: the samples that it is the grid of; None for all.
+        active_samples: the samples that it is the grid of; None for all.
         last: on its piece of θ.
     """
 
-    def __init__(self, program: StepsProgram, cost: int, grid: Grid, movers: Tensor | None, *, last: bool) -> None:
-        self.program, self.cost, self.grid, self.movers, self.last = program, cost, grid, movers, last
+    def __init__(
+        self, program: StepsProgram, cost: int, grid: Grid, active_samples: Tensor | None, *, last: bool
+    ) -> None:
+        self.program, self.cost, self.grid, self.active_samples, self.last = program, cost, grid, active_samples, last
 
     def __call__(self, f: VectorField, state: Tensor | tuple[Tensor, ...]) -> Any:
         """The state after the steps: x, or x and its slope of the samples that move, and x of all if some do not."""
         if isinstance(state, tuple):
             x, slope, *all_ = state
         else:
-            x, all_ = (state, []) if self.movers is None else (state[self.movers], [state])
+            x, all_ = (state, []) if self.active_samples is None else (state[self.active_samples], [state])
             slope = f(time_of(self.grid.t0[0], x), x).to(x.dtype)
         x, slope = self.program(f.branch if isinstance(f, Field) else f, self.grid, x, slope)
         if isinstance(f, Field):
             f.evaluations += f.cost * self.cost * len(self.grid.h)
         if not self.last:
             return x, slope, *all_
-        return x if self.movers is None else all_[0].index_copy(0, self.movers, x)
+        return x if self.active_samples is None else all_[0].index_copy(0, self.active_samples, x)

@@ -52,7 +52,7 @@ def draws(label: str, what: str = "a branch draws") -> ValueError:
     )
 
 
-def refuses_times_of_samples(error: Exception, label: str) -> ValueError:
+def scalar_time_error(error: Exception, label: str) -> ValueError:
     """What to raise where a branch takes a number as t, and not a tensor of one for each sample."""
     return ValueError(
         f"per_sample=True was asked for in {label}, whose branch takes one t for the whole batch, and not one of shape "

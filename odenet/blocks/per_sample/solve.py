@@ -17,19 +17,19 @@ from odenet.blocks.errors import MOST_ATTEMPTS, SolveReport, advice
 from odenet.blocks.field import Field
 from odenet.blocks.per_sample.error_control import Tolerance
 from odenet.blocks.per_sample.grid import Grid, GridSteps, accepted_grid, steps_program
-from odenet.blocks.per_sample.separable import draws, refuses_times_of_samples, separable
-from odenet.blocks.per_sample.steps import BUDGET_SPENT, FINISHED, RUNNING, Bounds, EmbeddedSteps, Samples, Taken
+from odenet.blocks.per_sample.separable import draws, scalar_time_error, separable
+from odenet.blocks.per_sample.steps import BUDGET_SPENT, FINISHED, RUNNING, Attempt, Bounds, EmbeddedSteps, Samples
 from odenet.blocks.replay.generators import Generators
 from odenet.blocks.solvers.embedded import PAIRS
 from odenet.blocks.solvers.runge_kutta import VectorField
-from odenet.blocks.theta.base import Piece, on_tape, wants_gradient
+from odenet.blocks.theta.base import Piece, match_requires_grad, wants_gradient
 
-UNROLLED = 4
+ATTEMPTS_PER_GRAPH = 4
 """Steps in a program by columns, where one takes no longer than to call a program; near the end, one."""
-BETWEEN_LOOKS = 8
+STEPS_PER_SYNC = 8
 """Attempts that an accelerator is given before the host waits for what they came to."""
 
-AttemptsProgram: TypeAlias = Callable[[VectorField, Samples, Bounds], tuple[Samples, Taken | None, Tensor]]
+AttemptsProgram: TypeAlias = Callable[[VectorField, Samples, Bounds], tuple[Samples, Attempt | None, Tensor]]
 
 
 class PerSample:
@@ -52,7 +52,7 @@ class PerSample:
             found = self._solve(pieces, field, x, noted=False, taped=False)
             if not captured:
                 return found.x
-        found = self._solve(pieces, field, on_tape(x, pieces), noted=True, taped=True)
+        found = self._solve(pieces, field, match_requires_grad(x, pieces), noted=True, taped=True)
         if found.finite:
             return found.x
         # The derivative of what is not finite is NaN, even where its weight is zero: the accepted steps once more.
@@ -74,12 +74,17 @@ class PerSample:
         steps, found = self._steps(field, x), list[tuple[Piece, GridSteps]]()
         program = steps_program(steps)
         for piece, grid in grids:
-            compiled, movers = field.program(("steps", self.method, steps.by_columns), program), grid.movers()
-            moved, row = grid if movers is None else grid.of(movers), 0
+            compiled, active_samples = (
+                field.program(("steps", self.method, steps.by_columns), program),
+                grid.active_samples(),
+            )
+            moved, row = grid if active_samples is None else grid.of(active_samples), 0
             while row < len(grid.h):
-                first, row = row, row + _unrolled(steps, len(grid.h) - row)
+                first, row = row, row + _attempts_per_graph(steps, len(grid.h) - row)
                 last = row == len(grid.h)
-                found.append((piece, GridSteps(compiled, steps.cost, moved.rows(first, row), movers, last=last)))
+                found.append(
+                    (piece, GridSteps(compiled, steps.cost, moved.rows(first, row), active_samples, last=last))
+                )
         return found
 
     def _solve(self, pieces: Iterable[Piece], field: Field, x: Tensor, *, noted: bool, taped: bool) -> _Solved:
@@ -93,7 +98,7 @@ class PerSample:
             for piece in (separable(piece, field.label) for piece in pieces):
                 field.enter(piece)
                 if not isinstance(piece.field, nn.Module):
-                    field.run_uncompiled(
+                    field.fall_back_to_eager(
                         "its field is made anew for every solve (θ is interpolated, or scaled by stochastic depth)",
                         "use Constant or PiecewiseConstant, without noise",
                     )
@@ -111,7 +116,7 @@ class PerSample:
         report.warn(self.method, field.label, end, advice(self.tolerance.rtol, x.dtype))
         return _Solved(batch.x, grids, finite=bool(batch.finite.all()))
 
-    def _over(self, piece: Piece, field: Field, batch: _Batch, *, noted: bool) -> list[Taken]:
+    def _over(self, piece: Piece, field: Field, batch: _Batch, *, noted: bool) -> list[Attempt]:
         """Move the batch over a piece; where `noted`, what every attempt came to."""
         limit = self._limit(batch)
         batch.status = torch.where((batch.status == RUNNING) & (limit < 1), BUDGET_SPENT, batch.status)
@@ -123,9 +128,9 @@ class PerSample:
         samples = self._begun(steps, piece, field, batch, start, bounds)
         # One attempt at first: h is a cautious guess yet, and says little of how many steps there will be.
         ahead = steps.ahead(samples, end).clamp_max(1)
-        between, notes = _between_looks(batch.x), list[Taken]()
+        between, notes = _steps_per_sync(batch.x), list[Attempt]()
         while (left := float(ahead)) > 0:
-            number = _unrolled(steps, left)
+            number = _attempts_per_graph(steps, left)
             program = self._attempts(steps, field, number, noted=noted)
             for _ in range(between):
                 samples, taken, ahead = program(piece.field, samples, bounds)
@@ -153,7 +158,7 @@ class PerSample:
         try:
             return steps.begin(piece.field, t, x, slope, batch.status, bounds)
         except (RuntimeError, TypeError, ValueError) as error:
-            raise refuses_times_of_samples(error, field.label) from error
+            raise scalar_time_error(error, field.label) from error
 
     def _limit(self, batch: _Batch) -> Tensor:
         """The attempts that each sample may make on a piece, two evaluations being for its first slope and h."""
@@ -162,12 +167,12 @@ class PerSample:
         return (self.max_evaluations - 2 - batch.evaluations) // self.steps.cost
 
     def _attempts(self, steps: EmbeddedSteps, field: Field, number: int, *, noted: bool) -> AttemptsProgram:
-        def program(f: VectorField, samples: Samples, bounds: Bounds) -> tuple[Samples, Taken | None, Tensor]:
-            notes: list[Taken] = []
+        def program(f: VectorField, samples: Samples, bounds: Bounds) -> tuple[Samples, Attempt | None, Tensor]:
+            notes: list[Attempt] = []
             for _ in range(number):
                 samples, taken = steps.attempt(f, samples, bounds)
                 notes.append(taken)
-            taken = Taken(*map(torch.stack, zip(*notes, strict=True))) if noted else None
+            taken = Attempt(*map(torch.stack, zip(*notes, strict=True))) if noted else None
             return samples, taken, steps.ahead(samples, bounds.end)
 
         key = ("attempts", self.method, steps.by_columns, number, noted, torch.is_grad_enabled())
@@ -214,12 +219,12 @@ class _Batch:
         return SolveReport(*(value.flatten() for value in values))
 
 
-def _unrolled(steps: EmbeddedSteps, ahead: float) -> int:
-    return UNROLLED if steps.by_columns and ahead > UNROLLED - 1 else 1
+def _attempts_per_graph(steps: EmbeddedSteps, ahead: float) -> int:
+    return ATTEMPTS_PER_GRAPH if steps.by_columns and ahead > ATTEMPTS_PER_GRAPH - 1 else 1
 
 
-def _between_looks(x: Tensor) -> int:
-    return 1 if x.device.type == "cpu" else BETWEEN_LOOKS
+def _steps_per_sync(x: Tensor) -> int:
+    return 1 if x.device.type == "cpu" else STEPS_PER_SYNC
 
 
 def _require_a_batch(x: Tensor, label: str) -> None:

@@ -37,7 +37,7 @@ class Samples(NamedTuple):
     """Of the next attempt, 0 where there is none."""
     x: Parts
     slope: Parts
-    memory: Tensor
+    log_previous_error: Tensor
     """Of the error control."""
     status: Tensor
     accepted: Tensor
@@ -56,7 +56,7 @@ class Bounds(NamedTuple):
     tolerance: Tolerance
 
 
-class Taken(NamedTuple):
+class Attempt(NamedTuple):
     """What an attempt came to: steps that end at t1, of length h, 0 where the step was rejected."""
 
     t1: Tensor
@@ -98,7 +98,7 @@ class EmbeddedSteps:
         finite = torch.ones_like(status, dtype=torch.bool)
         return Samples(t, h, x_parts, slope_parts, 0 * h, status, accepted, rejected, finite)
 
-    def attempt(self, f: VectorField, samples: Samples, bounds: Bounds) -> tuple[Samples, Taken]:
+    def attempt(self, f: VectorField, samples: Samples, bounds: Bounds) -> tuple[Samples, Attempt]:
         """One step tried, and taken where the error allows it.
 
         Args:
@@ -116,7 +116,7 @@ class EmbeddedSteps:
             controlled = self._controlled(samples, t, log_ratio, good, good & last, bounds)
         states = {"x": _where(good, x1, samples.x), "slope": _where(good, slopes[-1], samples.slope)}
         after = Samples(**{**controlled._asdict(), **states})  # torch.compile 2.11 loses the entries after `_replace`
-        return after, Taken(t1, samples.h * good)
+        return after, Attempt(t1, samples.h * good)
 
     def ahead(self, samples: Samples, end: Tensor) -> Tensor:
         """How many steps of the length of its next one the slowest sample has before it; 0 where none runs."""
@@ -129,7 +129,7 @@ class EmbeddedSteps:
     ) -> Samples:
         """The samples at t after an attempt, but for their states."""
         running, is_finite = samples.status == RUNNING, log_ratio < torch.inf
-        growth, memory = log_growth(log_ratio, samples.memory, self.order)
+        growth, log_previous_error = log_growth(log_ratio, samples.log_previous_error, self.order)
         accepted, rejected = samples.accepted + good, samples.rejected + (running ^ good)
         h = samples.h * growth.exp()
         status = torch.where(running & (accepted + rejected >= bounds.limit), BUDGET_SPENT, samples.status)
@@ -139,7 +139,7 @@ class EmbeddedSteps:
         status = torch.where(finished, FINISHED, status)
         h = _clipped(h, bounds.end - t, status == RUNNING)
         finite = samples.finite & (is_finite | ~running)
-        return Samples(t, h, samples.x, samples.slope, memory, status, accepted, rejected, finite)
+        return Samples(t, h, samples.x, samples.slope, log_previous_error, status, accepted, rejected, finite)
 
     def step(
         self, f: VectorField, t0: Tensor, t1: Tensor, h: Tensor, x: Tensor, slope: Tensor

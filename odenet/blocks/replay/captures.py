@@ -27,7 +27,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from odenet.blocks.replay.graph_ends import Edge, ends_of_graph
+from odenet.blocks.replay.graph_ends import Edge, inputs_of_graph
 from odenet.blocks.replay.substitution import eagerly
 from odenet.blocks.theta.base import Piece, Time
 
@@ -99,7 +99,7 @@ class Captures:
         buffers = {id(buffer) for node in piece.nodes for buffer in node.buffers()}
         self._require_unchanged(calls, piece, buffers)
         own = {id(tensor) for node in piece.nodes for tensor in node.parameters()}
-        leaves, edges = ends_of_graph([slope], start, {id(leaf)})
+        leaves, edges = inputs_of_graph([slope], start, {id(leaf)})
         found = [tensor for tensor in leaves if id(tensor) not in own]
         found += [self._tensor_at(edge, calls) for edge in edges]
         known = {id(tensor) for tensor in self.tensors}

@@ -12,7 +12,7 @@ Edge: TypeAlias = tuple[Node, int]
 """Where a tensor leaves its graph: the operation that made it, and which of its outputs it is."""
 
 
-def ends_of_graph(outputs: Iterable[Tensor], start: int, besides: set[int]) -> tuple[list[Tensor], list[Edge]]:
+def inputs_of_graph(outputs: Iterable[Tensor], start: int, besides: set[int]) -> tuple[list[Tensor], list[Edge]]:
     """The leaves of a graph, and the edges by which operations from before `start` enter it.
 
     Args:

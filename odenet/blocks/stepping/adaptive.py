@@ -115,7 +115,7 @@ class Adaptive(Stepping):
 
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:  # noqa: ARG002
         """x(T), each piece solved to the tolerance."""
-        field.run_uncompiled("torchdiffeq takes the steps one by one", "use per_sample=True, or FixedSteps")
+        field.fall_back_to_eager("torchdiffeq takes the steps one by one", "use per_sample=True, or FixedSteps")
         if not x.numel():
             return FixedSteps().integrate(pieces, field, x, None)  # without samples there is no error to control
         for piece in filter(_moves, pieces):

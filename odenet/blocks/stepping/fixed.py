@@ -65,7 +65,7 @@ class FixedSteps(Stepping):
             try:
                 return integrate_compiled(self.solver, self.per_piece, pieces, field, x, projection)
             except TooManyPrograms:
-                field.run_uncompiled(
+                field.fall_back_to_eager(
                     f"θ has a field of its own on each of {len(pieces)} pieces, and every one would be compiled",
                     "use Constant, PiecewiseConstant or Galerkin, or fewer pieces",
                 )
@@ -94,7 +94,7 @@ class FixedSteps(Stepping):
 
     def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:  # noqa: ARG002
         """The steps, which are known without taking them."""
-        field.run_uncompiled(*_ONE_BY_ONE)
+        field.fall_back_to_eager(*_ONE_BY_ONE)
         return Plan(self.steps(pieces, projection))
 
     def reversible_plan(
@@ -102,7 +102,7 @@ class FixedSteps(Stepping):
     ) -> ReversiblePlan | None:
         """The same steps; a Runge-Kutta method is made reversible by its coupling."""
         del x
-        field.run_uncompiled(*_ONE_BY_ONE)
+        field.fall_back_to_eager(*_ONE_BY_ONE)
         spans = [(piece, *span) for piece in pieces for span in self.spans(piece)]
         return ReversiblePlan(spans, self._reversible(coupling, len(spans))) if spans else None
 
@@ -118,7 +118,7 @@ class FixedSteps(Stepping):
     ) -> Tensor:
         """x(T) by the same steps; backwards, the augmented state is solved with the same solver and steps."""
         del backward  # refused by `check_adjoint`
-        field.run_uncompiled(*_ONE_BY_ONE)
+        field.fall_back_to_eager(*_ONE_BY_ONE)
         request = bridge.fixed_request(self._runge_kutta(), self.per_piece)
         for piece in pieces:
             field.enter(piece)

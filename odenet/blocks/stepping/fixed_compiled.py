@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from odenet.blocks.field import Field
 from odenet.blocks.solvers.runge_kutta import RungeKutta, Solver
 from odenet.blocks.stepping.base import FixedStep, Projection, carries_x_alone, spans
-from odenet.blocks.theta.base import Piece, Time, on_tape
+from odenet.blocks.theta.base import Piece, Time, match_requires_grad
 
-EVALUATIONS = 10
+EVALUATIONS_PER_GRAPH = 10
 """Of F in a chunk, about. Each takes a second or so to compile, and to call a program takes as long as a few operations
 do, so that more of them gain little."""
 
-PROGRAMS = 8
+MAX_GRAPHS = 8
 """At most for one solve, for each is compiled by itself."""
 
 
@@ -33,7 +33,7 @@ class TooManyPrograms(Exception):  # noqa: N818 (a state of affairs)
     """Steps that are too many, and too different from each other, to be compiled."""
 
 
-class Moment(NamedTuple):
+class StepInterval(NamedTuple):
     """A step from t0 to t1 on one of the pieces of a chunk, where an evaluation of F counts `cost`."""
 
     piece: int
@@ -47,18 +47,18 @@ class Chunk(NamedTuple):
 
     Args:
         pieces: that they lie on.
-        moments: of the steps, each on the clock of its piece, or in depth-time.
-        clocks: for each piece the time when its clock was at zero; none where moments are in depth-time.
+        intervals: of the steps, each on the clock of its piece, or in depth-time.
+        clocks: for each piece the time when its clock was at zero; none where intervals are in depth-time.
     """
 
     pieces: Sequence[Piece]
-    moments: tuple[Moment, ...]
+    intervals: tuple[StepInterval, ...]
     clocks: list[float]
 
     @property
     def key(self) -> Hashable:
         """What distinguishes its program from others: any module may be a branch, but of other fields each its own."""
-        return self.moments, *(None if isinstance(piece.field, nn.Module) else piece.start for piece in self.pieces)
+        return self.intervals, *(None if isinstance(piece.field, nn.Module) else piece.start for piece in self.pieces)
 
 
 def integrate_compiled(
@@ -69,15 +69,15 @@ def integrate_compiled(
     Raises:
         TooManyPrograms: many pieces, and fields on them that are no modules.
     """
-    chunks = _chunks(pieces, per_piece, max(1, EVALUATIONS // _stages(solver)))
-    if len({chunk.key for chunk in chunks}) > PROGRAMS:
+    chunks = _chunks(pieces, per_piece, max(1, EVALUATIONS_PER_GRAPH // _stages(solver)))
+    if len({chunk.key for chunk in chunks}) > MAX_GRAPHS:
         raise TooManyPrograms
     solver, alike = solver.fitted(len(pieces) * per_piece), carries_x_alone(solver)
-    state: Any = x if len(chunks) == 1 else on_tape(x, pieces)
+    state: Any = x if len(chunks) == 1 else match_requires_grad(x, pieces)
     for chunk in chunks:
         ends = (alike or chunk is chunks[0], alike or chunk is chunks[-1])
         key = ("fixed steps", solver, projection, ends, chunk.key)
-        program = field.program(key, _program(solver, projection, chunk.moments, *ends))
+        program = field.program(key, _program(solver, projection, chunk.intervals, *ends))
         clocks = torch.tensor(chunk.clocks, dtype=x.dtype, device=x.device) if chunk.clocks else None
         state, evaluations = program([piece.field for piece in chunk.pieces], clocks, state)
         field.evaluations += evaluations
@@ -89,17 +89,17 @@ def _chunks(pieces: Sequence[Piece], per_piece: int, size: int) -> list[Chunk]:
     costs = [1 if piece.nodes else 0 for piece in pieces]
     if len(pieces) * per_piece <= 2 * size:
         times = [(i, span) for i, piece in enumerate(pieces) for span in spans(piece.start, piece.end, per_piece)]
-        return [Chunk(pieces, tuple(Moment(i, costs[i], *span) for i, span in times), [])]
+        return [Chunk(pieces, tuple(StepInterval(i, costs[i], *span) for i, span in times), [])]
     steps, chunks = _steps_on(pieces, per_piece), []
     for group in _parts(len(pieces), max(1, size // per_piece)):
         for part in _parts(per_piece, size):
-            moments = (
-                Moment(i - group.start, costs[i], steps[i] * k, steps[i] * (k + 1))
+            intervals = (
+                StepInterval(i - group.start, costs[i], steps[i] * k, steps[i] * (k + 1))
                 for i in group
                 for k in range(len(part))
             )
             clocks = [pieces[i].start + steps[i] * part.start for i in group]
-            chunks.append(Chunk([pieces[i] for i in group], tuple(moments), clocks))
+            chunks.append(Chunk([pieces[i] for i in group], tuple(intervals), clocks))
     return chunks
 
 
@@ -120,18 +120,18 @@ def _steps_on(pieces: Sequence[Piece], per_piece: int) -> list[float]:
 
 
 def _program(
-    solver: Solver, projection: Projection | None, moments: Sequence[Moment], first: bool, last: bool
+    solver: Solver, projection: Projection | None, intervals: Sequence[StepInterval], first: bool, last: bool
 ) -> Callable[[list[Any], Tensor | None, Any], tuple[Any, int]]:
     """(branches, clocks, state) ↦ the state after the steps, and the number of evaluations of F."""
-    steps = [FixedStep(solver, moment.t0, moment.t1, projection) for moment in moments]
+    steps = [FixedStep(solver, interval.t0, interval.t1, projection) for interval in intervals]
     steps[0] = steps[0]._replace(first=first)
     steps[-1] = steps[-1]._replace(last=last)
 
     def program(branches: list[Any], clocks: Tensor | None, state: Any) -> tuple[Any, int]:
         f = Field("a compiled block")
-        for moment, step in zip(moments, steps, strict=True):
-            branch, f.cost = branches[moment.piece], moment.cost
-            f.branch = branch if clocks is None else _delayed(branch, clocks[moment.piece])
+        for interval, step in zip(intervals, steps, strict=True):
+            branch, f.cost = branches[interval.piece], interval.cost
+            f.branch = branch if clocks is None else _delayed(branch, clocks[interval.piece])
             state = step(f, state)
         return state, f.evaluations
 

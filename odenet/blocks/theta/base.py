@@ -54,7 +54,7 @@ def wants_gradient(pieces: Iterable[Piece], x: Tensor) -> bool:
     return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
 
 
-def on_tape(x: Tensor, pieces: Sequence[Piece]) -> Tensor:
+def match_requires_grad(x: Tensor, pieces: Sequence[Piece]) -> Tensor:
     """x, on autograd's tape if the states after it will be: the first of many like programs is then one of them."""
     return x if x.requires_grad or not wants_gradient(pieces, x) else x.detach().requires_grad_()
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from odenet.training.plain_data import differences, from_plain, to_plain
+from odenet.training.json_data import differences, from_json_data, to_json_data
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 TREES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
@@ -33,8 +33,8 @@ def equal(a: Any, b: Any) -> bool:
 
 @given(TREES)
 def test_plain_data_come_back_from_standard_json_as_they_were(tree: Any) -> None:
-    text = json.dumps(to_plain(tree), allow_nan=False)
-    assert equal(from_plain(json.loads(text)), tree)
+    text = json.dumps(to_json_data(tree), allow_nan=False)
+    assert equal(from_json_data(json.loads(text)), tree)
 
 
 @dataclass
@@ -49,27 +49,27 @@ class Outer:
 
 
 def test_dataclasses_tuples_and_paths_become_plain() -> None:
-    assert to_plain(Outer(Path("a") / "b", Inner((0.1, 1.0)))) == {"folder": "a/b", "inner": {"rates": [0.1, 1.0]}}
+    assert to_json_data(Outer(Path("a") / "b", Inner((0.1, 1.0)))) == {"folder": "a/b", "inner": {"rates": [0.1, 1.0]}}
 
 
 @pytest.mark.parametrize("value", [torch.tensor(1.0), np.int64(1), {1}, object()])
 def test_what_json_cannot_hold_is_refused_by_its_place(value: Any) -> None:
     with pytest.raises(TypeError, match=rf"result\.curve\[1\] is a {type(value).__name__}.*\.item\(\) and \.tolist"):
-        to_plain({"curve": [1, value]}, "result")
+        to_json_data({"curve": [1, value]}, "result")
 
 
 def test_a_key_that_would_come_back_as_another_is_refused() -> None:
     with pytest.raises(TypeError, match=r"result\.levels has the key 2, .* use strings, e\.g\. '2'"):
-        to_plain({"levels": {2: 0.5}}, "result")
+        to_json_data({"levels": {2: 0.5}}, "result")
 
 
 def test_numpy_floats_are_floats() -> None:
-    assert type(to_plain(np.float64(0.5))) is float
+    assert type(to_json_data(np.float64(0.5))) is float
 
 
 @given(TREES)
 def test_data_do_not_differ_from_themselves(tree: Any) -> None:
-    assert differences(to_plain(tree), to_plain(tree)) == []
+    assert differences(to_json_data(tree), to_json_data(tree)) == []
 
 
 def test_differences_are_named_with_both_values() -> None:

@@ -20,7 +20,7 @@ _MORE = 1000
 """So many entries, and twice those asked for, are looked at in data that were found."""
 
 
-def to_plain(value: object, where: str = "value") -> Any:
+def to_json_data(value: object, where: str = "value") -> Any:
     """`value` as plain data that standard JSON can hold: dataclasses become dictionaries, tuples lists, paths strings.
 
     Args:
@@ -30,7 +30,7 @@ def to_plain(value: object, where: str = "value") -> Any:
     Raises:
         TypeError: Something in it is no plain data, a tensor for example; the message says where it is.
 
-    >>> to_plain({"loss": float("inf"), "widths": (16, 32)})
+    >>> to_json_data({"loss": float("inf"), "widths": (16, 32)})
     {'loss': {'$float': 'inf'}, 'widths': [16, 32]}
     """
     match value:
@@ -43,30 +43,32 @@ def to_plain(value: object, where: str = "value") -> Any:
         case PurePath():
             return value.as_posix()
         case list() | tuple():
-            return [to_plain(entry, f"{where}[{i}]") for i, entry in enumerate(value)]
+            return [to_json_data(entry, f"{where}[{i}]") for i, entry in enumerate(value)]
         case Mapping():
-            return {_key(key, where): to_plain(entry, f"{where}.{key}") for key, entry in value.items()}
+            return {_key(key, where): to_json_data(entry, f"{where}.{key}") for key, entry in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name), f"{where}.{field.name}") for field in fields(value)}
+        return {
+            field.name: to_json_data(getattr(value, field.name), f"{where}.{field.name}") for field in fields(value)
+        }
     raise TypeError(
         f"{where} is a {type(value).__name__}, which JSON cannot hold; "
         "give numbers, strings, lists and dictionaries: .item() and .tolist() make them from tensors and arrays."
     )
 
 
-def from_plain(value: Any) -> Any:
-    """The data that `to_plain` wrote; lists and dictionaries stay what they are.
+def from_json_data(value: Any) -> Any:
+    """The data that `to_json_data` wrote; lists and dictionaries stay what they are.
 
-    >>> from_plain(to_plain([1.5, float("-inf")]))
+    >>> from_json_data(to_json_data([1.5, float("-inf")]))
     [1.5, -inf]
     """
     match value:
         case {"$float": str(number)} if len(value) == 1:
             return float(number)
         case dict():
-            return {key: from_plain(entry) for key, entry in value.items()}
+            return {key: from_json_data(entry) for key, entry in value.items()}
         case list():
-            return [from_plain(entry) for entry in value]
+            return [from_json_data(entry) for entry in value]
     return value
 
 
