@@ -16,6 +16,7 @@ from odenet.data import load
 from odenet.training import Run
 
 ROOT = Path(__file__).parents[1]
+GRADIENTS = (odenet.Backprop(), odenet.Checkpointed())
 TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 
 
@@ -37,6 +38,14 @@ def test_the_recipes_work_when_typed_in(tmp_path: Path, monkeypatch: pytest.Monk
     block = odenet.ODEBlock(theta, odenet.FixedSteps(recipes["Kutta3"]()))
     block(torch.zeros(1, 2))
     assert block.evaluations == 3 * 6
+    growing = odenet.ODEBlock(theta, recipes["GrowingSteps"](odenet.Euler(), per_piece=3))
+    by_steps = {type(g): growing(torch.ones(1, 2)) for growing.gradient in GRADIENTS for g in [growing.gradient]}
+    assert torch.equal(by_steps[odenet.Backprop], by_steps[odenet.Checkpointed])
+    assert growing.evaluations == 3 * 6
+    with pytest.raises(ValueError, match="cannot be undone"):
+        growing.gradient = odenet.Reversible()
+    assert recipes["RALSTON_EULER"].is_first_same_as_last
+    assert recipes["branch"](0.0, torch.ones(1, 16, 4, 4)).shape == (1, 16, 4, 4)
 
     run = Run.open("widths", recipes["SMOKE"], tmp_path / "smoke-digits.json")
     recipes["widths"](recipes["SMOKE"], load("digits", train_images=128), run)

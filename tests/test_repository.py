@@ -430,6 +430,12 @@ def test_a_version_left_behind_is_seen(tmp_path: Path) -> None:
     assert list(versions(tmp_path).values()) == ["0.2.0", "0.2.0", "0.1.0", "none"]
 
 
+def test_type_checkers_see_the_annotations_of_an_installed_package() -> None:
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
+    assert "py.typed" in packaged["odenet"]
+    assert (ROOT / "odenet" / "py.typed").exists()
+
+
 def test_every_dependency_is_pinned_exactly_once() -> None:
     own = project(ROOT)
     required = [*own["dependencies"], *(name for extra in own["optional-dependencies"].values() for name in extra)]
