@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,13 +14,29 @@ from odenet.blocks.theta.base import Piece
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of torchdiffeq: its method with tolerances and options, and a budget of evaluations."""
+    """A solve by torchdiffeq: a class of solvers with tolerances and options, and a budget of evaluations."""
 
     method: str
+    """The name of the method, for messages."""
+    solver: Any
+    """torchdiffeq's class of the method, or one derived from it."""
     rtol: float = 0.0
     atol: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
     max_evaluations: int | None = None
+
+    def on_the_way_back(self, backward: Mapping[str, Any], solvers: Mapping[str, Any]) -> Request:
+        """Return the solve of the adjoint equation: the same but for what `backward` gives.
+
+        Args:
+            backward: `adjoint_rtol`, `adjoint_atol`, `adjoint_method`, each where it differs.
+            solvers: torchdiffeq's classes by name.
+        """
+        other = {name.removeprefix("adjoint_"): value for name, value in backward.items()}
+        if other.get("method", self.method) != self.method:
+            # Options are those of one method.
+            other |= {"solver": solvers[other["method"]], "options": {}}
+        return replace(self, **other)
 
 
 def options_on(
