@@ -28,7 +28,7 @@ from odenet.blocks.solvers.runge_kutta import RungeKutta
 from odenet.blocks.stepping.accepted_steps import AcceptedStep, RecordedStep, accepted_steps, recording
 from odenet.blocks.stepping.adjoint import Augmented, Dynamics, with_adjoint
 from odenet.blocks.stepping.stopping import Stopped, evaluations_by_default, reason_of, require_end_state
-from odenet.blocks.stepping.torchdiffeq_options import Request, options_on
+from odenet.blocks.stepping.torchdiffeq_options import Request, never_zero, options_on, positive_atol
 from odenet.blocks.theta.base import Piece, wants_gradient
 
 
@@ -149,7 +149,7 @@ def _integrate_backwards(watch: _Watch, request: Request, dynamics: Dynamics, st
         with watch.replay.again(), watch.gate:
             return _odeint(dynamics, state, (piece.end, piece.start), request, options)
     except (Stopped, AssertionError) as stop:
-        raise watch.stopped_backwards(stop) from stop
+        raise watch.stopped_backwards(stop, request.atol) from stop
 
 
 def _odeint(f: Any, x: Any, times: tuple[float, float], request: Request, options: Mapping[str, Any]) -> Any:
@@ -159,12 +159,14 @@ def _odeint(f: Any, x: Any, times: tuple[float, float], request: Request, option
     """
     from torchdiffeq._impl.misc import _check_inputs, _flat_to_shape
 
-    device = x.device if isinstance(x, Tensor) else x[0].device
+    dtype, device = (x.dtype, x.device) if isinstance(x, Tensor) else (x[0].dtype, x[0].device)
     t = torch.tensor(times, dtype=torch.float64, device=device)
-    table = {request.method: request.solver}
+    table, atol = {request.method: request.solver}, positive_atol(request.atol, dtype)
     shapes, f, x, t, rtol, atol, _, options, *_ = _check_inputs(
-        f, x, t, request.rtol, request.atol, request.method, options, None, table
+        f, x, t, request.rtol, atol, request.method, options, None, table
     )
+    if x.is_complex():
+        options["norm"] = never_zero(options["norm"])
     solution = request.solver(func=f, y0=x, rtol=rtol, atol=atol, **options).integrate(t)
     require_end_state(solution)
     return solution[1] if shapes is None else _flat_to_shape(solution[1], (), shapes)
@@ -180,7 +182,7 @@ class _Watch:
         self.most = (
             evaluations_by_default(_options_of(request.solver), request.solver) if self.budget is None else math.inf
         )
-        self.begun, self.rtol = field.evaluations, request.rtol
+        self.begun, self.rtol, self.atol = field.evaluations, request.rtol, request.atol
         self.replay = Replay(piece.nodes, x.device.type)
         self.captured: list[Tensor] = []
         self.ends: dict[Tensor, Tensor] = {}
@@ -231,18 +233,24 @@ class _Watch:
         warnings.warn(
             f"torchdiffeq's {self.method} stopped at t = {t:g} of {self.field.label} before t = {self.piece.end:g}: "
             f"{reason_of(stop)}. The state there is returned, and its gradient is that at this t, as if it did not "
-            f"depend on x: {advice(self.rtol, state.dtype)}.",
+            f"depend on x: {self._advice(state)}.",
             BudgetWarning,
             stacklevel=2,
         )
         return state
 
-    def stopped_backwards(self, stop: Exception) -> RuntimeError:
-        """What to raise where the adjoint equation is not solved to the start of the piece."""
+    def _advice(self, state: Tensor) -> str:
+        if self.atol == 0 and bool((state.abs() < torch.finfo(state.dtype).eps).any()):
+            return "pass atol > 0, for a relative tolerance alone allows no error where x = 0"
+        return advice(self.rtol, state.dtype)
+
+    def stopped_backwards(self, stop: Exception, atol: float) -> RuntimeError:
+        """Return what to raise where the adjoint equation is not solved to the start of the piece."""
+        tolerances = "tolerances" if atol > 0 else "tolerances (atol > 0, for the gradients of parameters start from 0)"
         return RuntimeError(
             f"the adjoint equation of {self.field.label} was not solved back from t = {self.piece.end:g} to "
             f"t = {self.piece.start:g}: {reason_of(stop)}; half a gradient is none: raise max_evaluations or the "
-            "tolerances, or use Backprop()."
+            f"{tolerances}, or use Backprop()."
         )
 
 
@@ -256,10 +264,22 @@ class _StepWatch(_Watch):
 def _watch(field: Field, piece: Piece, x: Tensor, request: Request) -> _Watch:
     if "callback_step" in request.solver.valid_callbacks():
         return _StepWatch(field, piece, x, request)
-    # SciPy's solvers: they go on for ever from an infinity.
+    _require_real_for_scipy(x, request, field.label)
+    # SciPy's solvers go on for ever from an infinity.
     field.watchful = True
     field.require_finite("state", piece.start, x)
     return _Watch(field, piece, x, request)
+
+
+def _require_real_for_scipy(x: Tensor, request: Request, label: str) -> None:
+    """Raise a `ValueError` where the state is complex and SciPy's solver takes real numbers alone."""
+    solver = request.options.get("solver", "LSODA")
+    name = getattr(solver, "__name__", solver)
+    if x.is_complex() and name in ("LSODA", "Radau"):
+        raise ValueError(
+            f"a solve by SciPy's {name} was asked for with a state of {x.dtype} in {label}; {name} integrates real "
+            "numbers alone: pass solver='RK45' or 'BDF', use another method, or torch.view_as_real(x)."
+        )
 
 
 def solvers() -> Mapping[str, Any]:

@@ -66,6 +66,30 @@ def options_on(
     return options
 
 
+def positive_atol(atol: float, dtype: torch.dtype) -> float:
+    """Return an absolute tolerance with which torchdiffeq's atol + rtol·|x|, by which it divides, is nowhere 0.
+
+    With atol = 0 an entry x = 0 whose slope is 0 has the error 0/0, and the norm of all entries would be NaN. In double
+    precision, where squares of errors do not overflow with this bound, solves leave x = 0 too.
+    """
+    return max(atol, torch.finfo(dtype).tiny, torch.finfo(torch.float32).tiny)
+
+
+def never_zero(norm: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return the norm of a complex state, at least 10⁻¹².
+
+    Where F and its change are 0, torchdiffeq compares complex numbers to choose a first step, which torch refuses. It
+    makes no difference to a later step, which after so small an error is as long as it may be.
+    """
+
+    def measured(x: Tensor) -> Tensor:
+        size = norm(x)
+        # Not clamped: the derivative of a root at 0 is infinite.
+        return torch.full_like(size, 1e-12) if size < 1e-12 else size
+
+    return measured
+
+
 def _times_within(piece: Piece, times: Any) -> list[float]:
     """Those of `times` inside the piece, in order, each once."""
     given = [] if times is None else torch.as_tensor(times, dtype=torch.float64).flatten().tolist()
