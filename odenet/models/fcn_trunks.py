@@ -68,6 +68,7 @@ class Trunk(nn.Module):
             maps.append(x)
         return maps
 
+    @checked
     def pixels_for(self, size: int) -> int:
         """Pixels of the image, along one axis, that give a coarsest map of `size` pixels."""
         grid = self.grids[-1]

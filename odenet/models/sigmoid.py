@@ -85,6 +85,7 @@ class SigmoidChain(nn.Module):
         self.weights, self.biases = nn.Parameter(weights.clone()), nn.Parameter(biases.clone())
 
     @classmethod
+    @checked
     def centred(cls, weights: Tensor, a: Tensor) -> SigmoidChain:
         """The chain whose biases put every z_l at 0 for the input `a`, a scalar: each σ′(z_l) is 1/4, its largest."""
         before = torch.cat([a.reshape(1).to(weights), torch.full_like(weights[1:], 0.5)])
@@ -102,11 +103,13 @@ class SigmoidChain(nn.Module):
             a = torch.sigmoid(z[-1])
         return torch.stack(z)
 
+    @checked
     def factors(self, a: Tensor) -> Tensor:
         """σ′(z_l)·w_(l+1) for l = 1, …, L-1: what each layer multiplies the gradient by; of shape (L-1, *a.shape)."""
         slopes = sigmoid_slope(self.inputs(a))
         return slopes[:-1] * self.weights[1:].view(-1, *[1] * a.dim())
 
+    @checked
     def bias_gradients(self, a: Tensor) -> Tensor:
         """∂a_L/∂b_l = σ′(z_l)·w_(l+1)·σ′(z_(l+1)) ⋯ w_L·σ′(z_L) for l = 1, …, L; of shape (L, *a.shape).
 

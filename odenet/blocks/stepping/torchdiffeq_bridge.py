@@ -28,18 +28,19 @@ from odenet.blocks.solvers.runge_kutta import RungeKutta
 from odenet.blocks.stepping.accepted_steps import AcceptedStep, RecordedStep, accepted_steps, recording
 from odenet.blocks.stepping.adjoint import Augmented, Dynamics, with_adjoint
 from odenet.blocks.stepping.stopping import Stopped, evaluations_by_default, reason_of, require_end_state
-from odenet.blocks.stepping.torchdiffeq_options import Request, never_zero, options_on, positive_atol
+from odenet.blocks.stepping.torchdiffeq_options import Request, check_options, never_zero, options_on, positive_atol
 from odenet.blocks.theta.base import Piece, wants_gradient
 
 
 def check_method(method: str, options: Mapping[str, Any]) -> None:
-    """Raise a `ValueError` that names the nearest right one where torchdiffeq has no such method or option."""
+    """Raise an error that names the nearest right one where torchdiffeq has no such method, option or value."""
     if method not in solvers():
         raise unknown_name("method of torchdiffeq", method, solvers())
     known = _options_of(solvers()[method])
     for option in options:
         if option not in known:
             raise unknown_name(f"option of torchdiffeq's {method}", option, known)
+    check_options(options)
 
 
 def fixed_request(runge_kutta: RungeKutta, steps: int) -> Request:
@@ -294,5 +295,7 @@ def _options_of(solver: Any) -> list[str]:
     """Names of the keyword arguments along the constructors of a class of solvers, less those that odenet fills in."""
     given = {"self", "func", "y0", "rtol", "atol", "dtype", "args", "kwargs", "unused_kwargs"}
     classes = inspect.getmro(solver)
+    if solver is solvers()["explicit_adams"]:
+        given.add("implicit")  # by the constructor itself
     names = {name for cls in classes if "__init__" in vars(cls) for name in inspect.signature(cls.__init__).parameters}
     return sorted(names - given)

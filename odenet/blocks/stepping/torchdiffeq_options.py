@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from odenet.blocks.annotations import AnyNumber, MayBeEmpty, NumberFromZero, OneOf, Within
+from odenet.blocks.arguments import checked_value
 from odenet.blocks.theta.base import Piece
+
+Size: TypeAlias = float | Tensor
+Times: TypeAlias = Tensor | Annotated[Sequence[AnyNumber], MayBeEmpty()]
+
+HINTS: Mapping[str, Any] = {
+    **dict.fromkeys(("first_step", "step_size"), Size | None),
+    **dict.fromkeys(("max_step", "safety", "ifactor", "dfactor"), Size),
+    "min_step": NumberFromZero | Tensor,
+    **dict.fromkeys(("max_num_steps", "max_iters"), int),
+    "max_order": Annotated[int, Within(1, 12)],
+    **dict.fromkeys(("step_t", "jump_t"), Times | None),
+    **dict.fromkeys(("perturb", "implicit"), bool),
+    "norm": Callable[..., Any],
+    "grid_constructor": Callable[..., Any] | None,
+    "interp": Literal["linear", "cubic"],
+    "solver": Annotated[str, OneOf(("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA"))] | type,
+}
+"""Annotations of torchdiffeq's options, whose own constructors have none."""
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise a `TypeError` or `ValueError` that names an option of torchdiffeq where its value cannot be meant."""
+    for name, value in options.items():
+        if name in ("step_t", "jump_t") and hasattr(value, "__array__") and not isinstance(value, Tensor):
+            value = value.tolist()
+        unlimited = name == "max_step" and isinstance(value, float) and value == math.inf  # torchdiffeq's default
+        if name in HINTS and not unlimited:
+            checked_value(name, value, HINTS[name])
+    if options.get("step_size") is not None and options.get("grid_constructor") is not None:
+        raise ValueError(
+            f"step_size = {options['step_size']!r} was asked for with a grid_constructor; each of them says where all "
+            "steps lie: pass one of the two."
+        )
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ def garment_scenes(root: Path, *, download: bool = True, **settings: Any) -> tup
         ValueError: A file is not the published one, or a setting lies outside its bounds.
         ModuleNotFoundError: torchvision is not installed.
     """
+    Scenes(**settings)  # refuses a bad setting before any image is read
     train, test, names = read_torchvision("FashionMNIST", root, download)
     return (
         Scenes(**settings, templates=garment_templates(train, names)),

@@ -86,6 +86,7 @@ class Scenes:
         """The names of the classes."""
         return self.templates.names
 
+    @checked
     def to(self, device: torch.device | str) -> Scenes:
         """The same scenes, drawn on `device`."""
         return replace(self, templates=self.templates.to(device))
