@@ -8,11 +8,13 @@ raise a `ValueError` or `TypeError` of the library's own that names the paramete
 
 from __future__ import annotations
 
+import atexit
 import collections.abc
 import inspect
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -82,6 +84,7 @@ def _folder() -> Path:
     from odenet.training import save_model, save_weights
 
     folder = Path(tempfile.mkdtemp(prefix="odenet-bad-calls-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for part, mode in (("images", "RGB"), ("masks", "L")):
         (folder / part).mkdir()
         for name in ("a", "b"):
@@ -273,7 +276,7 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
         "test": None,
         "settings": odenet.training.Training(epochs=1, device="cpu", batch_size=3),
         "seed": 0,
-        "folder": tempfile.mkdtemp(prefix="odenet-bad-calls-"),
+        "folder": tempfile.mkdtemp(dir=_folder()),
         "quiet": True,
     },
     "odenet.training.launch": lambda: {"settings": odenet.training.Training(device="cpu")},
@@ -398,6 +401,7 @@ ZERO_IS_MEANT = {
     ("odenet.training.Training", "warmup"),
     ("odenet.training.Training", "weight_decay"),
     ("odenet.training.fit", "seed"),
+    ("odenet.training.Run.fit", "seed"),
     ("odenet.training.seed_everything", "seed"),
     ("odenet.training.segment", "overlap"),
     ("odenet.measure.boundary_f1", "ignore_index"),
@@ -556,8 +560,13 @@ def callables() -> dict[str, Callable[..., Any]]:
                 continue
             if full not in NOT_CALLED_BY_USERS:
                 found[full] = value
-    methods = {name: getattr(make(_folder()), name.rpartition(".")[2]) for name, make in METHODS.items()}
-    return found | methods | {name: _setter(name) for name in SETTERS} | dict(ADAPTIVES)
+    found |= {name: _method(name) for name in METHODS}
+    return found | {name: _setter(name) for name in SETTERS} | dict(ADAPTIVES)
+
+
+def _method(name: str) -> Callable[..., Any]:
+    """The method of a new object."""
+    return getattr(METHODS[name](_folder()), name.rpartition(".")[2])
 
 
 def _setter(name: str) -> Callable[..., None]:
@@ -685,7 +694,7 @@ def _within(seconds: int) -> Iterator[None]:
 
 def call(name: str, arguments: Mapping[str, Any]) -> Any:
     """The callable with these arguments; networks on the meta device, where they cost nothing."""
-    target = callables()[name]
+    target = _method(name) if name in METHODS else callables()[name]
     positional = [p.name for p in inspect.signature(target).parameters.values() if p.kind is p.VAR_POSITIONAL]
     named = {key: value for key, value in arguments.items() if key not in positional}
     makes_network = name.startswith("odenet.models.") and not {"model", "net", "classifier", "trunk"} & arguments.keys()

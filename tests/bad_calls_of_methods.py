@@ -53,8 +53,8 @@ def masked_images(folder: Path) -> MaskedImages:
     return MaskedImages(images, masks, ("ground", "thing"))
 
 
-def _run() -> Run:
-    return Run.open("a", {}, Path(tempfile.mkdtemp(prefix="odenet-bad-calls-")) / "record.json")
+def _run(folder: Path) -> Run:
+    return Run.open("a", {}, Path(tempfile.mkdtemp(dir=folder)) / "record.json")
 
 
 def _chain() -> SigmoidChain:
@@ -94,11 +94,11 @@ METHODS: Mapping[str, Callable[[Path], Any]] = {
     "odenet.training.History.column": lambda _: _history(),
     "odenet.training.Record.load": lambda _: Record,
     "odenet.training.Record.save": lambda _: Record("a", "", {}),
-    "odenet.training.Run.fit": lambda _: _run(),
-    "odenet.training.Run.folder": lambda _: _run(),
-    "odenet.training.Run.made_from": lambda _: _run(),
-    "odenet.training.Run.note": lambda _: _run(),
-    "odenet.training.Run.once": lambda _: _run(),
+    "odenet.training.Run.fit": _run,
+    "odenet.training.Run.folder": _run,
+    "odenet.training.Run.made_from": _run,
+    "odenet.training.Run.note": _run,
+    "odenet.training.Run.once": _run,
     "odenet.training.Run.open": lambda _: Run,
     "odenet.training.Run.recorded": lambda _: Run,
 }
