@@ -80,10 +80,10 @@ class Script(NamedTuple):
 
 
 def scripts() -> list[Script]:
-    """Every script of this folder that has a `NAME` and a `draw`, by name."""
+    """Every script of paper_figs that has a `NAME` and a `draw`, by name."""
     modules = [
         import_module(f"paper_figs.{found.name}")
-        for found in iter_modules([str(Path(__file__).parent)])
+        for found in iter_modules([str(Path(__file__).parents[1])])
         if not found.name.startswith("__")
     ]
     drawing = [module for module in modules if hasattr(module, "NAME")]
