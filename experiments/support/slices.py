@@ -1,0 +1,201 @@
+"""Slices: parts of the work for a GPU that take at most two minutes and leave a record each, in the order of value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from odenet.training import Record, RecordError, Run
+from odenet.training.environment import code
+from odenet.training.files import stamp
+
+
+class Ranks(NamedTuple):
+    """When an experiment comes: the smaller the rank, the earlier."""
+
+    first_seed: int
+    other_seeds: int
+
+
+EXPERIMENTS: Mapping[str, Ranks] = {
+    "depth_refinement": Ranks(2, 4),
+    "degradation": Ranks(2, 4),
+    "complexity": Ranks(2, 4),
+    "to_continuous": Ranks(3, 6),
+    "segmentation": Ranks(3, 6),
+    "multilevel_training": Ranks(3, 6),
+    "stochastic_depth": Ranks(5, 7),
+    "solver_swap": Ranks(5, 7),
+    "categorization": Ranks(5, 7),
+    "is_it_an_ode": Ranks(5, 7),
+    "gradient_methods": Ranks(5, 7),
+    "gradient_flow": Ranks(5, 7),
+    "upsampling": Ranks(5, 7),
+    "inception": Ranks(5, 7),
+    "sliding_window": Ranks(5, 7),
+}
+"""A line for each experiment with a preset `gpu`."""
+
+BENCHMARKS: Mapping[str, tuple[int, float]] = {
+    "networks": (1, 110),
+    "scenes": (8, 30),
+    "stochastic_depth": (8, 60),
+    "unet_memory": (8, 30),
+    "roofline": (8, 60),
+    "gradients": (8, 60),
+    "gradient_peers": (8, 90),
+    "deep_net": (8, 90),
+    "core": (9, 100),
+    "fixed_steps": (9, 110),
+    "adaptive": (9, 110),
+    "scaling": (9, 110),
+}
+"""Rank, and estimated seconds on an H100, of each benchmark; those that compile most come last."""
+
+TESTS: Mapping[str, tuple[int, float]] = {"gpu and not compiles": (0, 40), "gpu and compiles": (9, 110)}
+"""Rank, and estimated seconds on an H100, of the tests of a mark."""
+
+LONGER, IN_MINIATURE = 3.0, 20.0
+"""How many times the seconds of the preset gpu full takes, roughly; and seconds of a slice of another preset."""
+
+FOLDER = Path("runs/on_gpu")
+"""Folder of the records of slices, until they are collected."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the work: one command that leaves one record."""
+
+    work: str
+    """Name of the experiment, benchmark or mark of tests."""
+    kind: Literal["tests", "experiment", "benchmark"]
+    """What it is."""
+    command: tuple[str, ...]
+    """Module and arguments, as after `python -m`."""
+    seconds: float
+    """Expected seconds."""
+    record: Path
+    """File of its record."""
+    rank: tuple[int, int] = (0, 0)
+    """Its place in the order, and its seed: the smaller, the earlier."""
+    collected: Path | None = None
+    """File that its results are collected in."""
+    settings: Any = None
+    """Settings of an experiment, with this seed alone."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables and messages."""
+        seeds = getattr(self.settings, "seeds", None)
+        return f"{self.kind} {self.work}" + (f", seed {seeds[0]}" if seeds else "")
+
+    def watch(self) -> Callable[[], bool]:
+        """Return what tells, each time it is called, whether the record is finished; cheap while nothing changes."""
+        seen: list[Any] = [None, False]
+
+        def is_finished() -> bool:
+            if (now := stamp(self.record)) is not None and now != seen[0]:
+                seen[:] = now, _is_finished(self.record)
+            return seen[1]
+
+        return is_finished
+
+    def is_done(self) -> bool:
+        """Whether a finished record has its results, under the same settings.
+
+        Raises:
+            RecordError: if a record of other settings, or a file that is no record, is in the way.
+        """
+        if self.kind == "experiment":
+            return self._is_recorded(self.record) or (self.collected is not None and self._is_recorded(self.collected))
+        paths = (self.record, self.collected) if self.kind == "benchmark" else (self.record,)
+        return any(path is not None and path.exists() and Record.load(path).finished for path in paths)
+
+    def _is_recorded(self, path: Path) -> bool:
+        """Whether the record at `path`, of this seed or of several, is finished and has this seed."""
+        if not path.exists():
+            return False
+        seeds = tuple(Record.load(path).settings.get("seeds", ()))
+        own = getattr(self.settings, "seeds", ())
+        settings = replace(self.settings, seeds=seeds) if own else self.settings
+        found = Run.recorded(self.work, settings, path, preset=self.command[1])
+        return found is not None and found.finished and set(own) <= set(seeds)
+
+
+def slices(preset: str, device: str, records: Path = Path("records"), folder: Path = FOLDER) -> list[Slice]:
+    """Every slice, the most valuable one first.
+
+    Args:
+        preset: Preset of the experiments; with other presets than gpu and full, benchmarks take their quick form.
+        device: cuda or cpu.
+        records: Folder of the collected records.
+        folder: Folder of the records of slices.
+    """
+    long = preset in ("gpu", "full")
+    found = [_tests(mark, folder, records) for mark in TESTS]
+    found += [part for name in EXPERIMENTS for part in _experiment(name, preset, records, folder)]
+    found += [_benchmark(name, device, records, quick=not long) for name in BENCHMARKS if long or name == "networks"]
+    found = found if long else [replace(part, seconds=IN_MINIATURE) for part in found]
+    return sorted(found, key=lambda part: part.rank)
+
+
+def _is_finished(path: Path) -> bool:
+    try:
+        return Record.load(path).finished
+    except RecordError:
+        return False
+
+
+def _tests(mark: str, folder: Path, records: Path) -> Slice:
+    rank, seconds = TESTS[mark]
+    name = mark.replace(" ", "_")
+    record = folder / "gpu_tests" / f"{name}-{code()[:12]}.json"  # tests of other code are to be run again
+    command = ("experiments.support.gpu_tests", mark, str(record))
+    return Slice(mark, "tests", command, seconds, record, (rank, 0), records / "gpu_tests" / f"{name}.json")
+
+
+def _benchmark(name: str, device: str, records: Path, *, quick: bool) -> Slice:
+    rank, seconds = BENCHMARKS[name]
+    file = f"{name}{'-quick' if quick else ''}-{device}.json"
+    command = (f"benchmarks.{name}", *(["--quick"] if quick else []))
+    place = Path("runs/benchmarks") / file, (rank, 0), records / "benchmarks" / file
+    return Slice(name, "benchmark", command, seconds, *place)
+
+
+def _experiment(name: str, preset: str, records: Path, folder: Path) -> list[Slice]:
+    """A slice for each seed; one for an experiment without seeds."""
+    script: Any = import_module(f"experiments.{name}")
+    settings = script.PRESETS.get(preset)
+    if settings is None:
+        return []
+    seconds = script.GPU_SECONDS * (LONGER if preset == "full" else 1)
+    stem = "-".join([preset, *([settings.data] if hasattr(settings, "data") else [])])
+    found = []
+    for place, seed in enumerate(getattr(settings, "seeds", (None,))):
+        part = stem if seed is None else f"{stem}-seed{seed}"
+        record = folder / name / f"{part}.json"
+        command = (f"experiments.{name}", preset, *(["--seeds", str(seed)] if seed is not None else []))
+        own = settings if seed is None else replace(settings, seeds=(seed,))
+        rank = EXPERIMENTS[name].other_seeds if place else EXPERIMENTS[name].first_seed
+        whole = (record, (rank, place), records / name / f"{stem}.json", own)
+        found.append(Slice(name, "experiment", (*command, "--record", str(record)), seconds, *whole))
+    return found
+
+
+def refusals(every: list[Slice]) -> list[str]:
+    """What stands in the way of slices: records of other settings, and files that are none; a sentence each."""
+    found = []
+    for part in every:
+        try:
+            part.is_done()
+        except RecordError as error:
+            found.append(str(error))
+    return list(dict.fromkeys(found))
+
+
+def data_of(some: list[Slice]) -> set[str]:
+    """Names of the data sets of slices."""
+    return {part.settings.data for part in some if hasattr(part.settings, "data")}
