@@ -5,7 +5,7 @@
     python -m experiments.on_gpu --plan                      # what would run, and what is in its way; needs no GPU
     python -m experiments.on_gpu --minutes 8 --out OUT --device cpu --preset smoke    # all of it in miniature, on a CPU
 
-The work is cut into slices (`experiments/support/slices.py`), the most valuable one first: tests, benchmarks, and each
+The work is cut into slices (`experiments/support/slice_table.py`), the most valuable one first: tests, benchmarks, and each
 seed of each experiment, at most two minutes each. What `records/` has is not run again, so that the next call goes on.
 The machine is checked; then slices run one after the other while they fit, each in its own group of processes. After
 every slice OUT has the finished records (records.tar.gz), what the machine is and how long everything took
@@ -91,7 +91,7 @@ def run(asked: Asked, begun: float) -> None:
     """
     from experiments.support.slice_processes import SliceProcess
     from experiments.support.slice_report import Report
-    from experiments.support.slice_schedule import Clock, Schedule
+    from experiments.support.slice_schedule import MachineClock, Schedule
     from experiments.support.slices import data_of
 
     every, left = work(asked)
@@ -104,7 +104,8 @@ def run(asked: Asked, begun: float) -> None:
     gpu_machine.unpack(Path(environment["ODENET_DATA"]))
     gpu_machine.require_data(data_of(left), Path(environment["ODENET_DATA"]))
     report = Report(asked.out, facts, every, begun)
-    schedule = Schedule(left, lambda: SliceProcess(environment), begun + 60 * asked.minutes, Clock(), report.write)
+    deadline = begun + 60 * asked.minutes
+    schedule = Schedule(left, lambda: SliceProcess(environment), deadline, MachineClock(), report.write)
     if schedule.next() is None:
         raise CannotStart(too_short(asked.minutes, left, time.monotonic() - begun))
     report.write([])

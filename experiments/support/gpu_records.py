@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from experiments.support.slices import EXPERIMENTS
+from experiments.support.slice_table import EXPERIMENTS
 from odenet.training import Record, RecordError
 from odenet.training.files import write_atomically
 from odenet.training.plain_data import differences
@@ -95,8 +95,7 @@ def merged(records: Sequence[Record]) -> Record:
         whole = _joined(whole, record)
     if len(records) == 1 or "seeds" not in whole.settings:
         return whole
-    ordered = sorted(whole.results, key=lambda key: _place(key, whole.settings["seeds"]))
-    whole = replace(whole, results={key: whole.results[key] for key in ordered})
+    whole = replace(whole, results={key: whole.results[key] for key in _ordered(whole)})
     table = import_module(f"experiments.{whole.experiment}").table(whole)
     return replace(whole, summary=whole.summary | {"table": table})
 
@@ -140,10 +139,12 @@ def _seed(key: str) -> int | None:
     return int(number) if key.startswith("seed") and number.isdecimal() else None
 
 
-def _place(key: str, seeds: Sequence[int]) -> tuple[bool, int]:
-    """Results of seeds in their order, and where they stand first of those of none if any of these came first."""
-    seed = _seed(key)
-    return (seed is None, 0 if seed is None else seeds.index(seed))
+def _ordered(whole: Record) -> list[str]:
+    """The keys of results in the order of their seeds; those of no seed stay before or after all others."""
+    keys = list(whole.results)
+    first = next((place for place, key in enumerate(keys) if _seed(key) is not None), len(keys))
+    of_seeds = sorted((key for key in keys if _seed(key) is not None), key=lambda key: _seed(key) or 0)
+    return [*keys[:first], *of_seeds, *(key for key in keys[first:] if _seed(key) is None)]
 
 
 def _identity(record: Record) -> dict[str, Any]:

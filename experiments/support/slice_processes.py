@@ -25,6 +25,7 @@ class SliceProcess:
 
     def __init__(self, environment: Mapping[str, str], imports: Sequence[str] = IMPORTS) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process; not a pipe: it may fill up)
+        self._killed = False
         self._process = subprocess.Popen(
             [sys.executable, "-m", "experiments.support.standby", *imports],
             stdin=subprocess.PIPE,
@@ -56,7 +57,10 @@ class SliceProcess:
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the whole group, and wait for the process."""
+        """End the whole group, and wait for the process; does nothing the second time."""
+        if self._killed:
+            return
+        self._killed = True
         self._signal(signal.SIGKILL)
         self._process.wait()
         assert self._process.stdin is not None

@@ -34,8 +34,15 @@ class Process(Protocol):
     def output(self) -> str: ...  # noqa: D102
 
 
-class Clock:
-    """The clock of the machine; tests have one of their own."""
+class Clock(Protocol):
+    """What a schedule needs of a clock: tests have one of their own."""
+
+    def now(self) -> float: ...  # noqa: D102
+    def sleep(self, seconds: float) -> None: ...  # noqa: D102
+
+
+class MachineClock:
+    """The clock of the machine."""
 
     def now(self) -> float:
         """Seconds since some moment."""
@@ -99,6 +106,7 @@ class Schedule:
                 self._waiting.remove(chosen)
                 running, standby = standby, self._start()  # which imports torch while this one computes
                 self.outcomes.append(self._outcome(chosen, running))
+                running = None
                 self._report(self.outcomes)
         finally:
             for process in (running, standby):
