@@ -5,8 +5,8 @@
     python -m experiments.on_gpu --plan                      # what would run, and what is in its way; needs no GPU
     python -m experiments.on_gpu --minutes 8 --out OUT --device cpu --preset smoke    # all of it in miniature, on a CPU
 
-The work is cut into slices (`experiments/support/slice_table.py`), the most valuable one first: tests, benchmarks, and each
-seed of each experiment, at most two minutes each. What `records/` has is not run again, so that the next call goes on.
+The work is cut into slices of at most two minutes, the most valuable first: tests, benchmarks, and each seed of each
+experiment (`experiments/support/slice_table.py`). What `records/` has is not run again, so that the next call goes on.
 The machine is checked; then slices run one after the other while they fit, each in its own group of processes. After
 every slice OUT has the finished records (records.tar.gz), what the machine is and how long everything took
 (machine.json), and what was printed (log.txt).

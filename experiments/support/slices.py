@@ -13,7 +13,6 @@ from odenet.training import Record, RecordError, Run
 from odenet.training.environment import code
 from odenet.training.files import stamp
 
-
 FOLDER = Path("runs/on_gpu")
 """Folder of the records of slices, until they are collected."""
 
