@@ -175,7 +175,7 @@ def _zoo_rows(record: Record) -> Iterator[dict[str, Any]]:
         accuracy, seconds, names, epochs = (
             over_seeds(record.results, key, entry) for entry in ("accuracy", "seconds_per_image", "net", "epochs")
         )
-        needs = next(result for name, result in record.results.items() if name.partition("/")[2] == key)
+        needs = record.results[f"seed{record.settings['seeds'][0]}/{key}"]
         percent = [100 * value for value in accuracy]
         yield _row(f"{names[0]}, {epochs[0]} epochs", record.settings["data"], percent, needs, seconds)
 

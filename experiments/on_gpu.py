@@ -103,6 +103,7 @@ def run(asked: Asked, begun: float) -> None:
     gpu_machine.require_card(facts)
     gpu_machine.unpack(Path(environment["ODENET_DATA"]))
     gpu_machine.require_data(data_of(left), Path(environment["ODENET_DATA"]))
+    left = [part.as_measured(facts["card"]) for part in left]
     report = Report(asked.out, facts, every, begun)
     deadline = begun + 60 * asked.minutes
     schedule = Schedule(left, lambda: SliceProcess(environment), deadline, MachineClock(), report.write)

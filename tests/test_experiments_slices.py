@@ -12,7 +12,7 @@ import pytest
 
 from experiments.support.gpu_records import target_of
 from experiments.support.slice_table import BENCHMARKS, EXPERIMENTS
-from experiments.support.slices import Slice, data_of, refusals, slices
+from experiments.support.slices import BEGINNING, Slice, data_of, refusals, slices
 from odenet.training import Record, Run
 
 ROOT = Path(__file__).parents[1]
@@ -172,6 +172,16 @@ def test_tests_of_other_code_are_run_again(folder: Path, monkeypatch: pytest.Mon
     assert slices("gpu", "cuda")[0].is_done()
     monkeypatch.setattr("experiments.support.slices.code", lambda: "0" * 64)
     assert not slices("gpu", "cuda")[0].is_done()
+
+
+def test_seconds_that_were_measured_on_the_same_card_take_the_place_of_the_estimate(folder: Path):
+    part = of("degradation", 2)
+    sessions = [{"seconds": s, "commit": None, "machine": {"gpu": "H100"}} for s in (50.0, 70.0)]
+    Record(part.work, "gpu", {"seeds": [0, 1]}, sessions=sessions, finished=True).save(collected(part))
+    assert part.as_measured("H100").seconds == 60.0 + BEGINNING
+    assert part.as_measured("H200") == part
+    assert part.as_measured(None) == part
+    assert of("complexity").as_measured("H100") == of("complexity")
 
 
 def test_the_record_of_a_running_slice_is_watched(folder: Path):

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-IMPORTS = ("torch", "torchvision", "odenet.data", "experiments.support.command")
+IMPORTS = ("torch", "torchvision", "lightning_fabric", "torchmetrics", "experiments.support.command")
 """What every slice imports."""
 
 

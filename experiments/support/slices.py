@@ -13,6 +13,9 @@ from odenet.training import Record, RecordError, Run
 from odenet.training.environment import code
 from odenet.training.files import stamp
 
+BEGINNING = 5.0
+"""Seconds of a slice before its record begins: reading data, starting the device."""
+
 FOLDER = Path("runs/on_gpu")
 """Folder of the records of slices, until they are collected."""
 
@@ -54,6 +57,19 @@ class Slice:
             return seen[1]
 
         return is_finished
+
+    def as_measured(self, card: str | None) -> Slice:
+        """The slice with the seconds that seeds collected before have taken on this card, in the place of the estimate.
+
+        Args:
+            card: Name of the GPU; with `None`, the estimate stays.
+        """
+        if card is None or self.kind != "experiment" or self.collected is None or not self.collected.exists():
+            return self
+        record = Record.load(self.collected)
+        if any((session.get("machine") or {}).get("gpu") != card for session in record.sessions):
+            return self
+        return replace(self, seconds=record.seconds / len(record.settings.get("seeds", (0,))) + BEGINNING)
 
     def is_done(self) -> bool:
         """Whether a finished record has its results, under the same settings.
