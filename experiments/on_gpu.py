@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks for."""
+    """Options of the command line."""
 
     minutes: float
     out: Path
@@ -48,7 +48,7 @@ class Asked:
 
 
 def main() -> None:
-    """Parse the command line, and do what it says."""
+    """Parse the command line, and run slices or collect their records."""
     begun = time.monotonic()
     asked = parse(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("on_gpu: ended by SIGTERM; what is finished is in the output."))
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def parse(arguments: list[str]) -> Asked:
-    """The command line."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser("python -m experiments.on_gpu", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=8.0, help="until nothing runs any more, the check included")
     parser.add_argument(
@@ -111,6 +111,7 @@ def run(asked: Asked, begun: float) -> None:
         raise CannotStart(too_short(asked.minutes, left, time.monotonic() - begun))
     report.write([])
     outcomes = schedule.run()
+    print(f"{len(left) - len(outcomes)} slices are left; the output is in {asked.out}")
     if failed := [outcome.slice.name for outcome in outcomes if outcome.how == "failed"]:
         sys.exit(
             f"on_gpu: {len(failed)} of {len(outcomes)} slices failed ({', '.join(failed)}); see {asked.out}/log.txt"
@@ -119,7 +120,7 @@ def run(asked: Asked, begun: float) -> None:
 
 
 def work(asked: Asked) -> tuple[list[Slice], list[Slice]]:
-    """All slices, and those that are left.
+    """Return all slices, and the slices without a finished record.
 
     Raises:
         CannotStart: if the preset is unknown, or records of other settings are in the way.
@@ -142,7 +143,7 @@ def show(left: list[Slice], slices: int) -> None:
 
 
 def environment_of(asked: Asked) -> dict[str, str]:
-    """The environment variables of slices.
+    """Return the environment variables of the processes of slices.
 
     Raises:
         CannotStart: if no commit is known.
@@ -163,7 +164,7 @@ def environment_of(asked: Asked) -> dict[str, str]:
 
 
 def too_short(minutes: float, left: list[Slice], check: float) -> str:
-    """Why no slice fits, and how many minutes the shortest needs."""
+    """Return the message that no slice fits, with the minutes that the shortest one needs."""
     from experiments.support.slice_schedule import RESERVE, SLACK
 
     shortest = min(left, key=lambda part: part.seconds)

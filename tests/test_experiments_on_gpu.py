@@ -80,6 +80,7 @@ def test_slices_leave_records_facts_and_a_log(stand_ins, tmp_path):
         ("experiment first", "finished"),
         ("experiment second", "finished"),
     ]
+    assert outcome.stdout.endswith("0 slices are left; the output is in out\n")
     assert "first computes" in (tmp_path / "out" / "log.txt").read_text()
     assert len(re.findall(r"experiment \w+: finished, \d+ s \(5 expected\)|finished, \d+ s", outcome.stdout)) == 2
 

@@ -1,4 +1,4 @@
-"""Figures and tables of records that were collected: drawn as `python -m paper_figs` and `… .claims` do."""
+"""Figures and tables of collected records, made as `python -m paper_figs` and `paper_figs.claims` make them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def redraw(changed: Sequence[Path], records: Path) -> None:
 
 
 def _gathered(changed: Sequence[Path], records: Path) -> list[Path]:
-    """The record that two benchmarks share a figure by, where both are there and one of them has changed."""
+    """Write the joint record of two benchmarks that share a figure, if both have one and either has changed."""
     found = []
     for device in ("cuda", "cpu"):
         parts = [records / "benchmarks" / f"{name}-{device}.json" for name in ("adaptive", "fixed_steps")]

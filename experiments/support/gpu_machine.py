@@ -1,4 +1,4 @@
-"""The machine that slices run on, and what it lacks: each a sentence before anything runs.
+"""Checks of the machine before any slice runs; each failed one is a sentence.
 
 Nothing is imported here that such a machine may lack before it has been asked for.
 """
@@ -33,16 +33,16 @@ READS_FILES = {"mnist": "mnist", "fashion-mnist": "fashion-mnist", "garments": "
 
 
 class CannotStart(Exception):  # noqa: N818 (it says what is the case)
-    """Slices cannot be run on this machine as it was asked for; the message says why, and what to do."""
+    """Error raised before any slice runs; the message says what is missing and what to do."""
 
 
 def lacking_packages() -> list[str]:
-    """Modules that slices import and that are not installed."""
+    """Return the modules that slices import and that are not installed."""
     return [name for name in PACKAGES if find_spec(name) is None]
 
 
 def require_packages() -> None:
-    """Refuse a machine without the packages.
+    """Refuse a machine that lacks packages.
 
     Raises:
         CannotStart: if modules are lacking.
@@ -132,7 +132,7 @@ def require_card(facts: dict[str, Any]) -> None:
 
 
 def measured_facts(device: str, environment: dict[str, str], seconds: float = 120.0) -> dict[str, Any]:
-    """Facts of the machine, measured in a process of its own, which may hang or die with a broken driver.
+    """Measure the facts of the machine in a separate process, since a broken driver may hang or kill it.
 
     Raises:
         CannotStart: if it does.

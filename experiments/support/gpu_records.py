@@ -1,4 +1,4 @@
-"""Records of slices: packed into one file for the way home, and there merged over seeds and drawn."""
+"""Archives of the records of slices, and the merging of such records over seeds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pack(places: Iterable[tuple[Path, Path]], archive: Path) -> list[str]:
 
 
 def unpacked(archive: Path) -> dict[PurePosixPath, Record]:
-    """The records in an archive of `pack`, by their names in it.
+    """Return the records in an archive that `pack` wrote, by their names in it.
 
     Raises:
         ValueError: if the file is none, or holds something else.
@@ -82,7 +82,7 @@ def _content(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | None:
 
 
 def merged(records: Sequence[Record]) -> Record:
-    """One record of several seeds, as if one run had computed them, out of records of other seeds each.
+    """Merge records of different seeds into the record that one run of all seeds would have left.
 
     Results of no seed, such as counts and times, are those of the first record. Of a seed that several records have,
     the first one counts. The table is made anew by the `table` of the experiment.
@@ -125,7 +125,7 @@ def _joined(whole: Record, record: Record) -> Record:
 
 
 def _is_new(key: str, seeds: Sequence[int], whole: Record) -> bool:
-    """Whether a result of another record is to be taken: of a seed that is not there, or of none and not there."""
+    """Whether `whole`, which has `seeds`, lacks a result: its seed is another, or it has none and its key is new."""
     return _seed(key) not in seeds and key not in whole.results
 
 
@@ -134,13 +134,13 @@ def _seeds(record: Record) -> list[int]:
 
 
 def _seed(key: str) -> int | None:
-    """The seed of a result called seed0/net/…; `None` for others."""
+    """Return the seed in a key such as seed0/net; `None` for results of no seed."""
     number = key.partition("/")[0].removeprefix("seed")
     return int(number) if key.startswith("seed") and number.isdecimal() else None
 
 
 def _ordered(whole: Record) -> list[str]:
-    """The keys of results in the order of their seeds; those of no seed stay before or after all others."""
+    """Return the keys of results in the order of their seeds; results of no seed stay before or after all others."""
     keys = list(whole.results)
     first = next((place for place, key in enumerate(keys) if _seed(key) is not None), len(keys))
     of_seeds = sorted((key for key in keys if _seed(key) is not None), key=lambda key: _seed(key) or 0)
@@ -175,7 +175,7 @@ def collect(archive: Path, records: Path) -> list[Path]:
 
 
 def _with_collected(path: Path, found: list[Record]) -> Record:
-    """What is there first, for its seeds count; of tests and benchmarks the new record counts."""
+    """Merge the records found with the collected one, whose seeds take precedence; replace tests and benchmarks."""
     if found[0].experiment not in EXPERIMENTS:
         return found[-1]
     before = [Record.load(path)] if path.exists() else []
@@ -183,7 +183,7 @@ def _with_collected(path: Path, found: list[Record]) -> Record:
 
 
 def target_of(name: PurePosixPath) -> PurePosixPath:
-    """The name of the collected record: without the seed, and of tests without the fingerprint of their code.
+    """Return the name of the collected record: without the seed, or without the fingerprint of the code for tests.
 
     >>> str(target_of(PurePosixPath("degradation/gpu-digits-seed2.json")))
     'degradation/gpu-digits.json'

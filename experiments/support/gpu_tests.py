@@ -1,4 +1,7 @@
-"""Tests on a GPU with their outcomes in a record: `python -m experiments.support.gpu_tests "gpu and compiles" FILE`.
+"""Run the tests of a mark and record their outcomes.
+
+    python -m experiments.support.gpu_tests "gpu and not compiles" FILE
+
 
 Only the files that have tests marked `gpu` are collected, in this one process.
 """
@@ -19,13 +22,13 @@ LONGEST = 2000
 
 
 class Outcomes:
-    """A plugin of pytest that keeps what became of each test."""
+    """Plugin of pytest that keeps the outcome of each test."""
 
     def __init__(self) -> None:
         self.of_tests: dict[str, dict[str, Any]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the outcome of a test: that of its call, or of what came before if it was not called."""
+        """Keep the outcome of the call of a test, or of its setup if it was not called."""
         if report.when == "call" or not report.passed:
             outcome = {"outcome": report.outcome, "seconds": round(report.duration, 3)}
             said = {"report": str(report.longrepr)[-LONGEST:]} if report.failed else {}
@@ -33,7 +36,7 @@ class Outcomes:
 
 
 def run_tests(mark: str, path: Path, folder: Path = Path(__file__).parents[2] / "tests") -> int:
-    """Run the tests of a mark that a record at `path` does not have; return the number of those that failed.
+    """Run the tests of a mark unless the record at `path` is finished; return the number of failed tests.
 
     Args:
         mark: Expression of marks, as after `pytest -m`.

@@ -1,4 +1,4 @@
-"""Facts of a machine: what it is, and how fast its memory and its products are.
+"""Facts of a machine: processor, GPU and versions, and the speed of a copy and a matrix product.
 
 python -m experiments.support.machine_facts cuda    # prints them as JSON
 """
@@ -21,7 +21,7 @@ from odenet.training.environment import machine, versions
 
 
 def facts(device: str) -> dict[str, Any]:
-    """The machine: its processor, its GPU, versions, compilers, and on the device a copy and a product."""
+    """Return processor, GPU, versions and compilers, and the speed of a copy and of a matrix product on `device`."""
     there = device == "cuda" and torch.cuda.is_available()
     found: dict[str, Any] = {"device": device, "card": torch.cuda.get_device_name() if there else None}
     found |= {"memory_bytes": torch.cuda.get_device_properties(0).total_memory if there else None}
@@ -33,21 +33,21 @@ def facts(device: str) -> dict[str, Any]:
 
 
 def copy_rate(device: str) -> float:
-    """Bytes a second that a copy of 1 GiB reads and writes (of 64 MiB on a CPU)."""
+    """Return the bytes per second that a copy of 1 GiB reads and writes (64 MiB on a CPU)."""
     source = torch.empty(GIBIBYTE if device == "cuda" else 2**26, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return 2 * len(source) / seconds_of(lambda: target.copy_(source), device)
 
 
 def product_rate(device: str) -> float:
-    """Floating-point operations a second of an 8192³ product in bfloat16 (512³ in float32 on a CPU)."""
+    """Return the FLOP/s of an 8192³ matrix product in bfloat16 (512³ in float32 on a CPU)."""
     size, kind = (8192, torch.bfloat16) if device == "cuda" else (512, torch.float32)
     a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
     return 2 * size**3 / seconds_of(lambda: a @ b, device)
 
 
 def seconds_of(work: Callable[[], object], device: str, repetitions: int = 10) -> float:
-    """Mean seconds of a call, after three that do not count."""
+    """Return the mean seconds of a call, after three warm-up calls."""
 
     def wait() -> None:
         if device == "cuda":
@@ -64,12 +64,12 @@ def seconds_of(work: Callable[[], object], device: str, repetitions: int = 10) -
 
 
 def compilers() -> dict[str, bool]:
-    """Which of the compilers that torch.compile may call are there."""
+    """Return which of the compilers that torch.compile may call are installed."""
     return {name: shutil.which(name) is not None for name in ("cc", "gcc", "g++", "nvcc")}
 
 
 def driver() -> str | None:
-    """The version of the driver, as nvidia-smi says it."""
+    """Return the version of the driver by nvidia-smi; `None` if it does not answer."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.split()[0]

@@ -68,11 +68,11 @@ class OwnFlow:
 
 
 class FlowLater(TrainedLater[ResNet]):
-    """A net that is trained, or read back, when it is first asked for, and the flow of its vector field."""
+    """Network that is trained, or read back, when it is first needed, with the flow of its vector field."""
 
     @cached_property
     def own_flow(self) -> OwnFlow:
-        """The flow of the vector field of the trained net; the settings say how and where it is measured."""
+        """Flow of the vector field of the trained net, measured with `tolerance` and `probe_images` of the settings."""
         settings: Any = self.settings  # tolerance and probe_images are fields of the experiment's own settings
         test = self.data.test.first(min(settings.probe_images, len(self.data.test)))
         probe = on_test_images(self.net, replace(self.data, test=test))

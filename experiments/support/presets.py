@@ -1,4 +1,4 @@
-"""Settings that the presets for a GPU share."""
+"""Settings of the training that the presets for a GPU share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes of slices: each in a group of its own, so that all that a slice has started ends with it."""
+"""Processes of slices, each in its own process group, so that everything a slice has started ends with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMPORTS = ("torch", "torchvision", "lightning_fabric", "torchmetrics", "experime
 
 
 class SliceProcess:
-    """A process that imports modules and waits; `begin` makes it the program of a slice.
+    """Process that imports modules and waits until `begin` names the program to run.
 
     Args:
         environment: Its environment variables.
@@ -36,7 +36,7 @@ class SliceProcess:
         )
 
     def begin(self, command: Sequence[str]) -> None:
-        """Run a module with arguments in it; one that has died meanwhile has `ended`."""
+        """Run a module with arguments in the process; if it has died meanwhile, `ended` is true."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(list(command)).encode() + b"\n")
@@ -68,7 +68,7 @@ class SliceProcess:
             self._process.stdin.close()
 
     def output(self) -> str:
-        """Everything that the group has printed so far."""
+        """Return everything that the group has printed so far."""
         size = os.fstat(self._output.fileno()).st_size
         return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 

@@ -1,4 +1,4 @@
-"""What slices leave for the way home: records.tar.gz, machine.json and log.txt, written anew after every slice."""
+"""Output of a run of slices: records.tar.gz, machine.json and log.txt, rewritten after every slice."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SHOWN = 6000
 
 
 class Report:
-    """The output of a run, in a folder.
+    """Writer of the output files of a run.
 
     Args:
         out: Folder.
         machine: Facts of the machine.
-        every: All slices, those with a record before this run too: it may be on this machine alone.
+        every: All slices, including those with a record before this run, which may be on this machine alone.
         begun: When the command began, by `time.monotonic`.
     """
 
@@ -33,7 +33,7 @@ class Report:
         self._printed = 0
 
     def write(self, outcomes: Sequence[Outcome]) -> None:
-        """Write the three files, each in one step, and print what is new."""
+        """Write the three files, each atomically, and print the new outcomes."""
         for outcome in outcomes[self._printed :]:
             print(f"{self._seconds():6.0f} s  {line(outcome)}", flush=True)
             if outcome.how == "failed":
@@ -53,13 +53,13 @@ class Report:
 
 
 def line(outcome: Outcome) -> str:
-    """An outcome in words: what took how long, beside what was expected."""
+    """Return an outcome in words: the slice, how it ended, its seconds and the expected ones."""
     how = outcome.how if outcome.exit_code in (0, None) else f"{outcome.how}, exit code {outcome.exit_code}"
     return f"{outcome.slice.name}: {how}, {outcome.seconds:.0f} s ({outcome.expected:.0f} expected)"
 
 
 def row(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as plain data."""
+    """Return an outcome as plain data."""
     part = outcome.slice
     seconds = {"estimate": part.seconds, "expected": round(outcome.expected, 1), "seconds": round(outcome.seconds, 1)}
     return {"slice": part.name, "how": outcome.how, "exit_code": outcome.exit_code} | seconds

@@ -1,4 +1,4 @@
-"""The schedule of slices: which one comes next, and when a slice is over."""
+"""Schedule of slices: it chooses the next slice that fits, and decides when a slice is over."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOK_EVERY = 0.2
 
 
 class Process(Protocol):
-    """What a schedule needs of a process: see `SliceProcess`."""
+    """Interface of a process for a schedule; `SliceProcess` implements it."""
 
     @property
     def ended(self) -> bool: ...  # noqa: D102
@@ -35,27 +35,27 @@ class Process(Protocol):
 
 
 class Clock(Protocol):
-    """What a schedule needs of a clock: tests have one of their own."""
+    """Interface of a clock for a schedule; tests replace the machine's."""
 
     def now(self) -> float: ...  # noqa: D102
     def sleep(self, seconds: float) -> None: ...  # noqa: D102
 
 
 class MachineClock:
-    """The clock of the machine."""
+    """Clock of the machine."""
 
     def now(self) -> float:
-        """Seconds since some moment."""
+        """Return the seconds since a fixed moment."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for some seconds."""
         time.sleep(seconds)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a slice."""
+    """How a slice ended, and how long it took."""
 
     slice: Slice
     expected: float
@@ -71,14 +71,14 @@ class Outcome:
 
 
 class Schedule:
-    """Slices, one after the other, until the deadline.
+    """Runner of slices, one after the other, until the deadline.
 
     Args:
         slices: Slices in the order of their value.
         start: Starts a process that imports what slices need and waits for its command.
-        deadline: When nothing runs any more, by the clock.
-        clock: Clock.
-        report: Called with all outcomes after every slice.
+        deadline: Moment, by the clock, at which nothing runs any more.
+        clock: Clock of the deadline.
+        report: Function that is called with all outcomes after every slice.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Schedule:
         self.outcomes: list[Outcome] = []
 
     def run(self) -> list[Outcome]:
-        """Run the slices that fit; return what became of them."""
+        """Run the slices that fit; return their outcomes."""
         running, standby = None, self._start()
         try:
             while (chosen := self.next()) is not None:
@@ -115,12 +115,12 @@ class Schedule:
         return self.outcomes
 
     def next(self) -> Slice | None:
-        """The first slice that fits into the time left."""
+        """Return the first slice that fits into the time left; `None` if none does."""
         left = self._deadline - self._clock.now() - RESERVE
         return next((waiting for waiting in self._waiting if SLACK * self.expected(waiting) <= left), None)
 
     def expected(self, asked: Slice) -> float:
-        """Expected seconds: as measured for the same work, else the estimate times measured over expected until now.
+        """Return the expected seconds: measured for the same work, else the estimate scaled by measured over estimated.
 
         Only slices of the same kind count: tests, experiments and benchmarks are estimated in different ways.
         """
@@ -132,7 +132,7 @@ class Schedule:
         return asked.seconds * (sum(outcome.seconds for outcome in alike) / estimated if alike else 1.0)
 
     def _outcome(self, chosen: Slice, process: Process) -> Outcome:
-        """Run a slice to the end of its process, of its grace after the record, or of the time."""
+        """Run a slice until its process ends, its grace after the record is over, or the deadline comes."""
         expected, begun, interrupted = self.expected(chosen), self._clock.now(), False
         is_finished, finished_at = chosen.watch(), None
         process.begin(chosen.command)
@@ -153,7 +153,7 @@ class Schedule:
         return Outcome(chosen, expected, seconds, how, code, process.output())
 
     def _end(self, process: Process) -> None:
-        """Ask a process to end, and give it some seconds."""
+        """Ask a process to end, and wait up to KILL_AFTER seconds."""
         process.terminate()
         until = self._clock.now() + KILL_AFTER
         while not process.ended and self._clock.now() < until:

@@ -1,4 +1,4 @@
-"""The order of slices by their value, and what they are expected to take: one line each."""
+"""Order of slices by their value, and the estimated seconds of tests and benchmarks: one line each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Ranks(NamedTuple):
-    """When an experiment comes: the smaller the rank, the earlier."""
+    """Ranks of the first seed and of the other seeds of an experiment: smaller ranks run earlier."""
 
     first_seed: int
     other_seeds: int

@@ -1,4 +1,4 @@
-"""Slices: parts of the work for a GPU that take at most two minutes and leave a record each, in the order of value."""
+"""Slices: parts of the work for a GPU, of at most two minutes and with one record each, in the order of value."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FOLDER = Path("runs/on_gpu")
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of the work: one command that leaves one record."""
+    """Part of the work for a GPU: one command that leaves one record."""
 
     work: str
     """Name of the experiment, benchmark or mark of tests."""
     kind: Literal["tests", "experiment", "benchmark"]
-    """What it is."""
+    """Kind of work; estimates are scaled within a kind."""
     command: tuple[str, ...]
     """Module and arguments, as after `python -m`."""
     seconds: float
@@ -35,20 +35,20 @@ class Slice:
     record: Path
     """File of its record."""
     rank: tuple[int, int] = (0, 0)
-    """Its place in the order, and its seed: the smaller, the earlier."""
+    """Rank of the work, then position of the seed: smaller ones run earlier."""
     collected: Path | None = None
-    """File that its results are collected in."""
+    """File of the collected record that its results go to."""
     settings: Any = None
-    """Settings of an experiment, with this seed alone."""
+    """Settings of the experiment, with this seed alone."""
 
     @property
     def name(self) -> str:
-        """What it is called in tables and messages."""
+        """Name in tables and messages."""
         seeds = getattr(self.settings, "seeds", None)
         return f"{self.kind} {self.work}" + (f", seed {seeds[0]}" if seeds else "")
 
     def watch(self) -> Callable[[], bool]:
-        """Return what tells, each time it is called, whether the record is finished; cheap while nothing changes."""
+        """Return a function that tells whether the record is finished, and reads the file only when it has changed."""
         seen: list[Any] = [None, False]
 
         def is_finished() -> bool:
@@ -59,7 +59,7 @@ class Slice:
         return is_finished
 
     def as_measured(self, card: str | None) -> Slice:
-        """The slice with the seconds that seeds collected before have taken on this card, in the place of the estimate.
+        """Return the slice with the seconds that collected seeds took on this card in the place of the estimate.
 
         Args:
             card: Name of the GPU; with `None`, the estimate stays.
@@ -72,7 +72,7 @@ class Slice:
         return replace(self, seconds=record.seconds / len(record.settings.get("seeds", (0,))) + BEGINNING)
 
     def is_done(self) -> bool:
-        """Whether a finished record has its results, under the same settings.
+        """Whether a finished record of the same settings has the results of this slice.
 
         Raises:
             RecordError: if a record of other settings, or a file that is no record, is in the way.
@@ -94,7 +94,7 @@ class Slice:
 
 
 def slices(preset: str, device: str, records: Path = Path("records"), folder: Path = FOLDER) -> list[Slice]:
-    """Every slice, the most valuable one first.
+    """Return every slice, the most valuable one first.
 
     Args:
         preset: Preset of the experiments; with other presets than gpu and full, benchmarks take their quick form.
@@ -134,7 +134,7 @@ def _benchmark(name: str, device: str, records: Path, *, quick: bool) -> Slice:
 
 
 def _experiment(name: str, preset: str, records: Path, folder: Path) -> list[Slice]:
-    """A slice for each seed; one for an experiment without seeds."""
+    """Return a slice for each seed of an experiment, or one slice if it has no seeds."""
     script: Any = import_module(f"experiments.{name}")
     settings = script.PRESETS.get(preset)
     if settings is None:
@@ -154,7 +154,7 @@ def _experiment(name: str, preset: str, records: Path, folder: Path) -> list[Sli
 
 
 def refusals(every: list[Slice]) -> list[str]:
-    """What stands in the way of slices: records of other settings, and files that are none; a sentence each."""
+    """Return a sentence for each record of other settings, or file that is no record, in the place of a slice's."""
     found = []
     for part in every:
         try:
@@ -165,5 +165,5 @@ def refusals(every: list[Slice]) -> list[str]:
 
 
 def data_of(some: list[Slice]) -> set[str]:
-    """Names of the data sets of slices."""
+    """Return the names of the data sets that slices use."""
     return {part.settings.data for part in some if hasattr(part.settings, "data")}

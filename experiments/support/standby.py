@@ -1,4 +1,4 @@
-"""A process that imports modules, waits for a command, and then is the program that the command names.
+"""Process that imports modules, waits for a command, and then runs the program that the command names.
 
     python -m experiments.support.standby [MODULE …]    # then a line of JSON: a module to run and its arguments
 
@@ -19,7 +19,7 @@ from importlib import import_module
 
 
 def main() -> None:
-    """Import, wait, and run."""
+    """Import the modules, wait for the command, and run it."""
     for name in sys.argv[1:]:
         import_module(name)
     if not (line := sys.stdin.readline()):
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _end_with_standard_input() -> None:
-    """End this group of processes when the other end of standard input is closed; the program itself finds it empty."""
+    """End this process group when the other end of standard input closes; the program reads an empty input."""
     pipe, empty = os.dup(0), os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)

@@ -57,7 +57,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 class TrainedLater(Generic[Net]):
-    """A net that is trained, or read back from its checkpoint, when it is first asked for.
+    """Network that is trained, or read back from its checkpoint, when it is first needed.
 
     A run whose record has all results that need the net trains nothing, even where its checkpoints are lost.
 
@@ -91,12 +91,12 @@ class TrainedLater(Generic[Net]):
 
     @property
     def net(self) -> Net:
-        """The trained net."""
+        """Trained network."""
         return self._trained[0]
 
     @property
     def history(self) -> History:
-        """The history of its training."""
+        """History of its training."""
         return self._trained[1]
 
 

@@ -41,7 +41,7 @@ class Claim:
         return own if self.machine == "processor" else preferred(own)
 
     def words(self, record: Record) -> str:
-        """The claim in words, for the settings of a record."""
+        """Return the claim in words, for the settings of a record."""
         return self.text if isinstance(self.text, str) else self.text(record)
 
     def row(self) -> str:

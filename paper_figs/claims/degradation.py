@@ -16,7 +16,7 @@ def _depths(record: Record) -> list[int]:
 
 
 def _ends(record: Record) -> tuple[int, int]:
-    """Layers of the net that is grown, and of the deepest one."""
+    """Return the number of layers of the net that is grown and of the deepest net."""
     return 6 * record.settings["grown_from"] + 2, _depths(record)[-1]
 
 
@@ -35,12 +35,12 @@ def _before(record: Record, entry: str) -> list[object]:
 
 
 def _errors(kind: str, deeper: str) -> Callable[[Record], str]:
-    """Training errors of the medium net of a kind and of the deepest one, trained anew or grown."""
+    """Return a function that writes the training errors of the medium net of a kind and of a deepest net."""
     return lambda r: percentages(f"{kind}/{_ends(r)[0]}", f"{deeper}/{_ends(r)[1]}", entry="train_error")(r)
 
 
 def _rise(record: Record, kind: str, deeper: str) -> float:
-    """How much larger the training error of the deepest net is than that of the medium one, in percentage points."""
+    """Return by how many points the training error of the deepest net exceeds that of the medium net."""
     medium, deepest = _ends(record)
     return mean(record, f"{deeper}/{deepest}", "train_error") - mean(record, f"{kind}/{medium}", "train_error")
 

@@ -14,7 +14,7 @@ RECORD = "stochastic_depth/cpu-fashion-mnist.json"
 
 
 def _layers(record: Record) -> int:
-    """Layers of the deepest net."""
+    """Return the number of layers of the deepest net."""
     return 6 * max(record.settings["blocks"]) + 2
 
 
@@ -28,12 +28,12 @@ def _saved(record: Record) -> str:
 
 
 def _with_and_without(entry: str) -> Callable[[Record], str]:
-    """An error of the deepest net, with constant depth and with p_L = 0.5."""
+    """Return a function that writes an error of the deepest net with constant depth and with p_L = 0.5."""
     return lambda r: percentages(f"p1/{_layers(r)}", f"p0.5/{_layers(r)}", entry=entry)(r)
 
 
 def _gain(record: Record, entry: str) -> float:
-    """By how much p_L = 0.5 lowers an error of the deepest net."""
+    """Return by how many points p_L = 0.5 lowers an error of the deepest net."""
     return mean(record, f"p1/{_layers(record)}", entry) - mean(record, f"p0.5/{_layers(record)}", entry)
 
 

@@ -1,4 +1,4 @@
-"""Which record goes first where there are several: that of a GPU, with the name of the card that made it."""
+"""Choice between records of a GPU and of a processor, and the names of the cards that made a record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from odenet.training import Record
 
 
 def cards(record: Record) -> list[str]:
-    """Names of the GPUs that a record was made on; none where it was made on a processor.
+    """Return the names of the GPUs that a record was made on; none if it was made on a processor.
 
     A machine with a GPU may have been told not to use it, by the setting `device`, which a training has too.
     """
@@ -21,7 +21,7 @@ def cards(record: Record) -> list[str]:
 
 
 def preferred(path: Path) -> Path:
-    """The record of the preset `gpu` beside that of `cpu` at `path`, where there is one; else that at `path`.
+    """Return the path of the `gpu` record beside the `cpu` record at `path` if it exists, else `path`.
 
     Records of benchmarks are told apart by their device: `networks-cuda.json` goes before `networks-cpu.json`.
     """
@@ -35,10 +35,10 @@ def preferred(path: Path) -> Path:
 
 
 def of_gpus_first(paths: list[Path]) -> list[Path]:
-    """Paths of records by name, but those of the presets and devices of GPUs before the others."""
+    """Return paths of records by name, those made on a GPU first."""
     return sorted(paths, key=lambda path: (not is_of_a_gpu(path), path))
 
 
 def is_of_a_gpu(path: Path) -> bool:
-    """Whether the name of a record says that it was made on a GPU."""
+    """Whether a record was made on a GPU, by its file name."""
     return path.stem.partition("-")[0] in ("gpu", "full") or path.stem.endswith("cuda")
