@@ -56,19 +56,12 @@ drills: $(call installed,test) ## half an hour of kills, damaged and hostile fil
 figures: $(call installed,run) ## redraw every figure from records/, without training
 	$(run-python) -m paper_figs
 
-# Experiments with a preset `gpu` of which records/ has none yet; a run leaves its record in runs/.
-with-gpu-preset = $(patsubst experiments/%.py,%,$(shell grep -ls '"gpu"' experiments/*.py))
-unrecorded      = $(strip $(foreach name,$(with-gpu-preset),$(if $(wildcard records/$(name)/gpu*.json),,$(name))))
+# How long `make gpu` may take, and where it leaves what is to be brought home; ARGS='--plan' says what it would run.
+MINUTES ?= 8
+OUT     ?= runs/on_gpu/out
 
-gpu: $(call installed,test) ## on a machine with a GPU: its tests, the gpu presets without a record, benchmarks, figures
-	@$(test-python) -c 'import sys, torch; torch.cuda.is_available() or sys.exit("make gpu was asked for, but" \
-	  " PyTorch finds no CUDA device here: run it on a machine with one, or make test for all the other tests.")'
-	$(test-python) -m pytest -m gpu $(ARGS)
-	@set -ex; for name in $(unrecorded); do \
-	  $(test-python) -m experiments.$$name gpu; mkdir -p records/$$name; cp runs/$$name/gpu*.json records/$$name/; \
-	done
-	$(test-python) -m benchmarks
-	$(test-python) -m paper_figs
+gpu: $(call installed,test) ## on a machine with a GPU: the most valuable tests, benchmarks and records in MINUTES=8, into OUT
+	$(test-python) -m experiments.on_gpu --minutes $(MINUTES) --out "$(OUT)" $(ARGS)
 
 lint: $(call installed,dev) ## ruff check, ruff format --check, pyright
 	$(dev-python) -m ruff check

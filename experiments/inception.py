@@ -18,7 +18,7 @@ Memory is another matter: a bottleneck is a layer more, whose map is kept for th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -34,7 +34,7 @@ from odenet.layers import Inception, InceptionWidths, NaiveInception
 from odenet.measure import interleaved
 from odenet.models import googlenet
 from odenet.models.googlenet import WIDTHS
-from odenet.training import Run, Training, launch
+from odenet.training import Record, Run, Training, launch
 from odenet.training.checked import Checked, OneOf
 
 LECTURE = InceptionWidths(128, 64, 192, 64, 96, 64)
@@ -69,6 +69,7 @@ PRESETS = {
     "cpu": InceptionCosts(),
     "gpu": InceptionCosts(batch=64, whole_batch=32, repetitions=31),
 }
+GPU_SECONDS = 60  # for the preset gpu on an H100, estimated
 
 
 def inception(settings: InceptionCosts, _root: object, run: Run) -> None:
@@ -92,7 +93,7 @@ def inception(settings: InceptionCosts, _root: object, run: Run) -> None:
     }
     whole = partial(both, nets, (3, settings.side, settings.side), settings.whole_batch, settings.repetitions, device)
     run.once("GoogLeNet", whole)
-    run.finish(table=list(rows(run)), paper={name: row._asdict() for name, row in published.INCEPTION.items()})
+    run.finish(table=table(run.record), paper={name: row._asdict() for name, row in published.INCEPTION.items()})
 
 
 def both(
@@ -128,22 +129,25 @@ def _training_step(net: nn.Module, images: Tensor) -> None:
     net(images.requires_grad_()).sum().backward()
 
 
-def rows(run: Run) -> Iterator[dict[str, Any]]:
+def table(record: Record) -> list[dict[str, Any]]:
     """A row for each module and GoogLeNet: naive → with bottlenecks, and the share saved."""
-    for name, result in run.record.results.items():
-        naive, bottleneck = result["naive"], result["bottleneck"]
-        row = {"module": name}
-        for title, entry, unit in (
-            ("M multiply-adds", "multiply_adds", 1e6),
-            ("K params", "parameters", 1e3),
-            ("MB for training", "activation_bytes", 1e6),
-        ):
-            row[title] = f"{naive[entry] / unit:,.1f} → {bottleneck[entry] / unit:,.1f}"
-        row["saved"] = f"{1 - bottleneck['multiply_adds'] / naive['multiply_adds']:.0%}"
-        for step in ("forward", "training"):
-            seconds = result[f"seconds_{step}"]
-            row[f"time saved, {step}"] = f"{1 - seconds['bottleneck'] / seconds['naive']:.0%}"
-        yield row
+    return [_row(name, result) for name, result in record.results.items()]
+
+
+def _row(name: str, result: dict[str, Any]) -> dict[str, Any]:
+    naive, bottleneck = result["naive"], result["bottleneck"]
+    row = {"module": name}
+    for title, entry, unit in (
+        ("M multiply-adds", "multiply_adds", 1e6),
+        ("K params", "parameters", 1e3),
+        ("MB for training", "activation_bytes", 1e6),
+    ):
+        row[title] = f"{naive[entry] / unit:,.1f} → {bottleneck[entry] / unit:,.1f}"
+    row["saved"] = f"{1 - bottleneck['multiply_adds'] / naive['multiply_adds']:.0%}"
+    for step in ("forward", "training"):
+        seconds = result[f"seconds_{step}"]
+        row[f"time saved, {step}"] = f"{1 - seconds['bottleneck'] / seconds['naive']:.0%}"
+    return row
 
 
 if __name__ == "__main__":

@@ -14,16 +14,17 @@ step, side by side on the trained nets. One seed trains the ODE-Net at other tol
 is solved at all tolerances (figure 3). GroupNorm throughout, two channels a group: no running statistics.
 
     python -m experiments.to_continuous cpu    # Fashion-MNIST, 10,000 images, 16 channels: 25 minutes on one core
-    python -m experiments.to_continuous gpu    # all of it, 64 channels, 8 epochs: one GPU
+    python -m experiments.to_continuous gpu    # all of it, 64 channels, 4 epochs (full: 8): 100 s a seed on an H100
 
 Expected (Chen et al., MNIST, 160 epochs): ResNet 0.41 %, 0.60 M parameters; RK-Net 0.47 %, ODE-Net 0.42 %, 0.22 M; the
-ODE-Net's memory O(1), half as many evaluations backwards as forwards, more of them as training goes on. In 5 epochs on
-Fashion-MNIST all errors are larger, and nets with a flow should be within the spread of seeds of each other.
+ODE-Net's memory O(1), half as many evaluations backwards as forwards, more of them as training goes on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from statistics import fmean, median
 from typing import Any
 
@@ -31,6 +32,7 @@ import torch
 from torch import nn
 
 from experiments.support.command import Settings, main
+from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
 from experiments.support.tolerances import at_tolerances, dopri5
 from experiments.support.training import train
@@ -85,9 +87,8 @@ class ToContinuous(Settings):
             )
 
 
-TRAINING = Training(epochs=5, batch_size=64, optimizer="sgd", weight_decay=0.0, threads=1)
-"""Chen et al.'s optimizer and learning rate; the schedule is short and warms up."""
-
+TRAINING = Training(epochs=5, batch_size=64, optimizer="sgd", weight_decay=0.0, threads=1)  # as Chen et al., but short
+GPU = ToContinuous(seeds=(0, 1), probe_images=128, training=replace(TRAINING, epochs=4, lr=0.4, **ON_A_GPU))
 PRESETS = {
     "smoke": ToContinuous(
         data="digits",
@@ -103,24 +104,25 @@ PRESETS = {
         training=replace(TRAINING, epochs=2),
     ),
     "cpu": ToContinuous(train_images=10_000, seeds=(0, 1), channels=16, augment=False, training=TRAINING),
-    "gpu": ToContinuous(
-        seeds=(0, 1), probe_images=128, training=replace(TRAINING, epochs=8, batch_size=512, lr=0.4, threads=None)
-    ),
+    "gpu": GPU,
+    "full": replace(GPU, training=replace(GPU.training, epochs=8)),
 }
+GPU_SECONDS = 100  # for a seed of the preset gpu on an H100, estimated
 
 
 def to_continuous(settings: ToContinuous, data: ImageData, run: Run) -> None:
     """Train every net, solve the ODE-Nets at other tolerances, and compare what a training step costs."""
-    first = settings.seeds[0]
+    first, sizes = settings.seeds[0], (settings.probe_images, settings.test_images, settings.repetitions)
     for seed in settings.seeds:
-        others = settings.training_tolerances if seed == first else ()
-        names = (*NETS, *(f"ode_net@{tolerance:g}" for tolerance in others))
-        nets = {name: _trained(name, settings, data, seed, run) for name in names}
-        for name in names:
-            if name.startswith("ode_net"):
-                run.once(f"seed{seed}/{name}/tolerances", lambda net=nets[name]: _solved(net, settings, data))
+        names = (*NETS, *(f"ode_net@{tolerance:g}" for tolerance in settings.training_tolerances if seed == first))
+        nets = {name: _recorded(name, settings, data, seed, run) for name in names}
+        for name in (name for name in names if name.startswith("ode_net")):
+            run.once(
+                f"seed{seed}/{name}/tolerances",
+                lambda net=nets[name]: {"rows": at_tolerances(net(), data, settings.tolerances, *sizes)},
+            )
         if seed == first:
-            run.once("costs", lambda nets=nets: _costs(nets, settings, data))
+            run.once("costs", lambda nets=nets: _costs({name: nets[name]() for name in NETS}, settings, data))
     run.finish(table=table(run.record))
 
 
@@ -132,16 +134,14 @@ def network(name: str, settings: ToContinuous, data: ImageData) -> FlowClassifie
     def residual(blocks: int) -> ODEBlock:
         return ODEBlock(PiecewiseConstant([BasicBranch(channels, norm=two_a_group) for _ in range(blocks)]))
 
-    def vector_field() -> Constant:
-        return Constant(ConcatConvBranch(channels, norm=two_a_group))
-
+    field = partial(ConcatConvBranch, channels, norm=two_a_group)
     flows = {
         "no_flow": nn.Identity,
         "one_layer": lambda: residual(1),
         "res_net": lambda: residual(settings.blocks),
-        "rk_net": lambda: ODEBlock(vector_field(), FixedSteps(RK4(), settings.rk_steps)),
-        "ode_net": lambda: ODEBlock(vector_field(), adaptive, ContinuousAdjoint()),
-        "ode_net_exact": lambda: ODEBlock(vector_field(), adaptive, Checkpointed()),
+        "rk_net": lambda: ODEBlock(Constant(field()), FixedSteps(RK4(), settings.rk_steps)),
+        "ode_net": lambda: ODEBlock(Constant(field()), adaptive, ContinuousAdjoint()),
+        "ode_net_exact": lambda: ODEBlock(Constant(field()), adaptive, Checkpointed()),
     }
     return FlowClassifier(flows[kind](), data.num_classes, data.in_channels, channels, two_a_group)
 
@@ -151,27 +151,27 @@ def two_a_group(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(channels // 2, channels)
 
 
-def _trained(name: str, settings: ToContinuous, data: ImageData, seed: int, run: Run) -> FlowClassifier:
-    """A net, trained or read back, its error and evaluations in the record."""
+def _recorded(name: str, settings: ToContinuous, data: ImageData, seed: int, run: Run) -> Callable[[], FlowClassifier]:
+    """Record error and evaluations of a net; what is returned gives the net, trained or read back when first needed."""
     torch.manual_seed(seed)
     key, net, epochs = f"seed{seed}/{name}", network(name, settings, data), settings.training.epochs
     steps = epochs * (len(data.train) // settings.training.batch_size)
-    with counted(net, steps) as counts:
-        history = train(net, key, settings, data, seed, run)
-    facts = {"parameters": count_parameters(net), "test_error": 1 - history.last["test_accuracy"]}
-    run.once(key, lambda: facts | {"history": history.rows, "evaluations": counts.per_epoch(epochs)})
-    return net
 
+    @cache
+    def trained() -> tuple[FlowClassifier, dict[str, Any]]:
+        with counted(net, steps) as counts:
+            history = train(net, key, settings, data, seed, run)
+        facts = {"parameters": count_parameters(net), "test_error": 1 - history.last["test_accuracy"]}
+        return net, facts | {"history": history.rows, "evaluations": counts.per_epoch(epochs)}
 
-def _solved(net: FlowClassifier, settings: ToContinuous, data: ImageData) -> dict[str, Any]:
-    sizes = settings.probe_images, settings.test_images, settings.repetitions
-    return {"rows": at_tolerances(net, data, settings.tolerances, *sizes)}
+    run.once(key, lambda: trained()[1])
+    return lambda: trained()[0]
 
 
 def _costs(nets: dict[str, FlowClassifier], settings: ToContinuous, data: ImageData) -> dict[str, Any]:
     device = next(nets["ode_net"].parameters()).device
-    images, labels = next(data.train_batches(settings.probe_images, augment=False, device=device).epoch(0))
-    return costs({name: nets[name] for name in NETS}, images, labels, settings.repetitions)
+    batches = data.train_batches(settings.probe_images, augment=False, device=device)
+    return costs(nets, *next(batches.epoch(0)), settings.repetitions)
 
 
 def table(record: Record) -> list[dict[str, str]]:

@@ -28,6 +28,8 @@ _REAL_DATA_ROOT = Path(os.environ.get("ODENET_DATA") or Path(__file__).parents[1
 
 def pytest_configure(config: pytest.Config) -> None:
     """Gives each xdist worker one thread, and so the programs that its tests start: together they fill the cores."""
+    # Torch reads it once, at the first matrix product on a GPU, and one test in a process may be deterministic.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(_machine_code_of_this_processor()))
     if hasattr(config, "workerinput"):
         os.environ["OMP_NUM_THREADS"] = "1"

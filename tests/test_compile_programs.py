@@ -194,6 +194,7 @@ def solved_in(mode: Any, stepping: Stepping) -> list[Tensor]:
 
 
 @pytest.mark.gpu
+@pytest.mark.compiles
 @pytest.mark.parametrize(
     "stepping", [FixedSteps(), FixedSteps(RK4(), 7), Adaptive("dopri5", 1e-8, 1e-8, per_sample=True)], ids=repr
 )
@@ -203,6 +204,7 @@ def test_on_a_gpu_cuda_graphs_give_the_same_numbers(stepping: Stepping) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.compiles
 def test_on_a_gpu_a_stage_is_launched_as_one_cuda_graph() -> None:
     flow, x = compiled_block(BasicBranch(4)).to("cuda").eval(), torch.randn(8, 4, 6, 6, device="cuda")
     flow.compiled = "reduce-overhead"

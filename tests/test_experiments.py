@@ -120,6 +120,28 @@ def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_
         assert {file: file.read_bytes() for file in checkpoints} == checkpoints, "read back, not trained once more"
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_record_with_all_its_results_but_without_its_checkpoints_is_finished_without_training(name, tmp_path):
+    assert run(f"experiments.{name}", "smoke", folder=tmp_path).returncode == 0
+    path = record_of(name, tmp_path)
+    record = Record.load(path)
+    unfinish(path)
+    shutil.rmtree(path.with_name(f"{path.name}.d"), ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("odenet.training.runs.fit", trains_again)
+        outcome = run(f"experiments.{name}", "smoke", folder=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    again = Record.load(path)
+    assert again.finished
+    assert again.results == record.results
+    assert again.summary == record.summary
+    assert not path.with_name(f"{path.name}.d").exists()
+
+
+def trains_again(*_: object, **__: object) -> None:
+    raise ValueError("a net was trained although the record has every result")
+
+
 def interrupt(path: Path) -> None:
     """Make the record what it was before its last result, without the checkpoints beside it."""
     unfinish(path, results=dict(list(Record.load(path).results.items())[:-1]))

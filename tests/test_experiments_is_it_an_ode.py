@@ -16,7 +16,7 @@ from experiments.is_it_an_ode import read, table, verdict
 from experiments.support.ode_questions import EIGENVALUES, QUESTIONS
 from odenet import ODEBlock, PiecewiseConstant, refine_steps, refine_theta
 from odenet.models import ResNet, cifar_resnet, from_torchvision
-from odenet.training import save_model
+from odenet.training import Record, save_model
 
 SMALL = partial(cifar_resnet, 2, 10, 1, widths=(4,), activation="pre")
 
@@ -89,7 +89,7 @@ def test_asking_leaves_the_net_as_it_was():
 
 
 def test_the_table_has_a_row_for_each_measurement_and_the_verdict_last(coarse):
-    rows = table(coarse)
+    rows = table(Record("is_it_an_ode", "", {}, results=coarse))
     assert [row["question"] for row in rows][-1] == "an ODE?"
     assert len(rows) == 7
     assert rows[-1]["answer"].startswith("no: the flow of its field ends")

@@ -146,25 +146,25 @@ def test_cleaning_leaves_data_runs_and_records(folder: Path) -> None:
 def test_gpu_work_is_refused_where_there_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("ODENET_COMMIT", "0" * 40)  # where the tests run in a copy without its repository
     stamp(folder, "test")
     refused = make(folder, "gpu", f"PYTHON={sys.executable}")
     assert refused.returncode != 0
-    assert "finds no CUDA device here: run it on a machine with one" in refused.stderr
+    assert "finds no CUDA device here: run the command on a machine with one" in refused.stderr
 
 
-def test_a_gpu_preset_with_a_record_is_not_run_again(folder: Path) -> None:
-    scripts = {"first": '"gpu"', "second": '"gpu"', "table": "no presets here"}
-    (folder / "experiments").mkdir()
-    for name, text in scripts.items():
-        (folder / "experiments" / f"{name}.py").write_text(text)
-    (folder / "records" / "first").mkdir(parents=True)
-    (folder / "records" / "first" / "gpu-digits.json").touch()
-    assert "for name in second; do" in make(folder, "-n", "gpu", f"PYTHON={interpreter(folder, {})}").stdout
-
-
-def test_the_records_of_gpu_presets_go_where_the_figures_are_drawn_from(folder: Path) -> None:
-    (folder / "experiments").mkdir()
-    (folder / "experiments" / "first.py").write_text('"gpu"')
-    leaves_record = "mkdir -p runs/first; echo {} > runs/first/gpu-digits.json"
-    make(folder, "gpu", f"PYTHON={interpreter(folder, {'experiments.first gpu': leaves_record})}")
-    assert (folder / "records" / "first" / "gpu-digits.json").read_text() == "{}\n"
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ((), '--minutes 8 --out "runs/on_gpu/out"'),
+        (("MINUTES=2.5", "OUT=some where"), '--minutes 2.5 --out "some where"'),
+        (("ARGS=--plan",), '--out "runs/on_gpu/out" --plan'),
+    ],
+)
+def test_gpu_work_has_the_minutes_and_the_folder_that_it_is_given(
+    folder: Path, given: tuple[str, ...], told: str
+) -> None:
+    complete = interpreter(folder, {})
+    planned = make(folder, "-n", "gpu", f"PYTHON={complete}", *given).stdout
+    assert f"{complete} -m experiments.on_gpu" in planned
+    assert told in planned

@@ -39,7 +39,7 @@ def record(
         "published": {name: net._asdict() for name, net in published.IMAGENET.items()},
         "densities": published.DENSITY,
     }
-    made = Record("complexity", "cpu", {"timed": nets})
+    made = Record("complexity", "cpu", {"timed": nets, "best_epochs": 12})
     made.results, made.summary = results, summary
     return made
 
@@ -65,7 +65,7 @@ def test_a_claim_holds_where_the_numbers_support_it(claim):
 )
 def test_a_claim_does_not_hold_where_they_do_not(keywords, changes, says):
     (claim,) = [claim for claim, words in zip(CLAIMS, KEYWORDS, strict=True) if words == keywords]
-    assert keywords in claim.text
+    assert keywords in claim.words(record())
     refuting = record(**changes)
     assert not claim.holds(refuting)
     assert says in claim.ours(refuting)

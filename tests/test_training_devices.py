@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +15,8 @@ from odenet import BasicBranch, Checkpointed, ODEBlock, PiecewiseConstant, Stoch
 from odenet.models import resnet20, set_stochastic_depth
 from odenet.training import Training, launch
 from odenet.training.devices import is_main_process, skips_branches
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_a_number_of_processes_that_torchrun_did_not_start_is_refused_with_the_command() -> None:
@@ -22,6 +29,15 @@ def test_an_absent_device_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"device='cuda' was asked for.*sees no such device.*'auto' or 'cpu'"):
         launch(Training(device="cuda"))
+
+
+def test_the_workspace_of_deterministic_products_is_set_before_the_first_one() -> None:
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    script = f"import os, odenet.training; print(os.environ[{name!r}])"
+    for before, after in ((None, ":4096:8"), (":16:8", ":16:8")):
+        environment = {k: v for k, v in os.environ.items() if k != name} | ({name: before} if before else {})
+        ran = subprocess.run([sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True)
+        assert ran.stdout.strip() == after, ran.stderr
 
 
 def test_threads_are_those_asked_for() -> None:

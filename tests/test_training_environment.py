@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -70,6 +71,30 @@ def test_without_a_repository_or_git_there_is_no_commit(tmp_path: Path, monkeypa
     assert commit(tmp_path) is None
     monkeypatch.setenv("PATH", "")
     assert commit() is None
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize("name", [COMMIT, COMMIT + "+changes"])
+def test_where_git_does_not_know_the_code_the_environment_names_the_commit(
+    name: str, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ODENET_COMMIT", name)
+    assert commit(checkout) == git(checkout, "rev-parse", "HEAD").strip(), "git knows better"
+    shutil.rmtree(checkout / ".git")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parent))
+    assert commit(checkout) == name
+
+
+@pytest.mark.parametrize("name", ["main", COMMIT[:-1], COMMIT + "+", COMMIT.upper()])
+def test_a_name_of_no_commit_is_refused_with_what_to_set(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("ODENET_COMMIT", name)
+    with pytest.raises(ValueError, match=r"ODENET_COMMIT=.* does not name a commit.*git rev-parse HEAD"):
+        commit(tmp_path)
 
 
 def test_versions_are_those_of_what_runs() -> None:

@@ -261,6 +261,7 @@ def test_a_compiled_network_trains_to_the_same_weights_and_checkpoint(
 
 
 @pytest.mark.gpu
+@pytest.mark.compiles
 def test_on_a_gpu_everything_at_once_trains_and_resumes(tmp_path: Path) -> None:
     settings = replace(
         SETTINGS, device="cuda", precision="bf16-mixed", compile=True, channels_last=True, deterministic=True

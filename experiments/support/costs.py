@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experiments.support.zoo import CHEN, published_net
 from odenet.measure import (
     activation_bytes,
     count_multiply_adds,
@@ -31,6 +32,14 @@ def counts(net: nn.Module, images: Tensor) -> dict[str, int]:
         "peak_bytes": peak,
         "activation_bytes": activation_bytes(net, images),
     }
+
+
+def counts_of_published(name: str) -> dict[str, int]:
+    """Counts of a published net for one image, taken in a batch of two: BatchNorm in training needs two values."""
+    make, shape = published_net(name)
+    torch.manual_seed(0)
+    with torch.device("cpu" if name in CHEN else "meta"):  # a solver with error control looks at the values
+        return per_image(counts(make(), torch.randn(2, *shape)), 2)
 
 
 def per_image(total: dict[str, int], images: int) -> dict[str, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from experiments.support.training import TrainedLater, on_test_images
 from odenet import Adaptive, FixedSteps, ODEBlock, configure
 from odenet.data import Batches
 from odenet.measure import count_evaluations, count_layers, count_parameters, final_state, relative_distance
@@ -63,6 +65,18 @@ class OwnFlow:
             "ode_accuracy": self.accuracy,
             "ode_evaluations": self.evaluations,
         }
+
+
+class FlowLater(TrainedLater[ResNet]):
+    """Network that is trained, or read back, when it is first needed, with the flow of its vector field."""
+
+    @cached_property
+    def own_flow(self) -> OwnFlow:
+        """Flow of the vector field of the trained net, measured with `tolerance` and `probe_images` of the settings."""
+        settings: Any = self.settings  # tolerance and probe_images are fields of the experiment's own settings
+        test = self.data.test.first(min(settings.probe_images, len(self.data.test)))
+        probe = on_test_images(self.net, replace(self.data, test=test))
+        return OwnFlow.of(self.net, probe, self.data.num_classes, settings.tolerance)
 
 
 def _first_block(net: ResNet) -> ODEBlock:

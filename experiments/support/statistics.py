@@ -21,7 +21,8 @@ def spread(values: Iterable[float], digits: int = 1) -> str:
 def over_seeds(results: Mapping[str, Mapping[str, Any]], key: str, entry: str) -> list[Any]:
     """`entry` of the results called "seed…/key", in the order of the record.
 
-    >>> over_seeds({"seed0/a": {"x": 1}, "seed1/a": {"x": 2}, "seed0/b": {"x": 3}}, "a", "x")
+    >>> over_seeds({"seed0/a": {"x": 1}, "seed1/a": {"x": 2}, "seed0/b": {"x": 3}, "counted/a": {}}, "a", "x")
     [1, 2]
     """
-    return [result[entry] for name, result in results.items() if name.partition("/")[2] == key]
+    own = (result for name, result in results.items() if name.startswith("seed") and name.partition("/")[2] == key)
+    return [result[entry] for result in own]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
+from typing import Generic, TypeVar
+
 from torch import nn
 from torch.optim import Optimizer
 
 from experiments.support.command import Settings
-from odenet.data import ImageData
+from odenet.data import Batches, ImageData
 from odenet.training import Classification, History, Run, Task, evaluate, launch
 
 
@@ -47,6 +51,58 @@ def train(
     test = data.test_batches(1000, device=device, rank=rank, world_size=processes)
     task, options = task or Classification(data.num_classes), {"optimizer": optimizer, "label": f"{key:22}"}
     return run.fit(key, net, task, batches, test, settings.training, seed=seed, **options)
+
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+class TrainedLater(Generic[Net]):
+    """Network that is trained, or read back from its checkpoint, when it is first needed.
+
+    A run whose record has all results that need the net trains nothing, even where its checkpoints are lost.
+
+    Args:
+        make: Returns the network, initialized under `seed`.
+        key: Name of the training in the run.
+        settings: Settings of the experiment.
+        data: Images.
+        seed: Seed of the order of the images and their augmentation.
+        run: Run beside whose record the checkpoint is kept.
+        task: Loss and metrics; by default, one label an image.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Net],
+        key: str,
+        settings: Settings,
+        data: ImageData,
+        seed: int,
+        run: Run,
+        task: Task | None = None,
+    ) -> None:
+        self.key, self.settings, self.data = key, settings, data
+        self._make, self._rest = make, (seed, run, task)
+
+    @cached_property
+    def _trained(self) -> tuple[Net, History]:
+        net = self._make()
+        return net, train(net, self.key, self.settings, self.data, *self._rest)
+
+    @property
+    def net(self) -> Net:
+        """Trained network."""
+        return self._trained[0]
+
+    @property
+    def history(self) -> History:
+        """History of its training."""
+        return self._trained[1]
+
+
+def on_test_images(net: nn.Module, data: ImageData) -> Batches:
+    """Return batches of the test images on the device of `net`."""
+    return data.test_batches(1000, device=next(net.parameters()).device)
 
 
 def training_error(net: nn.Module, data: ImageData) -> float:

@@ -18,6 +18,10 @@ from odenet.training.settings import Training
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+# Deterministic matrix products need a workspace of one size, and torch reads this variable once, at the first product
+# on a GPU, whether that is to be deterministic or not: when a training asks for it, it may be too late.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 
 @checked
 def launch(settings: Training, model: nn.Module | None = None) -> Fabric:
@@ -54,9 +58,6 @@ def launch(settings: Training, model: nn.Module | None = None) -> Fabric:
     _check_device(settings.device)
     world, local = _process_counts()
     _check_processes(settings.processes, world)
-    if settings.deterministic:
-        # cuBLAS reads it when the first kernel starts; without it, torch refuses deterministic matrix products.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     fabric = Fabric(
         accelerator=settings.device,
         devices=local,

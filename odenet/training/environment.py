@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,12 +42,16 @@ def machine() -> dict[str, Any]:
 def commit(folder: Path = Path(__file__).parent) -> str | None:
     """The commit of the code in `folder`, with "+changes" if a Python file differs from it.
 
-    `None` where git is not there or does not know the code: an installed package that lies in somebody else's
-    repository is not of its commit.
+    Where git is not there or does not know the code, as in a copy without its repository, the environment variable
+    ODENET_COMMIT says it; without that it is `None`: an installed package that lies in somebody else's repository is
+    not of its commit.
+
+    Raises:
+        ValueError: ODENET_COMMIT is needed and is no name of a commit.
     """
     here = Path(__file__).name if folder == Path(__file__).parent else "."
     if not _git(folder, "ls-files", "--error-unmatch", here):
-        return None
+        return _commit_of_the_environment()
     name = _git(folder, "rev-parse", "HEAD")
     return name and name + ("+changes" if _git(folder, "status", "--porcelain", "-uall", "--", ":/*.py") else "")
 
@@ -55,6 +60,16 @@ def code(folder: Path = Path(__file__).parents[1]) -> str:
     """A fingerprint of the Python files of the library, those in `folder`: of code that no commit names, too."""
     files = sorted(folder.rglob("*.py"))
     return fingerprint([(file.relative_to(folder).as_posix(), file) for file in files])
+
+
+def _commit_of_the_environment() -> str | None:
+    name = os.environ.get("ODENET_COMMIT") or None
+    if name is not None and not re.fullmatch(r"[0-9a-f]{40}([+]changes)?", name):
+        raise ValueError(
+            f"ODENET_COMMIT={name!r} does not name a commit: records keep it, so it has to be 40 hexadecimal digits, "
+            "with +changes where the code differs; set it to what `git rev-parse HEAD` prints, or to nothing."
+        )
+    return name
 
 
 def _git(folder: Path, *arguments: str) -> str:

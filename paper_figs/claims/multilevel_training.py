@@ -24,7 +24,8 @@ def _against(other: str) -> Callable[[Record], str]:
 
 def _no_worse(record: Record) -> bool:
     """Whether the net is at most one standard deviation (over seeds) less accurate than the deep net."""
-    return mean(record, "multilevel") >= mean(record, "deep") - stdev(percent(record, "deep"))
+    deep = percent(record, "deep")
+    return mean(record, "multilevel") >= fmean(deep) - (stdev(deep) if len(deep) > 1 else 0.0)
 
 
 CLAIMS = [

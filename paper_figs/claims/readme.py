@@ -9,6 +9,7 @@ from pkgutil import iter_modules
 import paper_figs.claims
 from odenet.training import Record
 from paper_figs.claims.claim import Claim, table
+from paper_figs.support.cards import cards, preferred
 from paper_figs.support.command import FIGURES, RECORDS, scripts
 
 
@@ -25,13 +26,16 @@ def claims_tables() -> str:
 
 
 def _section(experiment: str, claims: list[Claim]) -> str:
-    recorded = [claim for claim in claims if (RECORDS / claim.record).exists()]
+    recorded = [claim for claim in claims if claim.path.exists()]
     if not recorded:
         return ""
     question = (import_module(f"experiments.{experiment}").__doc__ or "").splitlines()[0]
-    records = [RECORDS / name for name in dict.fromkeys(claim.record for claim in recorded)]
-    presets = dict.fromkeys(Record.load(path).preset for path in records)
-    commands = ", ".join(f"`python -m experiments.{experiment} {preset}`" for preset in presets)
+    records = list(dict.fromkeys(claim.path for claim in recorded))
+    made_on = {Record.load(path).preset: cards(Record.load(path)) for path in records}
+    commands = ", ".join(
+        f"`python -m experiments.{experiment} {preset}`" + (f" ({', '.join(names)})" if names else "")
+        for preset, names in made_on.items()
+    )
     figures = ", ".join(
         f"[{script.name}]({FIGURES}/{script.name}-{path.stem}.png)"
         for path in records
@@ -43,9 +47,11 @@ def _section(experiment: str, claims: list[Claim]) -> str:
 
 def benchmark_table(name: str) -> str:
     """Return the results of benchmark `name` as a Markdown table."""
-    rows = Record.load(RECORDS / f"benchmarks/{name}-cpu.json").summary["table"]
+    record = Record.load(preferred(RECORDS / f"benchmarks/{name}-cpu.json"))
+    rows = record.summary["table"]
     head = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
-    return "\n".join([*head, *("| " + " | ".join(row.values()) + " |" for row in rows)])
+    made_on = [f"Measured on {', '.join(names)}.", ""] if (names := cards(record)) else []
+    return "\n".join([*made_on, *head, *("| " + " | ".join(row.values()) + " |" for row in rows)])
 
 
 BENCHMARKS = (

@@ -13,6 +13,7 @@ import tyro
 from matplotlib.figure import Figure
 
 from odenet.training import Record
+from paper_figs.support.cards import cards, of_gpus_first
 from paper_figs.support.style import save
 
 Draw: TypeAlias = Callable[[Record], Figure]
@@ -48,6 +49,8 @@ def main(name: str, draw: Draw, experiment: str | None = None) -> None:
 def draw_records(name: str, draw: Draw, paths: list[Path] | None, out: Path, experiment: str | None = None) -> None:
     """Draw a figure for each record, save it as `NAME-PRESET-DATA.pdf` and `.png`, and print the paths.
 
+    One of a record that was made on a GPU has the name of the card in its corner.
+
     Raises:
         FileNotFoundError: if a record does not exist.
         ValueError: if a record is unfinished or belongs to another experiment.
@@ -61,14 +64,21 @@ def draw_records(name: str, draw: Draw, paths: list[Path] | None, out: Path, exp
                 f"{path} is a record of {record.experiment}{state}, but this figure needs a finished record of "
                 f"{experiment}: run python -m {experiment if '.' in experiment else f'experiments.{experiment}'} first."
             )
-        for file in save(draw(record), out / f"{name}-{path.stem.removeprefix(f'{name}-')}"):
+        figure = draw(record)
+        if made_on := cards(record):
+            figure.text(0.995, 0.005, ", ".join(made_on), ha="right", va="bottom", fontsize=4, color="0.4")
+        for file in save(figure, out / f"{name}-{path.stem.removeprefix(f'{name}-')}"):
             print(f"figure: {file}")
 
 
 def records_of(experiment: str) -> list[Path]:
-    """Return committed records: records/NAME/*.json of an experiment, records/benchmarks/NAME-*.json of a benchmark."""
+    """Return committed records, those of GPUs first.
+
+    They are records/NAME/*.json of an experiment and records/benchmarks/NAME-*.json of a benchmark.
+    """
     folder, _, name = experiment.rpartition(".")
-    return sorted((RECORDS / folder).glob(f"{name}-*.json") if folder else (RECORDS / name).glob("*.json"))
+    found = (RECORDS / folder).glob(f"{name}-*.json") if folder else (RECORDS / name).glob("*.json")
+    return of_gpus_first(list(found))
 
 
 class Script(NamedTuple):
