@@ -32,10 +32,12 @@ from odenet.training.batches import BatchSource
 from odenet.training.checkpoints import Checkpoint
 from odenet.training.devices import launch, skips_branches, threads_kept
 from odenet.training.evaluation import evaluate
+from odenet.training.graphs import CudaGraph, GraphedSteps, can_be_graphs
 from odenet.training.history import History
 from odenet.training.identity import identity_of
 from odenet.training.json_data import Plain
 from odenet.training.optimizers import (
+    capturable,
     learning_rates,
     make_optimizer,
     rates_kept,
@@ -47,6 +49,7 @@ from odenet.training.randomness import deterministic_algorithms, random_numbers_
 from odenet.training.schedules import Schedule
 from odenet.training.settings import Training
 from odenet.training.state import TrainingState
+from odenet.training.steps import Steps
 from odenet.training.tasks import Task
 
 if TYPE_CHECKING:
@@ -146,22 +149,20 @@ def _fit(
     look_every = _steps_between_looks(fabric)
     complete = state.epoch == settings.epochs
     show = show_progress(label, state.steps(len(train)), learning_rate.steps, quiet=quiet or complete)
+    eager = Steps(network, descent, task, settings, fabric)
 
-    with deterministic_algorithms(settings.deterministic), _noting_the_place(state), show as progress:
+    with (
+        deterministic_algorithms(settings.deterministic),
+        _noting_the_place(state),
+        _graphed(eager, train, model, optimizer, wanted=settings.cuda_graph and not complete) as steps,
+        show as progress,
+    ):
         while state.epoch < settings.epochs:
             state.start_clock()
-            for inputs, targets in train.epoch(state.epoch, state.step):
+            for batch in steps.batches(train, state.epoch, state.step):
                 now = state.steps(len(train))
                 set_learning_rates(optimizer, [learning_rate(now, peak) for peak in peaks])
-                outputs = network(inputs)
-                loss = task.loss(outputs, targets)
-                optimizer.zero_grad()
-                fabric.backward(loss)
-                if settings.gradient_clip is not None:
-                    fabric.clip_gradients(network, descent, max_norm=settings.gradient_clip, error_if_nonfinite=False)
-                descent.step()
-                with torch.no_grad():
-                    state.count(loss, task.score(outputs, targets), len(targets))
+                state.count(*steps.take(batch))
 
                 if state.step % look_every == 0 or state.step == len(train):
                     state.settle()  # a loss that is not finite ends the training here
@@ -172,7 +173,8 @@ def _fit(
 
             after = evaluate(network, task, test) if test is not None else {}
             state.close_epoch(_row(state, task, after))
-            _save(state, checkpoint)
+            if fabric.broadcast(checkpoint.due) or state.epoch == settings.epochs:
+                _save(state, checkpoint)
             progress.epoch(state.steps(len(train)), _facts_of_row(state, task, settings))
     return state.rows
 
@@ -273,6 +275,18 @@ def _facts_of_row(state: TrainingState, task: Task, settings: Training) -> str:
     return f"epoch {state.epoch}/{settings.epochs}  " + "  ".join(
         f"{name} {value:.3f}" for name, value in facts.items()
     )
+
+
+@contextmanager
+def _graphed(
+    steps: Steps, train: BatchSource, model: nn.Module, optimizer: optim.Optimizer, *, wanted: bool
+) -> Iterator[Steps | GraphedSteps]:
+    """Give the steps as CUDA graphs if that is wanted and possible, else as they are."""
+    if not wanted or not can_be_graphs(model, optimizer, steps.fabric):
+        yield steps
+        return
+    with capturable(optimizer, steps.fabric.device):
+        yield GraphedSteps(steps, train, CudaGraph)
 
 
 @contextmanager
