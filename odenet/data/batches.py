@@ -138,7 +138,7 @@ class Batches:
         n = len(self.split)
         if not self.shuffle:
             return torch.arange(n, device=self._mean.device)
-        return torch.randperm(n, generator=seeded_generator(self.seed, "order", epoch)).to(self._mean.device)
+        return sent_to(self._mean.device, torch.randperm(n, generator=seeded_generator(self.seed, "order", epoch)))
 
     def _numbers(self, order: Tensor, epoch: int, index: int) -> tuple[Tensor, ...]:
         size = self.global_size(index)
