@@ -1,8 +1,8 @@
-"""What makes a host wait for an accelerator, and how many operations it launches there: seen on a CPU, where none waits.
+"""What makes a host wait for an accelerator, and how many operations it launches there: seen on a CPU.
 
 On a CPU a tensor of the host and one of the device look alike. Within `HostWaits` a tensor belongs to the host if it is
-made without a device, or on "cpu" in words, or by a generator; what is computed of such tensors alone does as well, until
-`to` sends it to a device. All others are those of the device.
+made without a device, or on "cpu" in words, or by a generator; what is computed of such tensors alone does as well,
+until `to` sends it to a device. All others are those of the device.
 """
 
 from __future__ import annotations
@@ -44,12 +44,14 @@ class HostWaits:
     Attributes:
         waits: What waited, in order.
         launched: Number of operations by name.
+        making_on_host: Whether a tensor of the host is being made.
     """
 
     def __init__(self) -> None:
         self.waits: list[str] = []
         self.launched: Counter[str] = Counter()
-        self._modes = (_Functions(self), _Operations(self))
+        self.making_on_host = False
+        self._modes = (_Functions(self), _Operations(self), _Readings(self))
 
     @property
     def operations(self) -> int:
@@ -81,7 +83,7 @@ class _Operations(TorchDispatchMode):
                 self._seen.waits.append(f"{packet.__name__} {WAITING[packet]}")
             if packet in (aten.index, aten.index_put, aten.index_put_) and _has_a_mask(args[1]):
                 self._seen.waits.append(f"{packet.__name__} by a mask waits for the number of entries")
-            if packet not in VIEWS:
+            if packet not in VIEWS and not self._seen.making_on_host:
                 self._seen.launched[packet.__name__] += 1
         return func(*args, **(kwargs or {}))
 
@@ -91,26 +93,65 @@ class _Functions(TorchFunctionMode):
 
     def __init__(self, seen: HostWaits) -> None:
         super().__init__()
-        self._waits = seen.waits
+        self._seen, self._waits = seen, seen.waits
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         del types
         kwargs = kwargs or {}
         name, given = getattr(func, "__name__", ""), _tensors((args, kwargs))
         of_host = _are_of_host((args, kwargs))
-        if name in ("tolist", "numpy", "cpu") and not of_host:
-            self._waits.append(f"{name} reads a tensor back")
-        if name in ("tensor", "as_tensor") and not given and _device(kwargs) is not None:
+        to_device = name in ("tensor", "as_tensor") and not given and _device(kwargs) is not None
+        if to_device or (name == "new_tensor" and not of_host):
             self._waits.append(f"{name} copies Python numbers to the device")
-        result = func(*args, **kwargs)
-        if name == "to" and of_host and any(isinstance(value, torch.device) for value in [*args, *kwargs.values()]):
+        making = not given and _device(kwargs) is None
+        self._seen.making_on_host, before = making, self._seen.making_on_host
+        try:
+            result = func(*args, **kwargs)
+        finally:
+            self._seen.making_on_host = before
+        if name == "to" and _are_of_host(args[:1]) and _names_a_device([*args[1:], *kwargs.values()]):
             if not kwargs.get("non_blocking"):
                 self._waits.append("to copies from the host and waits")
             return result.clone()
-        if of_host or (not given and _device(kwargs) is None):
-            for tensor in _tensors(result):
-                tensor.__dict__["of_host"] = True
+        if of_host or making:
+            keep_on_host(*_tensors(result))
         return result
+
+
+class _Readings:
+    """Sees the methods that read a tensor back without an operation, in the backward pass too."""
+
+    def __init__(self, seen: HostWaits) -> None:
+        self._waits = seen.waits
+
+    def __enter__(self) -> None:
+        for name in ("tolist", "numpy", "cpu"):
+            setattr(Tensor, name, self._noting(name, getattr(Tensor, name)))
+
+    def __exit__(self, *error: object) -> None:
+        for name in ("tolist", "numpy", "cpu"):
+            delattr(Tensor, name)  # what they are of comes from the base class again
+
+    def _noting(self, name: str, read: Any) -> Any:
+        def noted(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if not _are_of_host([tensor]):
+                self._waits.append(f"{name} reads a tensor back")
+            with torch._C.DisableTorchFunction():  # a mode would look the method up again, and find this one
+                return read(tensor, *args, **kwargs)
+
+        return noted
+
+
+def keep_on_host(*tensors: Tensor) -> None:
+    """Let tensors be those of the host."""
+    for tensor in tensors:
+        vars(tensor)["of_host"] = True
+
+
+def _names_a_device(values: Sequence[object]) -> bool:
+    return any(
+        isinstance(value, torch.device) or (isinstance(value, Tensor) and not _are_of_host(value)) for value in values
+    )
 
 
 def _device(kwargs: Mapping[str, Any]) -> object:
@@ -124,7 +165,7 @@ def _tensors(values: Any) -> list[Tensor]:
 
 def _are_of_host(values: Any) -> bool:
     tensors = _tensors(values)
-    return bool(tensors) and all("of_host" in tensor.__dict__ for tensor in tensors)
+    return bool(tensors) and all("of_host" in vars(tensor) for tensor in tensors)
 
 
 def _is_state_of_a_generator(tensor: Tensor) -> bool:

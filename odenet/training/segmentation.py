@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
@@ -168,10 +169,17 @@ the right num_classes, or ignore_index=255 if such pixels are not to be judged.
     def _cross_entropy(self, outputs: Tensor, classes: Tensor, judged: Tensor) -> Tensor:
         weights = judged.to(outputs.dtype)
         if self.class_weights is not None:
-            weights = weights * outputs.new_tensor(self.class_weights)[classes]
+            weights = weights * _on_device(self.class_weights, outputs.dtype, outputs.device)[classes]
         total = weights.sum()
         # Not the loss's own mean: over no pixel at all it would be NaN.
         return (weights * F.cross_entropy(outputs, classes, reduction="none")).sum() / total.where(total > 0, 1)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)
+def _on_device(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The weights as a tensor, copied once: for each copy of Python numbers the host waits."""
+    return torch.tensor(weights, dtype=dtype, device=device)
 
 
 def _dice_loss(outputs: Tensor, classes: Tensor, judged: Tensor) -> Tensor:
