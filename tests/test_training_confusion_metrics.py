@@ -9,14 +9,12 @@ import torch
 from torchmetrics import Metric
 from torchmetrics.classification import (
     MulticlassAccuracy,
-    MulticlassConfusionMatrix,
     MulticlassF1Score,
     MulticlassJaccardIndex,
 )
 
 from odenet.blocks.errors import OdenetWarning
 from odenet.training import Segmentation
-from odenet.training.confusion import confusion
 from odenet.training.confusion_metrics import MeanIoU
 from tests.test_training_segmentation import VOID, masks, pixels
 
@@ -65,14 +63,6 @@ def test_metrics_are_those_of_torchmetrics_also_in_batches(ignore_index: int | N
     assert {name: float(found[name]) for name in expected} == pytest.approx(
         {name: float(value) for name, value in expected.items()}
     )
-
-
-@pytest.mark.parametrize("ignore_index", [None, 0, VOID])
-def test_a_confusion_matrix_is_that_of_torchmetrics(ignore_index: int | None):
-    outputs, targets = masks(2, void=ignore_index == VOID)
-    expected = MulticlassConfusionMatrix(4, ignore_index=ignore_index)
-    expected.update(outputs, targets)
-    assert torch.equal(confusion(outputs.argmax(dim=1), targets, 4, ignore_index), expected.compute())
 
 
 def test_each_metric_alone_counts_as_it_does_among_the_others():

@@ -21,6 +21,7 @@ from torch.autograd.graph import get_gradient_edge
 
 from odenet.blocks.errors import BudgetWarning, advice, is_below_rounding, unknown_name
 from odenet.blocks.field import Field
+from odenet.blocks.precision import full_precision
 from odenet.blocks.replay.graph_ends import KnownEnds
 from odenet.blocks.replay.replay import Replay
 from odenet.blocks.replay.substitution import Gate, replaced
@@ -147,7 +148,8 @@ def _integrate_backwards(watch: _Watch, request: Request, dynamics: Dynamics, st
     handle_adjoint_norm_(options, None, _rms_norm)
     watch.backward_evaluations = 0
     try:
-        with watch.replay.again(), watch.gate:
+        # The error control judges the products with the Jacobian too.
+        with full_precision(state[1].device.type), watch.replay.again(), watch.gate:
             return _odeint(dynamics, state, (piece.end, piece.start), request, options)
     except (Stopped, AssertionError) as stop:
         raise watch.stopped_backwards(stop, request.atol) from stop
