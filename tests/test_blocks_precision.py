@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -116,13 +116,13 @@ def test_settings_are_as_before_afterwards_also_after_an_error() -> None:
 
 
 def test_tf32_is_off_on_cuda_within_it_and_on_again_after_it() -> None:
-    before = lowered("cuda")
+    before, convolutions = lowered("cuda"), cast("Any", torch.backends.cudnn).conv
     with lowered_as({"products": "tf32", "convolutions": "tf32"}, "cuda"):
-        assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "tf32"
+        assert torch.backends.cuda.matmul.fp32_precision == convolutions.fp32_precision == "tf32"
         with full_precision("cuda"):
-            assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "ieee"
+            assert torch.backends.cuda.matmul.fp32_precision == convolutions.fp32_precision == "ieee"
             assert lowered("cuda") == {}
-        assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "tf32"
+        assert torch.backends.cuda.matmul.fp32_precision == convolutions.fp32_precision == "tf32"
     assert lowered("cuda") == before
 
 

@@ -21,7 +21,8 @@ def test_a_step_returns_the_loss_and_score_before_it_and_moves_the_weights(clip:
     settings = replace(SETTINGS, gradient_clip=clip)
     net, by_hand = plain_net(), plain_net()
     fabric = launch(settings)
-    steps = Steps(*fabric.setup(net, make_optimizer(net, settings)), TASK, settings, fabric)
+    network, descent = fabric.setup(net, make_optimizer(net, settings))
+    steps = Steps(network, descent, TASK, settings, fabric)
     reference: Any = make_optimizer(by_hand, settings)
     for batch in steps.batches(train_batches(), 0, 2):
         loss, score, examples = steps.take(batch)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+_CUDNN, _MKLDNN = cast("Any", torch.backends.cudnn), cast("Any", torch.backends.mkldnn)  # the stubs know no parts
+
 _BACKENDS: Mapping[str, Mapping[str, Any]] = {
     "cuda": {
         "products": torch.backends.cuda.matmul,
-        "convolutions": torch.backends.cudnn.conv,
-        "recurrent cells": torch.backends.cudnn.rnn,
+        "convolutions": _CUDNN.conv,
+        "recurrent cells": _CUDNN.rnn,
     },
     "cpu": {
-        "products": torch.backends.mkldnn.matmul,
-        "convolutions": torch.backends.mkldnn.conv,
-        "recurrent cells": torch.backends.mkldnn.rnn,
+        "products": _MKLDNN.matmul,
+        "convolutions": _MKLDNN.conv,
+        "recurrent cells": _MKLDNN.rnn,
     },
 }
 """Settings of torch that say in which precision a type of device computes what is given in float32."""

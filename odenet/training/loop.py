@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,6 @@ from torch import nn, optim
 
 from odenet.blocks.annotations import Inside, Seed, Whole
 from odenet.blocks.arguments import checked
-from odenet.blocks.compile.programs import CompileWarning, first_line
 from odenet.blocks.errors import NonFiniteState
 from odenet.data.seeds import seeded_generator
 from odenet.measure.mode import as_in_training
@@ -30,6 +28,7 @@ from odenet.training.arguments import (
 )
 from odenet.training.batches import BatchSource
 from odenet.training.checkpoints import Checkpoint
+from odenet.training.compiled import compiled
 from odenet.training.devices import launch, skips_branches, threads_kept
 from odenet.training.evaluation import evaluate
 from odenet.training.graphs import CudaGraph, GraphedSteps, can_be_graphs
@@ -117,14 +116,17 @@ def fit(
         # That of the main process: the others differ in their share of the batches.
         identity = fabric.broadcast(identity_of(model, task, train, test, settings, optimizer=optimizer, **counted))
         checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
-        with random_numbers_kept(fabric.device):
+        called = compiled(model, fabric.device) if settings.compile else nullcontext(model)
+        with random_numbers_kept(fabric.device), called as network:
             _seed(model, seed, fabric)
-            rows = _fit(model, task, train, test, settings, descends, peaks, fabric, checkpoint, label, quiet=quiet)
+            given = (model, network, task, train, test, settings, descends, peaks, fabric, checkpoint, label)
+            rows = _fit(*given, quiet=quiet)
     return History(task.headline, rows, identity["made_from"])
 
 
 def _fit(
     model: Annotated[nn.Module, Inside()],
+    called: nn.Module,
     task: Annotated[Task, Inside()],
     train: BatchSource,
     test: BatchSource | None,
@@ -137,11 +139,14 @@ def _fit(
     *,
     quiet: bool,
 ) -> list[dict[str, float]]:
-    """The training itself, in the modes that `model` has; `peaks` are the learning rates of the parameter groups."""
+    """The training itself, in the modes that `model` has.
+
+    `called` is what computes its outputs, and `peaks` are the learning rates of the parameter groups.
+    """
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     learning_rate = Schedule(settings, steps=settings.epochs * len(train))
-    network, descent = fabric.setup(_compiled(model) if settings.compile else model, optimizer)
+    network, descent = fabric.setup(called, optimizer)
 
     state = TrainingState(model, optimizer, fabric)
     if (saved := checkpoint.read()) is not None:
@@ -223,30 +228,6 @@ def _seed(model: nn.Module, seed: int, fabric: Fabric) -> None:
 def _steps_between_looks(fabric: Fabric) -> int:
     """On an accelerator, or between processes, a look at the loss makes everybody wait; one process on a CPU may."""
     return 1 if fabric.device.type == "cpu" and fabric.world_size == 1 else 50
-
-
-def _compiled(model: nn.Module) -> nn.Module:
-    # Without the reset, a process that trains many networks of one class reaches torch's limit on graphs per function,
-    # and goes on uncompiled. dynamic=False: the last batch, if smaller, gets a graph of its own, and no slower one is
-    # made for both sizes.
-    torch.compiler.reset()
-    return torch.compile(model, dynamic=False, backend=_inductor_or_eager)  # pyright: ignore[reportReturnType]
-
-
-def _inductor_or_eager(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
-    """A backend of torch.compile: machine code for a graph, or the graph as it is where that cannot be made."""
-    from torch._dynamo import lookup_backend  # on demand, for it takes seconds to import
-
-    try:
-        return lookup_backend("inductor")(graph, inputs)
-    except Exception as error:  # whatever it is, the graph can be run without
-        warnings.warn(
-            f"compile = True was asked for; torch.compile failed with {type(error).__name__} ({first_line(error)}), so "
-            "the network runs uncompiled: install what is named, or set compile = False.",
-            CompileWarning,
-            stacklevel=2,
-        )
-        return graph.forward
 
 
 def _save(state: TrainingState, checkpoint: Checkpoint) -> None:
