@@ -112,7 +112,8 @@ def test_settings_are_as_before_afterwards_also_after_an_error() -> None:
         assert lowered("cpu") == {}
     with pytest.raises(ZeroDivisionError), full_precision("cpu"):
         raise ZeroDivisionError
-    assert lowered("cpu") == before == {"products": "bf16"}
+    assert lowered("cpu") == before
+    assert "products" in before
 
 
 def test_tf32_is_off_on_cuda_within_it_and_on_again_after_it() -> None:

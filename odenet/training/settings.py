@@ -59,7 +59,9 @@ class Training:
     """Largest Euclidean norm of the gradient of all parameters; longer ones are shortened to it. None: no limit."""
 
     precision: Precision = "32-true"
-    """bf16-mixed computes the expensive operations in bfloat16: about twice as fast on recent GPUs."""
+    """bf16-mixed computes the expensive operations in bfloat16: about twice as fast on recent GPUs, and many times
+    slower on a processor that has no instructions for it, of which an `OdenetWarning` tells. Error control computes in
+    float32 all the same."""
 
     compile: bool = False
     """Whether torch.compile makes kernels for the network first (a minute): pays on a GPU, from a few epochs on."""
