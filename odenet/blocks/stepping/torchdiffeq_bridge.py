@@ -3,6 +3,11 @@
 torchdiffeq is imported when it is first needed: it brings SciPy with it, and a network of fixed steps needs neither.
 torchdiffeq asserts where a step underflows and runs on where the field is stiff. Here both end in the last state that
 was accepted and a `BudgetWarning`.
+
+On a GPU the host waits for torchdiffeq several times a step: it decides in Python whether to accept a step and how long
+the next one is. A training step of the ODE-Net of Chen et al. (2018) at tolerance 1e-3 has 114 such waits with
+`Backprop` and 273 with `ContinuousAdjoint`. Where they matter, `Adaptive(…, per_sample=True)` waits once in eight
+attempted steps, and `FixedSteps` never.
 """
 
 from __future__ import annotations
