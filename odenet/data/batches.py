@@ -103,13 +103,11 @@ class Batches:
             labels: int64, (m,).
         """
         device = self._mean.device
-        return (
-            self.from_numbers(*(sent_to(device, part) for part in numbers)) for numbers in self.numbers(epoch, start)
-        )
+        return (self._computed(places, *(sent_to(device, v) for v in u)) for places, *u in self.numbers(epoch, start))
 
     @checked
     def numbers(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor, ...]]:
-        """What decides each of the same batches, of which `from_numbers` computes them.
+        """Iterate over what decides each of the same batches; `from_numbers` computes them from it.
 
         Yields:
             places: int64, (m,), of the images in the split, on the device.
@@ -122,7 +120,10 @@ class Batches:
 
     @checked
     def from_numbers(self, places: Tensor, u: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The batch of the images at `places`, augmented by `u`; both lie on the device."""
+        """Compute the batch of the images at `places`, augmented by `u`; both lie on the device."""
+        return self._computed(places, u)
+
+    def _computed(self, places: Tensor, u: Tensor | None = None) -> tuple[Tensor, Tensor]:
         images = self.split.images[places]
         if self.augmentation is not None and u is not None:
             images = self.augmentation.apply(images, u)

@@ -104,21 +104,21 @@ class SceneBatches:
             images: float32, (m, 3, H, W).
             targets: int64, (m, …).
         """
-        return (
-            self.from_numbers(*(sent_to(self.scenes.device, part) for part in numbers))
-            for numbers in self.numbers(epoch, start)
-        )
+        return (self._computed(sent_to(self.scenes.device, numbers)) for (numbers,) in self.numbers(epoch, start))
 
     @checked
     def numbers(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor]]:
-        """What decides each of the same batches: random numbers of fresh scenes, else places of those that are kept."""
+        """Iterate over what decides each batch: the random numbers of fresh scenes, or the places of kept ones."""
         epoch = whole_number("epoch", epoch, 0, because="epochs are counted from 0")
         start = whole_number("start", start, 0, len(self), because=f"an epoch has {len(self)} batches")
         return (self._numbers(epoch, index) for index in range(start, len(self)))
 
     @checked
     def from_numbers(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch that `numbers`, which lie on the device, decide."""
+        """Compute the batch that `numbers`, which lie on the device, decide."""
+        return self._computed(numbers)
+
+    def _computed(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         if self.fresh:
             images, targets = self._targeted(self.scenes.paint(numbers))
         else:
