@@ -24,6 +24,7 @@ from odenet import (
     ContinuousAdjoint,
     Euler,
     FixedSteps,
+    MLPBranch,
     ODEBlock,
     PiecewiseConstant,
     PiecewiseLinear,
@@ -261,6 +262,36 @@ class TestPerSampleReversible(PerSampleLaws):
     stepping, gradient = Adaptive("dopri5", 1e-2, 1e-2, per_sample=True), Reversible()
     waits_in_a_step = 3
     operations_in_a_step = 5500
+
+
+def waits_and_attempts(tolerance: float, budget: int | None, pieces: int) -> tuple[int, int]:
+    """Waits of a solve with its gradient, and the most attempts that a sample made."""
+    torch.manual_seed(0)
+    stepping = Adaptive("dopri5", tolerance, tolerance, budget, per_sample=True)
+    block = ODEBlock(PiecewiseConstant([MLPBranch(2, 8) for _ in range(pieces)], 3.0), stepping)
+    x = torch.randn(5, 2) * torch.tensor([[0.1], [1.0], [9.0], [0.5], [3.0]])
+    with HostWaits() as seen:
+        block(x).sum().backward()
+    report = block.last_solve
+    assert report is not None
+    return len(seen.waits), int((report.accepted + report.rejected).max())
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-7])
+def test_steps_of_each_sample_wait_once_in_eight_attempts(tolerance: float) -> None:
+    waits, attempts = waits_and_attempts(tolerance, None, pieces=1)
+    assert waits == -(-attempts // 8)
+
+
+def test_several_pieces_wait_once_more_each() -> None:
+    waits, attempts = waits_and_attempts(1e-4, None, pieces=4)
+    assert 4 <= waits <= attempts // 8 + 4
+
+
+@pytest.mark.filterwarnings("ignore:dopri5 stopped")
+def test_only_a_warning_of_samples_that_stopped_waits_for_what_it_says() -> None:
+    waits, attempts = waits_and_attempts(1e-7, 60, pieces=1)
+    assert waits <= -(-attempts // 8) + 8
 
 
 def test_a_torchdiffeq_solve_waits_at_every_step_as_its_documentation_says() -> None:

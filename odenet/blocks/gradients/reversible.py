@@ -46,7 +46,7 @@ class Reversible(GradientMethod):
     the host wait once a backward pass). Works with every θ, stochastic depth, dropout and autocast; the derivative of
     its gradient takes the memory of backpropagation. Not for projections, which cannot be undone.
 
-    >>> from odenet import Euler, MLPBranch, ODEBlock, PiecewiseConstant
+    >>> from odenet import Euler, FixedSteps, MLPBranch, ODEBlock, PiecewiseConstant
     >>> ODEBlock(PiecewiseConstant([MLPBranch(2)]), FixedSteps(Euler()), Reversible()).gradient
     Reversible()
 
