@@ -176,7 +176,7 @@ def test_a_grid_keeps_what_each_sample_accepted_in_order() -> None:
         return Attempt(*(torch.tensor(each, dtype=torch.float64).view(2, 1) for each in zip(*of_samples, strict=True)))
 
     taken = [attempt((1.5, 0.5), (2.0, 0.0)), attempt((1.9, 0.0), (1.25, 0.25)), attempt((2.0, 0.5), (9.0, 0.0))]
-    grid = accepted_grid(1.0, taken, (2, 1))
+    grid = accepted_grid(1.0, taken, (2, 1), rows=2)
     assert grid.h.squeeze(-1).tolist() == [[0.5, 0.25], [0.5, 0.0]]
     assert grid.t0.squeeze(-1).tolist() == [[1.0, 1.0], [1.5, 1.25]]
     assert grid.t1.squeeze(-1).tolist() == [[1.5, 1.25], [2.0, 1.25]]

@@ -24,6 +24,7 @@ STORY = (
     "annotations",
     "arguments",
     "properties",
+    "precision",
     "signature",
     "theta",
     "replay",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -160,6 +161,23 @@ def test_every_step_of_every_chunk_is_taken_at_its_own_time(
     block.compiled = True
     torch.testing.assert_close(block(points()), points() + 4.5, rtol=1e-14, atol=1e-14)
     assert graphs.count == chunks
+
+
+def test_on_cuda_chunks_of_flows_of_images_have_one_or_two_branches() -> None:
+    def chunk(device: str, dim: int) -> int:
+        state: Any = SimpleNamespace(device=torch.device(device), dim=lambda: dim)
+        return fixed_steps._evaluations_in_a_chunk(state)
+
+    assert chunk("cuda", 4) == 2
+    assert chunk("cuda", 2) == chunk("cpu", 4) == fixed_steps.EVALUATIONS_PER_GRAPH
+
+
+def test_chunks_of_two_branches_are_one_graph_for_a_whole_stage(
+    graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fixed_steps, "_evaluations_in_a_chunk", lambda _: fixed_steps.EVALUATIONS_PER_GRAPH_ON_CUDA)
+    require_the_same(ODEBlock(PiecewiseConstant(convolutions(18))), images())
+    assert graphs.count == 1
 
 
 def test_without_anything_to_learn_nothing_is_kept_for_a_backward_pass(graphs: Graphs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,11 @@ from torch.nn import functional as F
 
 from odenet import CompileWarning
 from odenet.blocks.errors import NonFiniteState
-from odenet.training import NonFiniteLoss, Training, evaluate, fit, loop
+from odenet.training import NonFiniteLoss, Training, compiled, evaluate, fit, loop
 from odenet.training.optimizers import make_optimizer
 from odenet.training.schedules import Schedule
 from tests.compilers import without_compiler
+from tests.laws import Graphs
 from tests.training_cases import SETTINGS, TASK, evaluation_batches, noisy_net, plain_net, train, train_batches
 
 
@@ -241,19 +243,14 @@ def test_without_a_compiler_of_cpp_a_network_trains_uncompiled_and_says_so(tmp_p
 def test_a_compiled_network_trains_to_the_same_weights_and_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled: list[nn.Module] = []
-    compile_network: Any = torch.compile
-
-    def traced(model: nn.Module, **options: Any) -> Any:
-        compiled.append(model)
-        return compile_network(model, **options | {"backend": "eager"})  # the graphs without a minute of C++
-
-    monkeypatch.setattr(torch, "compile", traced)
+    graphs = Graphs()  # without a minute of C++
+    monkeypatch.setattr(compiled, "BACKEND", graphs)
+    monkeypatch.setattr(compiled, "_CALLS", OrderedDict())
     settings = replace(SETTINGS, compile=True)
     net, plain = plain_net(), plain_net()
     train(net, tmp_path / "compiled", settings)
     train(plain, tmp_path / "plain")
-    assert set(compiled) == {net}  # by us, and around it again by Fabric
+    assert graphs.count == 4  # in training and in evaluation, each for whole batches and a smaller one
     assert equal_weights(net, plain)
     again = plain_net()
     train(again, tmp_path / "compiled", settings)

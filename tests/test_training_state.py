@@ -117,8 +117,30 @@ def test_a_complete_training_is_not_run_again_but_read(tmp_path: Path, uninterru
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
-def test_within_an_epoch_checkpoints_wait_for_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (3600.0, [(3, 0)]),
+        (0.0, [place for epoch in range(3) for place in [*((epoch, step) for step in range(1, 6)), (epoch + 1, 0)]]),
+    ],
+)
+def test_checkpoints_are_written_when_they_are_due_and_at_the_end(
+    seconds: float, expected: list[tuple[int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     written: list[tuple[int, int]] = []
     monkeypatch.setattr(Checkpoint, "write", lambda _, state: written.append((state["epoch"], state["step"])))
-    train(noisy_net(), tmp_path, replace(SETTINGS, checkpoint_seconds=3600.0))
-    assert written == [(1, 0), (2, 0), (3, 0)]
+    train(noisy_net(), tmp_path, replace(SETTINGS, checkpoint_seconds=seconds))
+    assert written == expected
+
+
+@pytest.mark.parametrize("at", [0, 8, 14])
+def test_a_training_without_a_checkpoint_that_was_due_begins_anew_and_ends_the_same(
+    at: int, tmp_path: Path, uninterrupted: Outcome
+) -> None:
+    settings = replace(SETTINGS, checkpoint_seconds=3600.0)
+    batches, test = Interrupting(train_batches(), *divmod(at, 5)), evaluation_batches()
+    with pytest.raises(Interrupted):
+        fit(noisy_net(), TASK, batches, test, settings, seed=5, folder=tmp_path, quiet=True)
+    assert list(tmp_path.iterdir()) == []
+    net = noisy_net()
+    require_equal(net, train(net, tmp_path, settings).rows, uninterrupted)

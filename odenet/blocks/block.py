@@ -15,6 +15,7 @@ from odenet.blocks.compile.programs import Programs
 from odenet.blocks.errors import NonFiniteState, SolveReport
 from odenet.blocks.field import Field
 from odenet.blocks.gradients.base import Backprop, GradientMethod
+from odenet.blocks.precision import full_precision, widened
 from odenet.blocks.properties import ModuleWithProperties
 from odenet.blocks.replay.captures import ClosedNodes
 from odenet.blocks.stepping.base import Projection, Stepping
@@ -230,7 +231,11 @@ class ODEBlock(ModuleWithProperties):
             if self.training:
                 field.fall_back_to_eager("stochastic depth draws which branches are evaluated", "compile without noise")
             pieces = self._noise(pieces, x, training=self.training)
-        return self._gradient.integrate(self._stepping, pieces, field, x, self.projection)
+        if not self._stepping.controls_error or torch.compiler.is_compiling():
+            return self._gradient.integrate(self._stepping, pieces, field, x, self.projection)
+        x = widened(x)
+        with full_precision(x.device.type):
+            return self._gradient.integrate(self._stepping, pieces, field, x, self.projection)
 
     def extra_repr(self) -> str:
         """The settings, for `print(model)`."""

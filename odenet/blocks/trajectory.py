@@ -67,7 +67,7 @@ def trajectory(
         )
     field, solver = Field(block.label), stepping.solver
     found = [torch.full_like(x, torch.nan) if t else x for t in wanted]
-    for piece, grid in solver.grids(_pieces(block, x), field, x):
+    for piece, grid, _ in solver.grids(_pieces(block, x), field, x):
         knots = _knots(solver.steps, field.at(piece), grid, x)
         inside = [k for k, t in enumerate(wanted) if piece.start < t <= piece.end]
         for k, value in zip(inside, knots.at([wanted[k] for k in inside]), strict=True):

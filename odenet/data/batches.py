@@ -13,6 +13,7 @@ from odenet.data.augmentation import Augmentation, check_augmentation
 from odenet.data.counts import whole_number
 from odenet.data.seeds import seeded_generator
 from odenet.data.split import Split
+from odenet.data.transfer import sent_to
 
 
 class Batches:
@@ -101,10 +102,32 @@ class Batches:
             images: float32, (m, C, H, W), with m = batch_size / world_size except in the last batch.
             labels: int64, (m,).
         """
+        device = self._mean.device
+        return (self._computed(places, *(sent_to(device, v) for v in u)) for places, *u in self.numbers(epoch, start))
+
+    @checked
+    def numbers(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor, ...]]:
+        """Iterate over what decides each of the same batches; `from_numbers` computes them from it.
+
+        Yields:
+            places: int64, (m,), of the images in the split, on the device.
+            u: float32, (m, draws), the numbers of the augmentation, on the host; left out where there is none.
+        """
         epoch = whole_number("epoch", epoch, 0, because="epochs are counted from 0")
         start = whole_number("start", start, 0, len(self), because=f"an epoch has {len(self)} batches")
         order = self._order(epoch)
-        return (self._batch(order, epoch, index) for index in range(start, len(self)))
+        return (self._numbers(order, epoch, index) for index in range(start, len(self)))
+
+    @checked
+    def from_numbers(self, places: Tensor, u: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Compute the batch of the images at `places`, augmented by `u`; both lie on the device."""
+        return self._computed(places, u)
+
+    def _computed(self, places: Tensor, u: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        images = self.split.images[places]
+        if self.augmentation is not None and u is not None:
+            images = self.augmentation.apply(images, u)
+        return images.float().sub_(self._mean).div_(self._std), self.split.labels[places]
 
     @checked
     def global_size(self, index: Whole) -> int:
@@ -116,19 +139,16 @@ class Batches:
         n = len(self.split)
         if not self.shuffle:
             return torch.arange(n, device=self._mean.device)
-        return torch.randperm(n, generator=seeded_generator(self.seed, "order", epoch)).to(self._mean.device)
+        return sent_to(self._mean.device, torch.randperm(n, generator=seeded_generator(self.seed, "order", epoch)))
 
-    def _batch(self, order: Tensor, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+    def _numbers(self, order: Tensor, epoch: int, index: int) -> tuple[Tensor, ...]:
         size = self.global_size(index)
         share = slice(size * self.rank // self.world_size, size * (self.rank + 1) // self.world_size)
-        chosen = order[index * self.batch_size :][share]
-        images = self.split.images[chosen]
-        if self.augmentation is not None:
-            generator = seeded_generator(self.seed, "augmentation", epoch, index)
-            u = torch.rand(size, self.augmentation.draws, generator=generator)[share]
-            # A blocking copy would make the host wait for all work queued on the accelerator, once per batch.
-            images = self.augmentation.apply(images, u.to(images.device, non_blocking=True))
-        return images.float().sub_(self._mean).div_(self._std), self.split.labels[chosen]
+        places = order[index * self.batch_size :][share]
+        if self.augmentation is None:
+            return (places,)
+        generator = seeded_generator(self.seed, "augmentation", epoch, index)
+        return places, torch.rand(size, self.augmentation.draws, generator=generator)[share]
 
     def _check_shares(self) -> None:
         if self.batch_size % self.world_size:

@@ -16,6 +16,7 @@ from odenet.data.counts import whole_number
 from odenet.data.masked_images import IGNORED, MaskedImages
 from odenet.data.scenes.batches import MEAN, STD, SceneTargets
 from odenet.data.seeds import seeded_generator
+from odenet.data.transfer import sent_to
 
 
 class CropBatches:
@@ -96,7 +97,7 @@ class CropBatches:
             u = torch.rand(len(chosen), 3, generator=seeded_generator(self.seed, "crops", epoch, index))
         share = slice(*(len(chosen) * rank // self.world_size for rank in (self.rank, self.rank + 1)))
         pairs = [self._crop(int(i), *v) for i, v in zip(chosen[share], u[share].tolist(), strict=True)]
-        images, masks = (torch.stack(parts).to(self.device) for parts in zip(*pairs, strict=True))
+        images, masks = (sent_to(torch.device(self.device), torch.stack(parts)) for parts in zip(*pairs, strict=True))
         return images, masks
 
     def _crop(self, index: int, down: float, right: float, mirror: float) -> tuple[Tensor, Tensor]:

@@ -63,13 +63,13 @@ def _outlines(labels: Tensor, counted: Tensor, num_classes: int) -> Tensor:
 
 def _fraction_near(outlines: Tensor, *, near: Tensor, radius: float) -> Tensor:
     """Return the fraction of each outline within `radius` of an outline in `near`, (m, K); 0 for an empty outline."""
-    reached = (F.conv2d(near.flatten(0, 1).unsqueeze(1), _disc_filter(radius).to(near), padding="same") > 0.5).view_as(
-        near
-    )
+    reached = (
+        F.conv2d(near.flatten(0, 1).unsqueeze(1), _disc_filter(radius, near.device), padding="same") > 0.5
+    ).view_as(near)
     return (outlines * reached).sum(dim=(2, 3)) / outlines.sum(dim=(2, 3)).clamp(min=1)
 
 
-def _disc_filter(radius: float) -> Tensor:
+def _disc_filter(radius: float, device: torch.device) -> Tensor:
     """Build a filter of ones within `radius` of its middle pixel and zeros elsewhere."""
-    offsets = torch.arange(-int(radius), int(radius) + 1)
+    offsets = torch.arange(-int(radius), int(radius) + 1, device=device)
     return (offsets.square() + offsets.square().unsqueeze(1) <= radius**2).float()[None, None]

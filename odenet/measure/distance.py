@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from odenet.blocks.arguments import checked
 from odenet.blocks.configuration import configure
+from odenet.blocks.precision import full_precision
 from odenet.blocks.stepping.base import Stepping
 from odenet.measure.mode import in_mode
 from odenet.models.resnet import ResNet
@@ -33,13 +34,13 @@ def distance_to_flow(model: ResNet, images: Tensor, reference: Stepping) -> floa
 @checked
 @torch.no_grad()
 def final_state(model: ResNet, images: Tensor) -> Tensor:
-    """Return x(T) of the last flow: the last feature map, before pooling, in evaluation mode.
+    """Return x(T) of the last flow: the last feature map, before pooling, in evaluation mode and full precision.
 
     Args:
         model: network with a method `features(images)`.
         images: images of shape (batch, channels, height, width).
     """
-    with in_mode(model, training=False):
+    with in_mode(model, training=False), full_precision(images.device.type):
         return model.features(images)
 
 
@@ -65,7 +66,7 @@ def output_distance(before: nn.Module, after: nn.Module, x: Tensor) -> float:
 
     The distance is at the level of rounding errors for `refine_theta`, and for `coarsen_theta` of a refined θ. It is
     O(h^order) for `refine_steps`, and the approximation error for `project_theta` or another solver. Both networks are
-    put into evaluation mode, and afterwards back into their modes.
+    put into evaluation mode, and afterwards back into their modes; neither autocast nor TF32 rounds what they compute.
 
     >>> from odenet import ODEBlock, MLPBranch, PiecewiseConstant, refine_steps, refine_theta
     >>> block = ODEBlock(PiecewiseConstant([MLPBranch(2)] * 4))
@@ -82,7 +83,7 @@ def output_distance(before: nn.Module, after: nn.Module, x: Tensor) -> float:
     Raises:
         ValueError: if the outputs have different shapes.
     """
-    with in_mode(before, after, training=False):
+    with in_mode(before, after, training=False), full_precision(x.device.type):
         old, new = before(x), after(x)
     if old.shape != new.shape:
         raise ValueError(

@@ -11,6 +11,7 @@ from odenet.training.devices import is_main_process, launch
 from odenet.training.evaluation import evaluate
 from odenet.training.files import CannotWrite
 from odenet.training.fingerprints import fingerprint
+from odenet.training.graphs import GraphWarning
 from odenet.training.history import History
 from odenet.training.loop import fit
 from odenet.training.multi_label import MultiLabel
@@ -32,6 +33,7 @@ __all__ = [
     "CannotWrite",
     "CheckpointError",
     "Classification",
+    "GraphWarning",
     "History",
     "MultiLabel",
     "NonFiniteLoss",

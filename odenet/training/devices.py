@@ -13,6 +13,7 @@ from torch import nn
 
 from odenet.blocks.arguments import checked
 from odenet.blocks.stochastic_depth import StochasticDepth
+from odenet.training.processor import warn_of_slow_bfloat16
 from odenet.training.settings import Training
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def launch(settings: Training, model: nn.Module | None = None) -> Fabric:
         precision=settings.precision,
     )
     fabric.launch()
+    if settings.precision == "bf16-mixed" and fabric.device.type == "cpu":
+        warn_of_slow_bfloat16()
     return fabric
 
 

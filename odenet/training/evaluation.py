@@ -21,7 +21,8 @@ def evaluate(
 ) -> dict[str, float]:
     """The mean loss (under "loss") and the metrics of `task` over all of `batches`, weights and modes left as they are.
 
-    Under torchrun every process must call it: the metrics are reduced over all of them.
+    The host waits for an accelerator at the end alone, and not for each batch, unless a metric of one's own does. Under
+    torchrun every process must call it: the metrics are reduced over all of them.
 
     Args:
         model: The network, on the device of the batches.
@@ -40,11 +41,13 @@ def evaluate(
     metrics = task.metrics().to(device)
     # A NaN is to be reported, not left out; MeanMetric of torchmetrics 1.9 then forgets its weights, so two sums.
     losses, examples = (SumMetric(nan_strategy="disable").to(device) for _ in range(2))
+    seen = 0
     with in_mode(model, training=False), torch.inference_mode():
         for inputs, targets in batches.epoch(0):
             outputs = model(inputs)
             losses.update(len(targets) * task.loss(outputs, targets))
-            examples.update(len(targets))
             metrics.update(outputs, targets)
+            seen += len(targets)
+        examples.update(seen)  # once, for it is a copy to the device
         values = {"loss": losses.compute() / examples.compute(), **metrics.compute()}
     return {name: float(value) for name, value in values.items()}

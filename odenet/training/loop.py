@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,6 @@ from torch import nn, optim
 
 from odenet.blocks.annotations import Inside, Seed, Whole
 from odenet.blocks.arguments import checked
-from odenet.blocks.compile.programs import CompileWarning, first_line
 from odenet.blocks.errors import NonFiniteState
 from odenet.data.seeds import seeded_generator
 from odenet.measure.mode import as_in_training
@@ -30,12 +28,15 @@ from odenet.training.arguments import (
 )
 from odenet.training.batches import BatchSource
 from odenet.training.checkpoints import Checkpoint
+from odenet.training.compiled import compiled
 from odenet.training.devices import launch, skips_branches, threads_kept
 from odenet.training.evaluation import evaluate
+from odenet.training.graphs import CudaGraph, GraphedSteps, can_be_graphs
 from odenet.training.history import History
 from odenet.training.identity import identity_of
 from odenet.training.json_data import Plain
 from odenet.training.optimizers import (
+    capturable,
     learning_rates,
     make_optimizer,
     rates_kept,
@@ -47,6 +48,7 @@ from odenet.training.randomness import deterministic_algorithms, random_numbers_
 from odenet.training.schedules import Schedule
 from odenet.training.settings import Training
 from odenet.training.state import TrainingState
+from odenet.training.steps import Steps
 from odenet.training.tasks import Task
 
 if TYPE_CHECKING:
@@ -114,14 +116,17 @@ def fit(
         # That of the main process: the others differ in their share of the batches.
         identity = fabric.broadcast(identity_of(model, task, train, test, settings, optimizer=optimizer, **counted))
         checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
-        with random_numbers_kept(fabric.device):
+        called = compiled(model, fabric.device) if settings.compile else nullcontext(model)
+        with random_numbers_kept(fabric.device), called as network:
             _seed(model, seed, fabric)
-            rows = _fit(model, task, train, test, settings, descends, peaks, fabric, checkpoint, label, quiet=quiet)
+            given = (model, network, task, train, test, settings, descends, peaks, fabric, checkpoint, label)
+            rows = _fit(*given, quiet=quiet)
     return History(task.headline, rows, identity["made_from"])
 
 
 def _fit(
     model: Annotated[nn.Module, Inside()],
+    called: nn.Module,
     task: Annotated[Task, Inside()],
     train: BatchSource,
     test: BatchSource | None,
@@ -134,11 +139,14 @@ def _fit(
     *,
     quiet: bool,
 ) -> list[dict[str, float]]:
-    """The training itself, in the modes that `model` has; `peaks` are the learning rates of the parameter groups."""
+    """The training itself, in the modes that `model` has.
+
+    `called` is what computes its outputs, and `peaks` are the learning rates of the parameter groups.
+    """
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     learning_rate = Schedule(settings, steps=settings.epochs * len(train))
-    network, descent = fabric.setup(_compiled(model) if settings.compile else model, optimizer)
+    network, descent = fabric.setup(called, optimizer)
 
     state = TrainingState(model, optimizer, fabric)
     if (saved := checkpoint.read()) is not None:
@@ -146,22 +154,20 @@ def _fit(
     look_every = _steps_between_looks(fabric)
     complete = state.epoch == settings.epochs
     show = show_progress(label, state.steps(len(train)), learning_rate.steps, quiet=quiet or complete)
+    eager = Steps(network, descent, task, settings, fabric)
 
-    with deterministic_algorithms(settings.deterministic), _noting_the_place(state), show as progress:
+    with (
+        deterministic_algorithms(settings.deterministic),
+        _noting_the_place(state),
+        _graphed(eager, train, model, optimizer, wanted=settings.cuda_graph and not complete) as steps,
+        show as progress,
+    ):
         while state.epoch < settings.epochs:
             state.start_clock()
-            for inputs, targets in train.epoch(state.epoch, state.step):
+            for batch in steps.batches(train, state.epoch, state.step):
                 now = state.steps(len(train))
                 set_learning_rates(optimizer, [learning_rate(now, peak) for peak in peaks])
-                outputs = network(inputs)
-                loss = task.loss(outputs, targets)
-                optimizer.zero_grad()
-                fabric.backward(loss)
-                if settings.gradient_clip is not None:
-                    fabric.clip_gradients(network, descent, max_norm=settings.gradient_clip, error_if_nonfinite=False)
-                descent.step()
-                with torch.no_grad():
-                    state.count(loss, task.score(outputs, targets), len(targets))
+                state.count(*steps.take(batch))
 
                 if state.step % look_every == 0 or state.step == len(train):
                     state.settle()  # a loss that is not finite ends the training here
@@ -172,7 +178,8 @@ def _fit(
 
             after = evaluate(network, task, test) if test is not None else {}
             state.close_epoch(_row(state, task, after))
-            _save(state, checkpoint)
+            if fabric.broadcast(checkpoint.due) or state.epoch == settings.epochs:
+                _save(state, checkpoint)
             progress.epoch(state.steps(len(train)), _facts_of_row(state, task, settings))
     return state.rows
 
@@ -223,30 +230,6 @@ def _steps_between_looks(fabric: Fabric) -> int:
     return 1 if fabric.device.type == "cpu" and fabric.world_size == 1 else 50
 
 
-def _compiled(model: nn.Module) -> nn.Module:
-    # Without the reset, a process that trains many networks of one class reaches torch's limit on graphs per function,
-    # and goes on uncompiled. dynamic=False: the last batch, if smaller, gets a graph of its own, and no slower one is
-    # made for both sizes.
-    torch.compiler.reset()
-    return torch.compile(model, dynamic=False, backend=_inductor_or_eager)  # pyright: ignore[reportReturnType]
-
-
-def _inductor_or_eager(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
-    """A backend of torch.compile: machine code for a graph, or the graph as it is where that cannot be made."""
-    from torch._dynamo import lookup_backend  # on demand, for it takes seconds to import
-
-    try:
-        return lookup_backend("inductor")(graph, inputs)
-    except Exception as error:  # whatever it is, the graph can be run without
-        warnings.warn(
-            f"compile = True was asked for; torch.compile failed with {type(error).__name__} ({first_line(error)}), so "
-            "the network runs uncompiled: install what is named, or set compile = False.",
-            CompileWarning,
-            stacklevel=2,
-        )
-        return graph.forward
-
-
 def _save(state: TrainingState, checkpoint: Checkpoint) -> None:
     content = state.to_json_data()  # every process gives its part
     if state.fabric.is_global_zero:
@@ -273,6 +256,18 @@ def _facts_of_row(state: TrainingState, task: Task, settings: Training) -> str:
     return f"epoch {state.epoch}/{settings.epochs}  " + "  ".join(
         f"{name} {value:.3f}" for name, value in facts.items()
     )
+
+
+@contextmanager
+def _graphed(
+    steps: Steps, train: BatchSource, model: nn.Module, optimizer: optim.Optimizer, *, wanted: bool
+) -> Iterator[Steps | GraphedSteps]:
+    """Give the steps as CUDA graphs if that is wanted and possible, else as they are."""
+    if not wanted or not can_be_graphs(model, optimizer, steps.fabric):
+        yield steps
+        return
+    with capturable(optimizer, steps.fabric.device):
+        yield GraphedSteps(steps, train, CudaGraph)
 
 
 @contextmanager

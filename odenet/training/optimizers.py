@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn, optim
 
 from odenet.blocks.errors import unknown_name
@@ -67,6 +68,55 @@ def rates_kept(optimizer: optim.Optimizer) -> Iterator[list[float]]:
         yield rates
     finally:
         set_learning_rates(optimizer, rates)
+
+
+@contextmanager
+def capturable(optimizer: optim.Optimizer, device: torch.device) -> Iterator[None]:
+    """Make a step of SGD, Adam or AdamW one that a graph can hold; afterwards the options are as before.
+
+    The learning rates become tensors on `device`, and so do Adam's counts of steps; the step is a fused kernel.
+    """
+    before = graph_options(optimizer)
+    try:
+        for group, rate in zip(optimizer.param_groups, learning_rates(optimizer), strict=True):
+            new = {"lr": torch.tensor(rate, device=device), "fused": True, "foreach": False, "capturable": True}
+            group.update({name: value for name, value in new.items() if name in group})
+        _move_counts(optimizer, device)
+        # In the eager steps before the capture, Adam would warn that it is capturable and not captured.
+        vars(optimizer)["_warned_capturable_if_run_uncaptured"] = True
+        yield
+    finally:
+        for group, options in zip(optimizer.param_groups, before, strict=True):
+            group.update(_with_rate_of(group, options))
+        if not any(options.get("fused") or options.get("capturable") for options in before):
+            _move_counts(optimizer, torch.device("cpu"))
+
+
+def graph_options(optimizer: optim.Optimizer) -> list[dict[str, Any]]:
+    """Return the options of each parameter group that `capturable` changes."""
+    names = ("lr", "fused", "foreach", "capturable")
+    return [{name: group[name] for name in names if name in group} for group in optimizer.param_groups]
+
+
+def plain_state(optimizer: optim.Optimizer, options: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the optimizer's state dict with those options of its groups, as `graph_options` returned them before."""
+    state = optimizer.state_dict()
+    groups = zip(state["param_groups"], options, strict=True)
+    return state | {"param_groups": [group | _with_rate_of(group, before) for group, before in groups]}
+
+
+def _with_rate_of(group: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with the present learning rate, as a number or a tensor as it was in them."""
+    rate = (
+        group["lr"] if isinstance(options["lr"], Tensor) or not isinstance(group["lr"], Tensor) else float(group["lr"])
+    )
+    return {**options, "lr": rate}
+
+
+def _move_counts(optimizer: optim.Optimizer, device: torch.device) -> None:
+    for state in optimizer.state.values():
+        if isinstance(state.get("step"), Tensor):
+            state["step"] = state["step"].to(device)
 
 
 def describe_optimizer(optimizer: optim.Optimizer) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from odenet.blocks.annotations import MayBeEmpty, Number, Whole
 from odenet.blocks.arguments import check_fields, checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
+from odenet.training.confusion import confusion
 from odenet.training.tasks import Task
 
 if TYPE_CHECKING:
@@ -105,37 +107,32 @@ the right num_classes, or ignore_index=255 if such pixels are not to be judged.
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean IoU over the pixels of a batch; that of a split is not the mean of those of its batches."""
         k = self.num_classes
-        pairs = (k * targets + outputs.argmax(dim=1)).where(self._judged(targets), k * k).flatten()
-        # bincount would wait for the device to know how many bins there are.
-        counts = torch.zeros(k * k + 1, dtype=torch.int64, device=pairs.device).scatter_add_(
-            0, pairs, torch.ones_like(pairs)
-        )
-        confusion = counts[:-1].view(k, k)
-        union = confusion.sum(dim=0) + confusion.sum(dim=1) - confusion.diagonal()
+        matrix = confusion(outputs.argmax(dim=1), targets, k, self.ignore_index)
+        union = matrix.sum(dim=0) + matrix.sum(dim=1) - matrix.diagonal()
         counted = union > 0
         if self.ignore_index is not None and 0 <= self.ignore_index < k:
             counted[self.ignore_index] = False
-        return (confusion.diagonal() / union.clamp(min=1) * counted).sum() / counted.sum().clamp(min=1)
+        return (matrix.diagonal() / union.clamp(min=1) * counted).sum() / counted.sum().clamp(min=1)
 
     def metrics(self) -> MetricCollection:
         """Those of the class's docstring, over all pixels of a split; each image counts the same in the last."""
         from torchmetrics import MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassJaccardIndex
 
         from odenet.training.boundary_metric import BoundaryF1
-        from odenet.training.iou_metric import MeanIoU
+        from odenet.training.confusion_metrics import Dice, FrequencyWeightedIoU, MeanAccuracy, MeanIoU, PixelAccuracy
 
-        # validate_args would read values back from the device at every batch; check() has seen the targets.
-        options = {"num_classes": self.num_classes, "ignore_index": self.ignore_index, "validate_args": False}
+        counted = {
+            "mean_iou": MeanIoU,
+            "pixel_accuracy": PixelAccuracy,
+            "mean_accuracy": MeanAccuracy,
+            "frequency_weighted_iou": FrequencyWeightedIoU,
+            "dice": Dice,
+        }
+        metrics = {name: metric(self.num_classes, self.ignore_index) for name, metric in counted.items()}
+        # Groups that are named are not looked for, which would make the host wait to compare states.
         return MetricCollection(
-            {
-                "mean_iou": MeanIoU(self.num_classes, self.ignore_index),
-                "pixel_accuracy": MulticlassAccuracy(average="micro", **options),
-                "mean_accuracy": MulticlassAccuracy(average="macro", **options),
-                "frequency_weighted_iou": MulticlassJaccardIndex(average="weighted", **options),
-                "dice": MulticlassF1Score(average="macro", **options),
-                "boundary_f1": BoundaryF1(self.num_classes, self.ignore_index),
-            }
+            {**metrics, "boundary_f1": BoundaryF1(self.num_classes, self.ignore_index)},
+            compute_groups=[list(counted), ["boundary_f1"]],
         )
 
     @checked
@@ -172,10 +169,17 @@ the right num_classes, or ignore_index=255 if such pixels are not to be judged.
     def _cross_entropy(self, outputs: Tensor, classes: Tensor, judged: Tensor) -> Tensor:
         weights = judged.to(outputs.dtype)
         if self.class_weights is not None:
-            weights = weights * outputs.new_tensor(self.class_weights)[classes]
+            weights = weights * _on_device(self.class_weights, outputs.dtype, outputs.device)[classes]
         total = weights.sum()
         # Not the loss's own mean: over no pixel at all it would be NaN.
         return (weights * F.cross_entropy(outputs, classes, reduction="none")).sum() / total.where(total > 0, 1)
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)
+def _on_device(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The weights as a tensor, copied once: for each copy of Python numbers the host waits."""
+    return torch.tensor(weights, dtype=dtype, device=device)
 
 
 def _dice_loss(outputs: Tensor, classes: Tensor, judged: Tensor) -> Tensor:

@@ -59,10 +59,19 @@ class Training:
     """Largest Euclidean norm of the gradient of all parameters; longer ones are shortened to it. None: no limit."""
 
     precision: Precision = "32-true"
-    """bf16-mixed computes the expensive operations in bfloat16: about twice as fast on recent GPUs."""
+    """bf16-mixed computes the expensive operations in bfloat16: about twice as fast on recent GPUs, and many times
+    slower on a processor that has no instructions for it, of which an `OdenetWarning` tells. Error control computes in
+    float32 all the same."""
 
     compile: bool = False
     """Whether torch.compile makes kernels for the network first (a minute): pays on a GPU, from a few epochs on."""
+
+    cuda_graph: bool = False
+    """Whether the host starts a whole training step by one launch, as a CUDA graph: pays for small networks on a GPU.
+
+    What cannot be captured is taken eagerly, with a `GraphWarning`: error control, `ContinuousAdjoint`, `Checkpointed`,
+    `Reversible`, stochastic depth by batch, several processes, and other devices. The optimizer's step is one fused
+    kernel, equal to the others to rounding. Random numbers must be drawn on the device, as dropout draws them."""
 
     channels_last: bool = False
     """Whether images lie in memory as (H, W, C): faster convolutions on GPUs with bf16-mixed."""
@@ -77,7 +86,7 @@ class Training:
     """CPU threads. None leaves torch its choice: best for large nets on an idle machine; 1 beside other work."""
 
     checkpoint_seconds: float = 60.0
-    """Longest time that a kill can cost, give or take a step. Every epoch ends with a checkpoint as well."""
+    """Longest time that a kill can cost, give or take a step. A training that ends leaves a checkpoint as well."""
 
     deterministic: bool = False
     """Whether to refuse GPU algorithms whose results vary from run to run. A CPU's do not vary: no effect there."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn, optim
 
+from odenet.training.optimizers import graph_options, plain_state
 from odenet.training.randomness import random_states, restore_random_states
 from odenet.training.tally import Tally
 from odenet.training.weights import load_state
@@ -41,6 +42,7 @@ class TrainingState:
         self.epoch, self.step, self.seconds = 0, 0, 0.0
         self.rows: list[dict[str, float]] = []
         self.tally = Tally()
+        self._options = graph_options(optimizer)
         self._clock = time.perf_counter()
 
     def steps(self, per_epoch: int) -> int:
@@ -84,7 +86,7 @@ class TrainingState:
                 {"tally": self.tally.to_json_data(), "random": random_states(self.fabric.device)}
             ),
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": plain_state(self.optimizer, self._options),
         }
 
     def restore(self, saved: dict[str, Any], source: str) -> None:

@@ -83,7 +83,7 @@ class _Program:
 
     def _compiled(self) -> Callable[..., Any]:
         compiled = torch.compile(
-            _with_own_code(self.function),
+            with_own_code(self.function),
             backend=BACKEND,
             options=_options(cuda_graphs=self.programs.cuda_graphs),
             fullgraph=True,
@@ -138,7 +138,7 @@ def _is_of_the_compiler(error: Exception) -> bool:
     return type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.", "torch._functorch."))
 
 
-def _with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
+def with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function; torch.compile keeps, searches and limits graphs by the code object that they are of."""
     if not isinstance(function, types.FunctionType):
         return function

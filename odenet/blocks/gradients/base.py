@@ -57,7 +57,8 @@ class ContinuousAdjoint(GradientMethod):
     backwards, so the result approaches the true gradient of the *continuous* flow as the steps shrink, and is not the
     gradient of the discrete one. At coarse steps (Euler with h = 1) it can point elsewhere altogether (Gholami et al.
     2019); use it where both solves are accurate. BatchNorm's statistics are updated by the forward pass alone, and
-    autocast is as in the forward pass. First derivatives only.
+    autocast is as in the forward pass. First derivatives only. On a GPU the host waits several times a step, some 270
+    times in a training step of the ODE-Net of Chen et al. at tolerance 1e-3.
 
     Args:
         rtol: of the solve backwards; by default that of the solve forwards.

@@ -46,7 +46,7 @@ class Reversible(GradientMethod):
     the host wait once a backward pass). Works with every θ, stochastic depth, dropout and autocast; the derivative of
     its gradient takes the memory of backpropagation. Not for projections, which cannot be undone.
 
-    >>> from odenet import Euler, MLPBranch, ODEBlock, PiecewiseConstant
+    >>> from odenet import Euler, FixedSteps, MLPBranch, ODEBlock, PiecewiseConstant
     >>> ODEBlock(PiecewiseConstant([MLPBranch(2)]), FixedSteps(Euler()), Reversible()).gradient
     Reversible()
 
@@ -156,9 +156,11 @@ class _Reversal(Recomputation):
         """Report a drift beyond three quarters of the digits of the state."""
         if started.halves[0].is_meta:  # where memory is counted and nothing computed
             return
-        size = max(float(half.detach().norm()) for half in started.halves)
-        pairs = zip(found.halves, started.halves, strict=True)
-        drift = max(float((a - b.detach()).norm()) for a, b in pairs) / max(size, torch.finfo(self.dtype).tiny)
+        halves = [half.detach() for half in started.halves]
+        differences = [a - b for a, b in zip(found.halves, halves, strict=True)]
+        # One copy to the host: it waits once for a backward pass.
+        *norms, p, q = torch.stack([each.norm() for each in (*halves, *differences)]).tolist()
+        drift = max(p, q) / max(*norms, torch.finfo(self.dtype).tiny)
         if not drift <= torch.finfo(self.dtype).eps ** 0.75:
             warnings.warn(
                 f"{len(self.spans)} steps of {self.solver!r} in {self.field.label} were undone, and x(0) came back "

@@ -77,10 +77,11 @@ def coupled_plan(
     grids = solver.grids(pieces, field, x)
     if not grids:
         return None
-    together = Grid(*map(torch.cat, zip(*(grid for _, grid in grids), strict=True)))
-    steps, active = (together.h > 0).sum(0).double(), together.active_samples()
-    if active is not None:
-        grids, steps = [(piece, grid.of(active)) for piece, grid in grids], steps[active]
+    together = Grid(*map(torch.cat, zip(*(grid for _, grid, _ in grids), strict=True)))
+    steps = (together.h > 0).sum(0).double()
+    active = grids[0].active_samples  # a sample that takes no step on a piece has stopped, and takes none on later ones
+    grids = [(piece, grid if active is None else grid.of(active)) for piece, grid, _ in grids]
+    steps = steps if active is None else steps[active]
     couplings = torch.exp(-GROWTH / steps) if coupling is None else torch.full_like(steps, coupling)
     spans = [(piece, t0, t1) for piece, grid in grids for t0, t1 in zip(grid.t0, grid.t1, strict=True)]
     return ReversiblePlan(spans, CoupledSamples(solver.steps, couplings), active)

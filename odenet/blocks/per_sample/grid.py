@@ -34,24 +34,27 @@ class Grid(NamedTuple):
         """Those of some samples, given by their numbers."""
         return Grid(*(each[:, samples] for each in self))
 
-    def active_samples(self) -> Tensor | None:
-        """The numbers of the samples that take any step; None where all do."""
+    def active_samples(self, number: int) -> Tensor | None:
+        """The numbers of the samples that take any step, of which there are `number`; None where all do."""
         moves = (self.h > 0).flatten(1).any(0)
-        return None if bool(moves.all()) else moves.nonzero().flatten()
+        if number == len(moves):
+            return None
+        # As nonzero() gives them, for which the host would wait.
+        return moves.byte().argsort(descending=True, stable=True)[:number]
 
 
-def accepted_grid(start: float, taken: Sequence[Attempt], shape: Sequence[int]) -> Grid:
+def accepted_grid(start: float, taken: Sequence[Attempt], shape: Sequence[int], rows: int) -> Grid:
     """The grid of what the attempts on a piece came to, without those that nobody accepted.
 
     Args:
         start: of the piece.
         taken: attempts in order, several of them stacked.
         shape: of what belongs to a sample, (batch, 1, …, 1).
+        rows: the most steps that any sample accepted.
     """
     t1, h = (torch.cat([part.reshape(-1, *shape) for part in parts]) for parts in zip(*taken, strict=True))
     accepted = h > 0
     row = accepted.cumsum(0) - 1
-    rows = int(row[-1].max()) + 1
     row = torch.where(accepted, row, rows)  # one more, for what was rejected
     h = h.new_zeros(rows + 1, *h.shape[1:]).scatter_(0, row, h)[:rows]
     t1 = t1.new_full((rows + 1, *t1.shape[1:]), start).scatter_(0, row, t1)[:rows]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from odenet.blocks.precision import lowered, lowered_as
 from odenet.blocks.replay.buffers import Buffers, buffers_of
 from odenet.blocks.theta.combination import is_standard_norm
 
@@ -32,7 +33,7 @@ class Replay:
 
     def __init__(self, nodes: Iterable[nn.Module], device_type: str) -> None:
         self.device_type = device_type
-        self.autocast = _autocast(device_type)
+        self.autocast, self.lowered = _autocast(device_type), lowered(device_type)
         self.nodes = list(dict.fromkeys(nodes))
         self._modules = list(dict.fromkeys(module for node in self.nodes for module in node.modules()))
         self._modes = [module.training for module in self._modules]
@@ -96,11 +97,17 @@ class Replay:
         )
 
     def evaluating(self) -> AbstractContextManager[Any]:
-        """Around an evaluation in the backward pass: autocast as in the forward pass."""
-        if self.autocast == _autocast(self.device_type):
+        """Around an evaluation in the backward pass: autocast, and the precision of float32, as in the forward pass."""
+        if self.autocast == _autocast(self.device_type) and self.lowered == lowered(self.device_type):
             return nullcontext()
+        return self._as_in_the_forward_pass()
+
+    @contextmanager
+    def _as_in_the_forward_pass(self) -> Iterator[None]:
         enabled, dtype = self.autocast
-        return torch.autocast(self.device_type, dtype=dtype, enabled=enabled)
+        precision = lowered_as(self.lowered, self.device_type)
+        with torch.autocast(self.device_type, dtype=dtype, enabled=enabled), precision:
+            yield
 
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that the nodes have now, each once."""

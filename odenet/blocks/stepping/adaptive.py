@@ -55,6 +55,7 @@ class Adaptive(Stepping):
         ValueError: an unknown method or option, or a tolerance or budget out of range.
     """
 
+    controls_error = True
     per_sample: bool = False
     """Whether every sample has steps of its own."""
 

@@ -59,6 +59,9 @@ class ReversiblePlan(NamedTuple):
 class Stepping(ABC):
     """How an initial-value problem is cut into steps and solved, piece by piece."""
 
+    controls_error = False
+    """Whether steps are chosen by an estimate of their error, which is then computed in full precision."""
+
     @abstractmethod
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
         """x(T) from x(0), differentiable by backpropagation through the solver's own operations."""

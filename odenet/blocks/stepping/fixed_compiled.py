@@ -22,8 +22,12 @@ from odenet.blocks.stepping.base import FixedStep, Projection, carries_x_alone, 
 from odenet.blocks.theta.base import Piece, Time, match_requires_grad
 
 EVALUATIONS_PER_GRAPH = 10
-"""Of F in a chunk, about. Each takes a second or so to compile, and to call a program takes as long as a few operations
-do, so that more of them gain little."""
+"""Approximate number of evaluations of F in a chunk. Each takes a second or so to compile, and to call a program takes
+as long as a few operations do, so more of them gain little."""
+
+EVALUATIONS_PER_GRAPH_ON_CUDA = 2
+"""The same number on CUDA for images, where the kernels of a convolution are not fused with those of the next branch.
+ResNet-110 is 468 operations to trace; in chunks, those of two branches are compiled for a whole stage."""
 
 MAX_GRAPHS = 8
 """At most for one solve, for each is compiled by itself."""
@@ -69,7 +73,7 @@ def integrate_compiled(
     Raises:
         TooManyPrograms: many pieces, and fields on them that are no modules.
     """
-    chunks = _chunks(pieces, per_piece, max(1, EVALUATIONS_PER_GRAPH // _stages(solver)))
+    chunks = _chunks(pieces, per_piece, max(1, _evaluations_in_a_chunk(x) // _stages(solver)))
     if len({chunk.key for chunk in chunks}) > MAX_GRAPHS:
         raise TooManyPrograms
     solver, alike = solver.fitted(len(pieces) * per_piece), carries_x_alone(solver)
@@ -78,10 +82,20 @@ def integrate_compiled(
         ends = (alike or chunk is chunks[0], alike or chunk is chunks[-1])
         key = ("fixed steps", solver, projection, ends, chunk.key)
         program = field.program(key, _program(solver, projection, chunk.intervals, *ends))
-        clocks = torch.tensor(chunk.clocks, dtype=x.dtype, device=x.device) if chunk.clocks else None
-        state, evaluations = program([piece.field for piece in chunk.pieces], clocks, state)
+        state, evaluations = program([piece.field for piece in chunk.pieces], _on_device(chunk.clocks, x), state)
         field.evaluations += evaluations
     return state
+
+
+def _evaluations_in_a_chunk(x: Tensor) -> int:
+    return EVALUATIONS_PER_GRAPH_ON_CUDA if x.device.type == "cuda" and x.dim() > 2 else EVALUATIONS_PER_GRAPH
+
+
+def _on_device(clocks: Sequence[float], x: Tensor) -> Tensor | None:
+    """Return the clocks in a tensor like x, filled there: the host waits for a copy, and no CUDA graph can hold one."""
+    if not clocks:
+        return None
+    return torch.cat([torch.full((1,), t, dtype=x.dtype, device=x.device) for t in clocks])
 
 
 def _chunks(pieces: Sequence[Piece], per_piece: int, size: int) -> list[Chunk]:

@@ -3,6 +3,11 @@
 torchdiffeq is imported when it is first needed: it brings SciPy with it, and a network of fixed steps needs neither.
 torchdiffeq asserts where a step underflows and runs on where the field is stiff. Here both end in the last state that
 was accepted and a `BudgetWarning`.
+
+On a GPU the host waits for torchdiffeq several times a step: it decides in Python whether to accept a step and how long
+the next one is. A training step of the ODE-Net of Chen et al. (2018) at tolerance 1e-3 has 114 such waits with
+`Backprop` and 273 with `ContinuousAdjoint`. Where they matter, `Adaptive(…, per_sample=True)` waits once in eight
+attempted steps, and `FixedSteps` never.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from torch.autograd.graph import get_gradient_edge
 
 from odenet.blocks.errors import BudgetWarning, advice, is_below_rounding, unknown_name
 from odenet.blocks.field import Field
+from odenet.blocks.precision import full_precision
 from odenet.blocks.replay.graph_ends import KnownEnds
 from odenet.blocks.replay.replay import Replay
 from odenet.blocks.replay.substitution import Gate, replaced
@@ -147,7 +153,8 @@ def _integrate_backwards(watch: _Watch, request: Request, dynamics: Dynamics, st
     handle_adjoint_norm_(options, None, _rms_norm)
     watch.backward_evaluations = 0
     try:
-        with watch.replay.again(), watch.gate:
+        # The error control judges the products with the Jacobian too.
+        with full_precision(state[1].device.type), watch.replay.again(), watch.gate:
             return _odeint(dynamics, state, (piece.end, piece.start), request, options)
     except (Stopped, AssertionError) as stop:
         raise watch.stopped_backwards(stop, request.atol) from stop

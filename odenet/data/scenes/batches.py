@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from odenet.blocks.annotations import Whole
 from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
-from odenet.data.scenes.batch import TARGETS
+from odenet.data.scenes.batch import TARGETS, SceneBatch
 from odenet.data.scenes.scenes import Scenes
+from odenet.data.transfer import sent_to
 
 MEAN, STD = 0.5, 0.25
 """Mean and standard deviation that normalise every channel, pixels in [0, 1]: approximately those of scenes."""
@@ -83,7 +85,7 @@ class SceneBatches:
                 "give multiples of world_size."
             )
         # The targets of one batch represent all fresh scenes, since these have the same distribution.
-        self._kept = self._draw(range(min(count, batch_size) if fresh else count))
+        self._kept = self._targeted(scenes.draw(range(min(count, batch_size) if fresh else count)))
 
     @property
     def split(self) -> SceneTargets:
@@ -102,20 +104,34 @@ class SceneBatches:
             images: float32, (m, 3, H, W).
             targets: int64, (m, …).
         """
+        return (self._computed(sent_to(self.scenes.device, numbers)) for (numbers,) in self.numbers(epoch, start))
+
+    @checked
+    def numbers(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor]]:
+        """Iterate over what decides each batch: the random numbers of fresh scenes, or the places of kept ones."""
         epoch = whole_number("epoch", epoch, 0, because="epochs are counted from 0")
         start = whole_number("start", start, 0, len(self), because=f"an epoch has {len(self)} batches")
-        return (self._batch(epoch, index) for index in range(start, len(self)))
+        return (self._numbers(epoch, index) for index in range(start, len(self)))
 
-    def _batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+    @checked
+    def from_numbers(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the batch that `numbers`, which lie on the device, decide."""
+        return self._computed(numbers)
+
+    def _computed(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        if self.fresh:
+            images, targets = self._targeted(self.scenes.paint(numbers))
+        else:
+            images, targets = (kept.index_select(0, numbers) for kept in self._kept)
+        return images.float().sub_(255 * MEAN).div_(255 * STD), targets
+
+    def _numbers(self, epoch: int, index: int) -> tuple[Tensor]:
         first = index * self.batch_size
         size = min(self.batch_size, self.count - first)
         start, stop = (first + size * rank // self.world_size for rank in (self.rank, self.rank + 1))
-        if self.fresh:
-            images, targets = self._draw(range(epoch * self.count + start, epoch * self.count + stop))
-        else:
-            images, targets = (kept[start:stop] for kept in self._kept)
-        return images.float().sub_(255 * MEAN).div_(255 * STD), targets
+        if not self.fresh:
+            return (torch.arange(start, stop),)
+        return (self.scenes.numbers(range(epoch * self.count + start, epoch * self.count + stop)),)
 
-    def _draw(self, indices: range) -> tuple[Tensor, Tensor]:
-        batch = self.scenes.draw(indices)
+    def _targeted(self, batch: SceneBatch) -> tuple[Tensor, Tensor]:
         return batch.images, TARGETS[self.target](batch)

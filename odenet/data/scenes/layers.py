@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ def place_layers(u: Tensor, is_object: Tensor, present: Tensor, templates: Templ
         size: Size (H, W) of the image, in pixels.
     """
     choice, variant, across, down, growth, mirror, stretch, shear, tilt = u[..., :9].unbind(-1)
-    first, count = (numbers.to(u.device) for numbers in templates.runs)
+    first, count = templates.runs
     run = torch.where(is_object, 1 + (len(templates.names) * choice).long(), 0)
     template = first[run] + (count[run] * variant).long()
 
@@ -114,7 +115,7 @@ def place_ground(u: Tensor, textures: int, side: int, size: tuple[int, int]) -> 
     choice, growth, left, top, mirror, stretch, shear, tilt = u[:, 8:24].unflatten(1, (2, 8)).unbind(-1)
     # The shorter side of the image spans a quarter of a period to one and a half periods.
     cells = side * (0.25 + 1.25 * growth**2) / min(size)
-    palette = torch.tensor(GROUNDS, dtype=torch.float32, device=u.device).expand(len(u), 2, -1, -1)
+    palette = _grounds(u.device).expand(len(u), 2, -1, -1)
     return Ground(
         texture=(textures * choice).long(),
         origin=side * torch.stack([left, top], dim=-1),
@@ -124,6 +125,12 @@ def place_ground(u: Tensor, textures: int, side: int, size: tuple[int, int]) -> 
         light=0.5 * torch.stack([g, h], dim=-1) - 0.25,
         grain=torch.stack([20 * amplitude**2, (side * column).floor(), (side * row).floor()], dim=-1),
     )
+
+
+@lru_cache(maxsize=2)
+def _grounds(device: torch.device) -> Tensor:
+    """The colours of grounds, copied to the device once: a copy of a Python list makes the host wait."""
+    return torch.tensor(GROUNDS, dtype=torch.float32, device=device)
 
 
 def _colours(u: Tensor, palette: Tensor, spread: float, contrast: tuple[float, float]) -> Colours:

@@ -22,11 +22,15 @@ from odenet.data.scenes.philox import indexed_uniforms
 from odenet.data.scenes.silhouettes import silhouettes
 from odenet.data.scenes.templates import Templates
 from odenet.data.split import Split
+from odenet.data.transfer import sent_to
 
 Part = Literal["training", "test"]
 
 _AT_ONCE = 64
-"""Number of scenes painted at a time: few enough for a processor's cache."""
+"""Scenes that a processor paints at a time: few enough for its cache."""
+
+_PIXELS_AT_ONCE = 2**26
+"""Pixels that an accelerator paints at a time, by as few operations as there are: about 4 GB of memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,20 +98,45 @@ class Scenes:
 
     @checked
     def draw(self, indices: Annotated[Iterable[Seed], MayBeEmpty()]) -> SceneBatch:
-        """Draw the scenes with the given indices, 0 ≤ i < 2⁶⁴, in that order."""
-        count = 2 + len(self._depths) * numbers_of_layer(self.templates) + NUMBERS_OF_GROUND
-        numbers = indexed_uniforms(self.seed, f"{self.part} scenes", indices, count)
-        painted = [self._paint(u) for u in numbers.to(self.templates.parts.device).split(_AT_ONCE)]
+        """The scenes with these indices, 0 ≤ i < 2⁶⁴, in their order."""
+        return self.paint(sent_to(self.device, self.numbers(indices)))
+
+    @property
+    def device(self) -> torch.device:
+        """The device on which scenes are painted."""
+        return self.templates.parts.device
+
+    @checked
+    def numbers(self, indices: Annotated[Iterable[Seed], MayBeEmpty()]) -> Tensor:
+        """The random numbers that decide the scenes with these indices: float32, (n, …), on the CPU."""
+        count = 2 + len(self._numbers_of_objects) * numbers_of_layer(self.templates) + NUMBERS_OF_GROUND
+        return indexed_uniforms(self.seed, f"{self.part} scenes", indices, count)
+
+    @checked
+    def paint(self, numbers: Tensor) -> SceneBatch:
+        """The scenes that `numbers` decide, on whose device they are painted without a wait of the host."""
+        painted = [self._paint(u) for u in numbers.split(_scenes_at_once(numbers.device, self.size))]
         images, owners, classes = (torch.cat(parts) for parts in zip(*painted, strict=True))
         return SceneBatch(images, owners, classes, len(self.classes), self.smallest)
 
     @cached_property
-    def _depths(self) -> Tensor:
-        """Object number of each layer, back to front, from 1, or 0 for clutter, which is spread evenly: (L,)."""
+    def _numbers_of_objects(self) -> list[int]:
+        """For each layer, back to front, the number of its object from 1, or 0 for clutter; spread evenly."""
         objects, clutter = self.objects[1], self.clutter[1]
         depths = [((k + 1) / objects, k + 1) for k in range(objects)]
         depths += [((k + 0.5) / clutter, 0) for k in range(clutter)]
-        return torch.tensor([number for _, number in sorted(depths)], device=self.templates.parts.device)
+        return [number for _, number in sorted(depths)]
+
+    @cached_property
+    def _depths(self) -> Tensor:
+        """The same numbers on the device: int64, (L,)."""
+        return torch.tensor(self._numbers_of_objects, device=self.device)
+
+    @cached_property
+    def _object_layers(self) -> Tensor:
+        """The places of the objects among the layers, known beforehand: a mask would make the host wait: (K,)."""
+        places = [place for place, number in enumerate(self._numbers_of_objects) if number]
+        return torch.tensor(places, device=self.device)
 
     def _paint(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Paint images, owners and classes of the scenes with the random numbers u."""
@@ -119,7 +148,7 @@ class Scenes:
         seen = paint_codes(ground, layers, templates, size)
         owner_of_code = torch.cat([depths.new_zeros(2), depths.repeat_interleave(templates.part_count)])
         owners = owner_of_code.to(torch.uint8).index_select(0, (seen >> 8).flatten()).view(seen.shape)
-        classes = templates.classes[layers.template[:, depths > 0]]
+        classes = templates.classes[layers.template.index_select(1, self._object_layers)]
         visible = visible_areas(owners, self.objects[1]) > 0
         return paint_images(seen, ground, layers), owners, torch.where(visible, classes, -1)
 
@@ -132,6 +161,11 @@ class Scenes:
         is_object = self._depths > 0
         rank = torch.where(is_object, *(kind.flip(0).cumsum(0).flip(0) for kind in (is_object, ~is_object)))
         return rank <= torch.where(is_object, objects, clutter)
+
+
+def _scenes_at_once(device: torch.device, size: tuple[int, int]) -> int:
+    """Return how many scenes of `size` are painted at a time on `device`."""
+    return _AT_ONCE if device.type == "cpu" else max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
 
 
 def _check_range(name: str, bounds: tuple[int, int], least: int, because: str) -> None:
