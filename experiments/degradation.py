@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from experiments.support.command import Settings, main
+from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.statistics import over_seeds, spread
 from experiments.support.training import train, training_error
 from odenet.data import ImageData
@@ -170,5 +170,6 @@ def _row(key: str, record: Record) -> dict[str, Any]:
     }
 
 
+EXPERIMENT = Experiment("degradation", PRESETS, on_images(degradation))
 if __name__ == "__main__":
-    main("degradation", PRESETS, degradation)
+    EXPERIMENT.main()

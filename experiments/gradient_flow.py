@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.support.command import Settings, main
+from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.statistics import over_seeds
 from experiments.support.training import train
 from odenet.data import ImageData
@@ -194,5 +194,6 @@ def _row(key: str, errors: list[list[float]]) -> dict[str, Any]:
     return {"net": key, "layers": layers, "first/last": f"{ratio:.3g}", "a layer": f"{ratio ** (1 / (layers - 1)):.3f}"}
 
 
+EXPERIMENT = Experiment("gradient_flow", PRESETS, on_images(flows))
 if __name__ == "__main__":
-    main("gradient_flow", PRESETS, flows)
+    EXPERIMENT.main()

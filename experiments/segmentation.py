@@ -29,7 +29,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import torch
 from torch import nn
 
-from experiments.support.command import Seeds, run_experiment
+from experiments.support.command import Experiment, Seeds
 from experiments.support.other_steppings import under_other_steppings
 from experiments.support.pictures import to_text
 from experiments.support.segmentation_nets import FLOWS, NETS, segmentation_net
@@ -151,8 +151,7 @@ def trained(key: str, name: str, settings: SceneSegmentation, task: Task, seed: 
     torch.manual_seed(seed)
     net = make().to(launch(settings.training).device)
     history = run.fit(key, net, task.loss, task.train, None, settings.training, seed=seed, label=key)
-    seconds = {"seconds_per_epoch": history.seconds_per_epoch}
-    run.once(key, lambda: facts(net.eval(), settings, task) | seconds)
+    run.once(key, lambda: facts(net.eval(), settings, task) | {"seconds_per_epoch": history.seconds_per_epoch})
     save_model(net.eval(), run.folder(key) / "net.safetensors", make, names={"segmentation_net": segmentation_net})
     if name in FLOWS:
         run.once(f"{key}/steppings", lambda: under_other_steppings(net, task.loss, task.swap))
@@ -196,5 +195,6 @@ def table(record: Record) -> list[dict[str, Any]]:
     return rows
 
 
+EXPERIMENT = Experiment("segmentation", PRESETS, segmentation)
 if __name__ == "__main__":
-    run_experiment("segmentation", PRESETS, segmentation)
+    EXPERIMENT.main()

@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.support.command import Settings, main
+from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.statistics import over_seeds
 from experiments.support.training import train
 from odenet import Adaptive, Constant, FixedSteps, ODEBlock, PiecewiseConstant, configure
@@ -193,5 +193,6 @@ def table(record: Record) -> list[dict[str, Any]]:
     return rows
 
 
+EXPERIMENT = Experiment("solver_swap", PRESETS, on_images(solver_swap))
 if __name__ == "__main__":
-    main("solver_swap", PRESETS, solver_swap)
+    EXPERIMENT.main()

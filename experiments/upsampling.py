@@ -27,7 +27,7 @@ from typing import Annotated, Any
 import torch
 from torch import nn
 
-from experiments.support.command import Seeds, run_experiment
+from experiments.support.command import Experiment, Seeds
 from experiments.support.statistics import over_seeds, spread
 from experiments.support.upsampling_examples import examples
 from odenet.data import SceneBatches, Scenes
@@ -171,5 +171,6 @@ def table(record: Record) -> list[dict[str, Any]]:
     return rows
 
 
+EXPERIMENT = Experiment("upsampling", PRESETS, upsamplings)
 if __name__ == "__main__":
-    run_experiment("upsampling", PRESETS, upsamplings)
+    EXPERIMENT.main()

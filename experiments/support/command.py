@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Generic, Literal, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import tyro
 
@@ -49,64 +49,78 @@ class Settings(Checked):
 S = TypeVar("S")
 T = TypeVar("T", bound=Settings)
 
+REFUSALS = (ValueError, TypeError, OSError, FloatingPointError)
+"""Errors whose message tells the user what to change; they end a run without a traceback."""
 
-def main(
-    experiment: str, presets: Mapping[str, T], work: Callable[[T, ImageData, PartedRun], None], *, parted: bool = False
-) -> Record:
-    """`run_experiment` on labelled images: the data set that the settings name is loaded first.
+
+@dataclass(frozen=True)
+class Experiment(Generic[S]):
+    """An experiment: its settings by preset, and the function that computes its results."""
+
+    name: str
+    """Name of the script."""
+    presets: Mapping[str, S]
+    """Settings by name of the preset, each a frozen dataclass."""
+    work: Callable[[S, Path | None, PartedRun], None]
+    """Function of the settings, the folder of the data sets (None for the default) and the run. It computes results
+    through `Run.once` and concludes with `Run.finish(table=rows, …)`."""
+    parted: bool = False
+    """Whether `work` computes its results through `run.each`; the command line then has the option `--jobs`."""
+
+    def run(self, settings: S, path: Path, *, preset: str, root: Path | None = None, jobs: int = 1) -> Record:
+        """Run the experiment, or continue it, and print the table of its record.
+
+        Args:
+            settings: Settings of the run.
+            path: File of the record.
+            preset: Name of the preset that the settings started from.
+            root: Folder of the data sets; by default that of ODENET_DATA, or data/.
+            jobs: Number of parts of the run that are computed at a time.
+        """
+        with PartedRun.open(self.name, settings, path, preset=preset) as run:
+            run.jobs = jobs
+            if not run.finished:
+                self.work(settings, root, run)
+        if is_main_process():
+            print_table(self.name.replace("_", " "), run.record.summary.get("table", []))
+            print(f"record: {path}")
+        return run.record
+
+    def main(self, arguments: Sequence[str] | None = None) -> None:
+        """Parse the command line, and run or continue the experiment.
+
+        The record goes to `runs/EXPERIMENT/PRESET-DATA.json`, `PRESET.json` where the settings name no `data`, unless
+        `--record` names another file. Data are looked for in `--data-root`, then in the environment variable
+        ODENET_DATA, then in `data/`.
+
+        Args:
+            arguments: Preset and settings; by default those of the process.
+        """
+        preset, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+        if preset not in self.presets:
+            _explain(self.name, self.presets, preset)
+        try:
+            settings, record, root, jobs = _parse(self.name, preset, self.presets[preset], rest, self.parted)
+            path = record or Path("runs") / self.name / f"{'-'.join([preset, *_data_of(settings)])}.json"
+            jobs = number_of_jobs(jobs, settings.training.threads if isinstance(settings, Settings) else None)
+            self.run(settings, path, preset=preset, root=root, jobs=jobs)
+        except REFUSALS as error:
+            sys.exit(f"{self.name}: {error}")
+
+
+def on_images(work: Callable[[T, ImageData, PartedRun], None]) -> Callable[[T, Path | None, PartedRun], None]:
+    """Return the `work` of an `Experiment` that loads the data set named by the settings, and hands on its images.
 
     Args:
-        experiment: name of the script.
-        presets: settings by name.
-        work: of the settings, the images and the run.
-        parted: whether `work` computes its results through `run.each`.
+        work: Function of the settings, the images and the run.
     """
 
-    def on_images(settings: T, root: Path | None, run: PartedRun) -> None:
+    def on_data_set(settings: T, root: Path | None, run: PartedRun) -> None:
         data = load(settings.data, root, train_images=settings.train_images)
         run.made_from("data", data)
         work(settings, data, run)
 
-    return run_experiment(experiment, presets, on_images, parted=parted)
-
-
-def run_experiment(
-    experiment: str,
-    presets: Mapping[str, S],
-    work: Callable[[S, Path | None, PartedRun], None],
-    *,
-    parted: bool = False,
-) -> Record:
-    """Parse the command line, run or continue the experiment, and print what its record says.
-
-    The record goes to `runs/EXPERIMENT/PRESET-DATA.json`, `PRESET.json` where the settings name no `data`, unless
-    `--record` names another file. Data are looked for in `--data-root`, then in the environment variable ODENET_DATA,
-    then in `data/`.
-
-    Args:
-        experiment: name of the script.
-        presets: settings by name, a frozen dataclass; the first argument of the command.
-        work: of the settings, the folder of the data sets if one was given, and the run; it computes results through
-            `Run.once` and concludes with `Run.finish(table=rows, …)`.
-        parted: whether `work` computes its results through `run.each`; the command then takes `--jobs`.
-    """
-    preset, *rest = sys.argv[1:] or ["--help"]
-    if preset not in presets:
-        _explain(experiment, presets, preset)
-    try:
-        settings, record, root, jobs = _parse(experiment, preset, presets[preset], rest, parted)
-        path = record or Path("runs") / experiment / f"{'-'.join([preset, *_data_of(settings)])}.json"
-        jobs = number_of_jobs(jobs, settings.training.threads if isinstance(settings, Settings) else None)
-        with PartedRun.open(experiment, settings, path, preset=preset) as run:
-            run.jobs = jobs
-            if not run.finished:
-                work(settings, root, run)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        sys.exit(f"{experiment}: {error}")
-    if is_main_process():
-        print_table(experiment.replace("_", " "), run.record.summary.get("table", []))
-        print(f"record: {path}")
-    return run.record
+    return on_data_set
 
 
 def _data_of(settings: object) -> list[str]:
