@@ -145,7 +145,5 @@ def test_a_job_that_was_preempted_is_queued_again_as_it_was(submitit):
 )
 def test_jobs_without_time_or_a_core_are_refused(bad):
     (name,) = bad
-    with pytest.raises(
-        ValueError, match=rf"jobs and cpus must be ≥ 1, .* got .*{name}={bad[name]}.*: a job needs time"
-    ):
+    with pytest.raises(ValueError, match=rf"{name}\b.*{bad[name]}"):
         Jobs(**bad)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.support.points import Point
+from odenet.training.checked import Checked
 
 SECONDS_BETWEEN_POLLS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jobs:
+class Jobs(Checked):
     """Number of points that run at a time, and where they run."""
 
     jobs: int = 1
@@ -31,14 +31,6 @@ class Jobs:
     """Number of GPUs of a job."""
     partition: str | None = None
     """Partition of Slurm; None for the default of the cluster."""
-
-    def __post_init__(self) -> None:
-        if self.jobs < 1 or self.cpus < 1 or self.gpus < 0 or not 0 < self.hours < math.inf:
-            raise ValueError(
-                "jobs and cpus must be ≥ 1, gpus ≥ 0 and hours positive and finite, got "
-                f"jobs={self.jobs}, cpus={self.cpus}, gpus={self.gpus}, hours={self.hours}: a job needs time and a "
-                "core; give such numbers."
-            )
 
     def outcomes(self, points: Sequence[Point], folder: Path) -> Iterator[tuple[Point, str | None]]:
         """Run all points, and yield each as it ends, with the message of its error or None.

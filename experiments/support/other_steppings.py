@@ -14,6 +14,7 @@ from odenet.blocks.replay.replay import resting_statistics
 from odenet.blocks.stepping.base import Stepping
 from odenet.data import SceneBatches
 from odenet.measure import count_evaluations
+from odenet.measure.mode import in_mode
 from odenet.training import Segmentation, evaluate
 
 STEPPINGS: Mapping[str, Stepping] = {
@@ -39,9 +40,7 @@ def under_other_steppings(net: nn.Module, task: Segmentation, test: SceneBatches
 def _by_batch(net: nn.Module, task: Segmentation, test: SceneBatches) -> float:
     """The mean IoU with every evaluation of a branch normalized by its own batch, as in training."""
     metric = task.metrics()[task.headline].to(test.split.labels.device)
-    net.train()
-    with resting_statistics(net):
+    with in_mode(net, training=True), resting_statistics(net):
         for images, masks in test.epoch(0):
             metric.update(net(images), masks)
-    net.eval()
     return float(metric.compute())
