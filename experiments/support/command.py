@@ -1,4 +1,4 @@
-"""The command line of an experiment: `python -m experiments.NAME PRESET [--settings …] [--record FILE] [--jobs N]`."""
+"""Command line of an experiment: `python -m experiments.NAME PRESET [--settings …] [--record FILE] [--jobs N]`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from odenet.training import Record, Training, is_main_process
 from odenet.training.checked import Checked, Different, Within
 
 Seeds = Annotated[tuple[int, ...], Within(0, 2**32 - 1), Different()]
-"""One repetition each."""
+"""Seeds of the repetitions."""
 
 
 @runtime_checkable
@@ -26,24 +26,24 @@ class HasData(Protocol):
 
     @property
     def data(self) -> str:
-        """Its name."""
+        """Name of the data set."""
         ...
 
 
 @dataclass(frozen=True)
 class Settings(Checked):
-    """What every experiment on labelled images has to know."""
+    """Settings that every experiment on labelled images has."""
 
     data: str = "fashion-mnist"
     """Data set: digits, mnist, fashion-mnist, cifar10, cifar100, scenes, garments."""
     train_images: int | None = None
-    """Use only so many training images, the classes equally often."""
+    """Number of training images to use, equally many of each class; None for all."""
     seeds: Seeds = (0, 1, 2)
-    """One repetition each: initial weights, order of images, augmentation."""
+    """Seeds of the repetitions: of the initial weights, the order of images and the augmentation."""
     augment: bool = True
-    """Shift (and flip) training images as is usual for the data set."""
+    """Whether to shift (and flip) training images, as is usual for the data set."""
     training: Training = field(default_factory=Training)
-    """How each network is trained."""
+    """Settings of the training of each network."""
 
 
 S = TypeVar("S")
@@ -124,7 +124,7 @@ def on_images(work: Callable[[T, ImageData, PartedRun], None]) -> Callable[[T, P
 
 
 def _data_of(settings: object) -> list[str]:
-    """The name of the data set, where the settings have one."""
+    """Return a list with the name of the data set, which is empty if the settings have none."""
     return [settings.data] if isinstance(settings, HasData) else []
 
 
@@ -133,7 +133,7 @@ def _parse(
 ) -> tuple[S, Path | None, Path | None, int | Literal["auto"]]:
     record_help = f"File of the record; by default runs/{experiment}/{'-'.join([preset, *_data_of(settings)])}.json."
     root_help = "Folder of the data sets; by default that of ODENET_DATA, or data/."
-    jobs_help = "How many parts of the run are computed at a time, each in a process of its own; auto fills the cores."
+    jobs_help = "Number of parts of the run that are computed at a time, each in its own process; auto fills the cores."
     fields: list[tuple[str, Any, Any]] = [
         ("settings", Annotated[type(settings), tyro.conf.arg(name="")], settings),
         ("record", Annotated[Path | None, tyro.conf.arg(help=record_help)], None),
