@@ -31,7 +31,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.support.command import Seeds, run_experiment
+from experiments.support.command import Experiment, Seeds
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
 from odenet.data import SceneBatches, Scenes, data_root, garment_scenes
@@ -194,5 +194,6 @@ def table(record: Record) -> list[dict[str, Any]]:
     ]
 
 
+EXPERIMENT = Experiment("categorization", PRESETS, categorization)
 if __name__ == "__main__":
-    run_experiment("categorization", PRESETS, categorization)
+    EXPERIMENT.main()

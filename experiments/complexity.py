@@ -29,7 +29,7 @@ from typing import Annotated, Any
 import torch
 
 from experiments.support import published
-from experiments.support.command import Seeds, Settings, main
+from experiments.support.command import Experiment, Seeds, Settings, on_images
 from experiments.support.costs import counts, counts_of_published, per_image, timings
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
@@ -70,7 +70,6 @@ class Complexity(Settings):
 
 PROBE = 100
 """Test images in the batch on which a small net is counted and timed."""
-
 ZOO = ("linear", "plain8/2", "resnet8/2", "plain20/2", "resnet20/2", "vgg6", "conv6", "inception")
 GPU = Complexity(
     seeds=(0, 1, 2),
@@ -196,5 +195,6 @@ def _row(
     }
 
 
+EXPERIMENT = Experiment("complexity", PRESETS, on_images(complexity))
 if __name__ == "__main__":
-    main("complexity", PRESETS, complexity)
+    EXPERIMENT.main()

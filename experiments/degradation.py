@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-from experiments.support.command import Settings, main
+from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
 from experiments.support.training import TrainedLater, training_error
@@ -184,5 +184,6 @@ def _row(key: str, record: Record) -> dict[str, Any]:
     }
 
 
+EXPERIMENT = Experiment("degradation", PRESETS, on_images(degradation))
 if __name__ == "__main__":
-    main("degradation", PRESETS, degradation)
+    EXPERIMENT.main()

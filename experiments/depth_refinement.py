@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.support.command import Settings, main
+from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.own_flow import FlowLater
 from experiments.support.parts import PartedRun
 from experiments.support.presets import ON_A_GPU
@@ -186,5 +186,6 @@ def _row(key: str, values: Callable[[str], list[float]]) -> dict[str, Any]:
     }
 
 
+EXPERIMENT = Experiment("depth_refinement", PRESETS, on_images(depth_refinement), parted=True)
 if __name__ == "__main__":
-    main("depth_refinement", PRESETS, depth_refinement, parted=True)
+    EXPERIMENT.main()

@@ -13,8 +13,8 @@ Expected: a hidden layer of sigmoids leaves a fifth of the error (z ~ N(0, 1.3),
 slower than the next (Nielsen, from memory: 0.003, 0.017, 0.070, 0.285). BatchNorm holds it (E σ′²/Var σ = 1.03), and so
 do identities. In a plain net with BatchNorm and ReLUs it *grows* backwards by √(½/(½ - 1/2π)) = 1.21 a layer (Yang et
 al. 2019), in a residual net much less: degradation is no vanishing gradient (He et al. 2015, section 4.1). Without
-BatchNorm He's initialisation keeps it level in plain nets, and identities make it grow. Auxiliary losses raise the
-gradient before module 4e. Seen: so it is, but plain nets without BatchNorm lose 9 % a layer to zeros around the maps.
+BatchNorm He's initialisation keeps it level in plain nets, and identities make it grow. Auxiliary losses raise it before
+module 4e. Seen: so it is, but plain nets without BatchNorm lose 9 % a layer to zeros around the maps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.support.command import Settings, main
+from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds
 from experiments.support.training import TrainedLater
@@ -105,12 +105,11 @@ def flows(settings: GradientFlow, data: ImageData, run: Run) -> None:
 
 def networks(settings: GradientFlow, data: ImageData) -> Iterator[tuple[str, Callable[[], nn.Module], Task]]:
     """Name, maker and task of the plain and residual nets, and of GoogLeNet."""
-    classes, channels = data.num_classes, data.in_channels
+    classes, channels, enlarged = data.num_classes, data.in_channels, nn.Upsample((settings.side,) * 2, mode="bilinear")
     for blocks, family, norm in product(settings.blocks, FAMILIES, NORMS):
         options = {"widths": settings.widths, "stem_stride": settings.stem_stride, "norm": NORMS[norm]}
         make = partial(cifar_resnet, blocks, classes, channels, **options, **FAMILIES[family])
         yield f"{family}{6 * blocks + 2}{norm}", make, Classification(classes)
-    enlarged = nn.Upsample(size=(settings.side, settings.side), mode="bilinear")
     for name, weight in AUXILIARY_WEIGHTS.items():
         task = AuxiliaryClassification(classes, weight=weight)
         yield name, lambda: nn.Sequential(enlarged, googlenet(classes, channels)), task
@@ -120,8 +119,8 @@ def sigmoid_chains(run: Run) -> None:
     """Chains of four neurons with equal weights, with biases that put z at 0 where a_0 = 1/2 and without biases."""
     a = torch.tensor(0.5, dtype=torch.float64)
     for w in (0.9, 6.9, 100.0):
-        weights = torch.full((4,), w, dtype=a.dtype)
-        chains = {"z=0": SigmoidChain.centred(weights, a), "b=0": SigmoidChain(weights, torch.zeros_like(weights))}
+        weights, zeros = torch.full((4,), w, dtype=a.dtype), torch.zeros(4, dtype=a.dtype)
+        chains = {"z=0": SigmoidChain.centred(weights, a), "b=0": SigmoidChain(weights, zeros)}
         for name, chain in chains.items():
             gradients = {"factors": chain.factors(a).tolist(), "bias_gradients": chain.bias_gradients(a).tolist()}
             run.once(f"chain/w={w:g}, {name}", lambda gradients=gradients: gradients)
@@ -196,5 +195,6 @@ def _row(key: str, errors: list[list[float]]) -> dict[str, Any]:
     return {"net": key, "layers": layers, "first/last": f"{ratio:.3g}", "a layer": f"{ratio ** (1 / (layers - 1)):.3f}"}
 
 
+EXPERIMENT = Experiment("gradient_flow", PRESETS, on_images(flows))
 if __name__ == "__main__":
-    main("gradient_flow", PRESETS, flows)
+    EXPERIMENT.main()

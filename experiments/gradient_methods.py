@@ -25,7 +25,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from experiments.support.command import Settings, main
+from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
 from experiments.support.training import train
@@ -153,8 +153,7 @@ def measured(name: str, block: ODEBlock, x: Tensor, settings: GradientMethods) -
         seconds.append(time.perf_counter() - start)
     memory = peak_bytes(lambda: gradients(block, x, method))
     exact = vector(gradients(block.double(), x.double(), Backprop()))
-    error = float((found - exact).norm() / exact.norm())
-    return {"error": error, "megabytes": memory / 1e6, "seconds": min(seconds)}
+    return {"error": float((found - exact).norm() / exact.norm()), "megabytes": memory / 1e6, "seconds": min(seconds)}
 
 
 def gradients(block: ODEBlock, x: Tensor, method: GradientMethod) -> tuple[Tensor, ...]:
@@ -195,5 +194,6 @@ def table(record: Record) -> list[dict[str, str]]:
     return rows
 
 
+EXPERIMENT = Experiment("gradient_methods", PRESETS, on_images(gradient_methods))
 if __name__ == "__main__":
-    main("gradient_methods", PRESETS, gradient_methods)
+    EXPERIMENT.main()

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.support import published
-from experiments.support.command import run_experiment
+from experiments.support.command import Experiment
 from experiments.support.costs import counts
 from odenet.layers import Inception, InceptionWidths, NaiveInception
 from odenet.measure import interleaved
@@ -150,5 +150,6 @@ def _row(name: str, result: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+EXPERIMENT = Experiment("inception", PRESETS, inception)
 if __name__ == "__main__":
-    run_experiment("inception", PRESETS, inception)
+    EXPERIMENT.main()

@@ -34,7 +34,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from experiments.support.command import Settings, main
+from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.ode_questions import QUESTIONS
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
@@ -173,8 +173,9 @@ def table(record: Record) -> list[dict[str, Any]]:
     return [*rows, *({"question": "an ODE?", "answer": words} for words in over_seeds(results, "verdict", "words"))]
 
 
+EXPERIMENT = Experiment("is_it_an_ode", PRESETS, on_images(is_it_an_ode))
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and Path(sys.argv[1]).is_file():
-        file = sys.argv[1]
-        sys.argv[1:2] = ["cpu", "--checkpoint", file, "--record", f"runs/is_it_an_ode/{Path(file).stem}.json"]
-    main("is_it_an_ode", PRESETS, is_it_an_ode)
+    first, *rest = sys.argv[1:] or ["--help"]
+    if Path(first).is_file():
+        first, *rest = ["cpu", "--checkpoint", first, "--record", f"runs/is_it_an_ode/{Path(first).stem}.json", *rest]
+    EXPERIMENT.main([first, *rest])

@@ -34,7 +34,7 @@ import torch
 from torch.optim import Optimizer
 
 from experiments.depth_refinement import Levels, network
-from experiments.support.command import main
+from experiments.support.command import Experiment, on_images
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
 from experiments.support.training import train
@@ -188,5 +188,6 @@ def _row(record: Record, name: str) -> dict[str, Any]:
     }
 
 
+EXPERIMENT = Experiment("multilevel_training", PRESETS, on_images(multilevel_training))
 if __name__ == "__main__":
-    main("multilevel_training", PRESETS, multilevel_training)
+    EXPERIMENT.main()

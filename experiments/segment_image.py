@@ -23,18 +23,20 @@ from torch import Tensor, nn
 
 from experiments.support.segmentation_nets import segmentation_net
 from experiments.support.tables import print_table
+from odenet.blocks.annotations import AnyNumber, Share, WholeFromZero
 from odenet.data.image_files import MODES, read_picture
 from odenet.data.scenes.batches import MEAN, STD
 from odenet.training import segment
+from odenet.training.checked import Checked
 from odenet.training.files import write_atomically
 from odenet.training.saved_models import load_model
 
 PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
-"""The colours of classes, one after the other and again from the second on; the ground is not painted."""
+"""Colours of the classes in order, which repeat from the second on; the ground is not painted."""
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(Checked):
     """Segment a photograph."""
 
     photo: Annotated[Path, tyro.conf.Positional]
@@ -44,30 +46,22 @@ class Options:
     out: Path | None = None
     """File of the overlay, a new one; by default PHOTO-segmented.png in the working directory."""
     tile: int = 512
-    """Largest side of a tile in pixels: less if the memory does not suffice."""
-    overlap: int | None = None
-    """Pixels that tiles see beyond their own; by default what the receptive field needs."""
-    opacity: float = 0.5
-    """Of the colours, from 0 to 1."""
-    mean: float = MEAN
-    """Of the pixels in the training, by which they were normalized; pixels in [0, 1]."""
+    """Largest side of a tile in pixels; give less if memory runs out."""
+    overlap: WholeFromZero | None = None
+    """Pixels that tiles see beyond their own; by default as many as the receptive field needs."""
+    opacity: Share = 0.5
+    """Opacity of the colours: 0 shows the photograph alone, 1 the colours alone."""
+    mean: AnyNumber = MEAN
+    """Mean of the pixels in the training, by which they were normalized; pixels in [0, 1]."""
     std: float = STD
-    """Their standard deviation."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.opacity <= 1:
-            raise ValueError(f"opacity={self.opacity} cannot be: 0 shows the photograph alone, 1 the colours; between.")
-        if not self.std > 0:
-            raise ValueError(
-                f"std={self.std} cannot be divided by: give the standard deviation of the training images."
-            )
+    """Standard deviation of the pixels in the training."""
 
 
 def segment_image(options: Options) -> Path:
-    """Segment the photograph, write the overlay, and say how much of it is of which class.
+    """Segment the photograph, write the overlay, and print the share of each class.
 
     Raises:
-        FileExistsError: the overlay's file is there already.
+        FileExistsError: if the file of the overlay exists.
     """
     out = options.out or Path(f"{options.photo.stem}-segmented.png")
     if out.exists():
@@ -91,16 +85,16 @@ def segment_image(options: Options) -> Path:
 
 
 def channels_of(net: nn.Module) -> int:
-    """Channels of the images that the net takes: those of its first convolution."""
+    """Return the number of channels of the images that the net takes, those of its first convolution."""
     return next(module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d))
 
 
 def read(photo: Path, channels: int) -> Tensor:
-    """The photograph as bytes (channels, height, width), in colour or grey as the net needs it, upright.
+    """Read the photograph as bytes (channels, height, width), upright, in colour or grey as the net needs it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no image, or one that `read_picture` refuses, or the net takes neither colour nor grey images.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no image, `read_picture` refuses it, or the net takes neither colour nor grey images.
     """
     if channels not in MODES:
         raise ValueError(
@@ -111,12 +105,12 @@ def read(photo: Path, channels: int) -> Tensor:
 
 
 def colour(number: int) -> str:
-    """Of a class."""
+    """Return the colour of a class."""
     return PALETTE[number] if number < len(PALETTE) else PALETTE[1 + (number - 1) % (len(PALETTE) - 1)]
 
 
 def overlay(photo: Tensor, classes: Tensor, opacity: float) -> Tensor:
-    """The photograph, (1 or 3, H, W) bytes, with the colours of the classes, (H, W), over it: (3, H, W) bytes."""
+    """Blend the photograph, (1 or 3, H, W) bytes, with the colours of the classes, (H, W): (3, H, W) bytes."""
     hexes = [colour(number) for number in range(int(classes.max()) + 1)]
     palette = torch.tensor([[int(text[i : i + 2], 16) for i in (1, 3, 5)] for text in hexes], dtype=torch.float32)
     painted = palette[classes].permute(2, 0, 1)
@@ -125,7 +119,7 @@ def overlay(photo: Tensor, classes: Tensor, opacity: float) -> Tensor:
 
 
 def main() -> None:
-    """The command line."""
+    """Segment the photograph that the command line names."""
     try:
         segment_image(tyro.cli(Options, prog="python -m experiments.segment_image", description=__doc__))
     except (ValueError, TypeError, OSError) as error:

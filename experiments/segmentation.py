@@ -12,9 +12,9 @@ each test is made twice, with BatchNorm's running statistics and with every eval
 Expected: finer skips are better, FCN-8s > FCN-16s > FCN-32s (62.7, 62.4, 59.4 % on VOC; Long et al. 2015); U-Net best,
 at least 85 % mean IoU on scenes, and that of flows within a point of it with no more parameters; the net at full
 resolution sees too little of an object to name it. With more steps than in training a net loses, as it does in
-`solver_swap`. Seen, with one seed: so it is, but U-Net has 84.5 %, and that of flows is better: 86.2 %. On garments, of
-ten classes, all are far from learned after 10,000 scenes, and U-Net (20.3 %) comes behind every FCN. Every trained net
-is kept beside the record, `seed…/NET/net.safetensors`, for `experiments/segment_image.py`.
+`solver_swap`. Seen, with one seed: so it is, but U-Net has 84.5 %, and that of flows 86.2 %. On garments, of ten
+classes, all are far from learned after 10,000 scenes, and U-Net (20.3 %) comes behind every FCN. Every trained net is
+kept beside the record, `seed…/NET/net.safetensors`, for `experiments/segment_image.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import torch
 from torch import nn
 
-from experiments.support.command import Seeds, run_experiment
+from experiments.support.command import Experiment, Seeds
 from experiments.support.other_steppings import under_other_steppings
 from experiments.support.pictures import to_text
 from experiments.support.segmentation_nets import FLOWS, NETS, segmentation_net
@@ -119,8 +119,7 @@ def segmentation(settings: SceneSegmentation, root: Path | None, run: Run) -> No
         run.once("scenes", lambda: shown(task, settings))  # noqa: B023 (called at once)
         for name in settings.nets:
             trained(f"seed{seed}/{name}", name, settings, task, seed, run)
-    classes = run.record.results["scenes"]["classes"]
-    run.once("times", lambda: {"seconds": timed(settings, len(classes))})
+    run.once("times", lambda: {"seconds": timed(settings, len(run.record.results["scenes"]["classes"]))})
     run.finish(table=table(run.record))
 
 
@@ -196,5 +195,6 @@ def table(record: Record) -> list[dict[str, Any]]:
     return rows
 
 
+EXPERIMENT = Experiment("segmentation", PRESETS, segmentation)
 if __name__ == "__main__":
-    run_experiment("segmentation", PRESETS, segmentation)
+    EXPERIMENT.main()

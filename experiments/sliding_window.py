@@ -32,7 +32,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from experiments.support.command import run_experiment
+from experiments.support.command import Experiment
 from odenet.measure import count_multiply_adds, interleaved, peak_bytes
 from odenet.models import (
     FCN,
@@ -191,5 +191,6 @@ def _rows(size: int, result: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+EXPERIMENT = Experiment("sliding_window", PRESETS, sliding_window)
 if __name__ == "__main__":
-    run_experiment("sliding_window", PRESETS, sliding_window)
+    EXPERIMENT.main()

@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.support.command import Settings, main
+from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds
 from experiments.support.training import TrainedLater
@@ -42,6 +42,7 @@ from odenet.blocks.replay.replay import resting_statistics
 from odenet.blocks.stepping.base import Stepping
 from odenet.data import Batches, ImageData
 from odenet.measure import count_evaluations, count_parameters
+from odenet.measure.mode import in_mode
 from odenet.models import ResNet, cifar_resnet
 from odenet.training import Classification, Record, Run, Training, evaluate
 
@@ -173,8 +174,7 @@ def _with_running_statistics(net: ResNet, batches: Batches) -> float:
 @torch.no_grad()
 def _with_batch_statistics(net: ResNet, batches: Batches) -> float:
     """Accuracy with every evaluation of a branch normalized by its own batch, as in training."""
-    net.train()
-    with resting_statistics(net):
+    with in_mode(net, training=True), resting_statistics(net):
         right = [(net(images).argmax(dim=1) == labels).float() for images, labels in batches.epoch(0)]
     return float(torch.cat(right).mean())
 
@@ -195,5 +195,6 @@ def table(record: Record) -> list[dict[str, Any]]:
     return rows
 
 
+EXPERIMENT = Experiment("solver_swap", PRESETS, on_images(solver_swap))
 if __name__ == "__main__":
-    main("solver_swap", PRESETS, solver_swap)
+    EXPERIMENT.main()

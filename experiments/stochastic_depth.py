@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from experiments.support.command import Settings, main
+from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
 from experiments.support.training import train, training_error
@@ -154,5 +154,6 @@ def _row(record: Record, key: str) -> dict[str, Any]:
     }
 
 
+EXPERIMENT = Experiment("stochastic_depth", PRESETS, on_images(stochastic_depth))
 if __name__ == "__main__":
-    main("stochastic_depth", PRESETS, stochastic_depth)
+    EXPERIMENT.main()

@@ -3,10 +3,10 @@
     python -m experiments.sweep depth_refinement cpu --over training.lr=0.05,0.1,0.2 --over seeds=0,1 --jobs 2
 
 The runs are those of `python -m experiments.depth_refinement cpu --training.lr 0.05 --seeds 0 --record FILE` and so on,
-their records in runs/EXPERIMENT/PRESET-sweep/, under names such as training.lr=0.05,seeds=0.json. A value of several
-parts has them parted by spaces: --over "widths=8 16,16 32". With --jobs N, N runs at a time are processes of this
-machine, or jobs of Slurm where it is found. The same command, given again, goes on: finished runs are not run again,
-interrupted ones continue. In the end, one table has the rows of all runs.
+their records in runs/EXPERIMENT/PRESET-sweep/, under names such as training.lr=0.05,seeds=0.json. The entries of a
+tuple are separated by spaces: --over "widths=8 16,16 32". With --jobs N, N runs at a time are processes of this
+machine, or jobs of Slurm if it is found. The same command, given again, skips finished runs and continues interrupted
+ones. At the end, one table shows the rows of all runs.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from odenet.blocks.errors import unknown_name
 from odenet.training import Record
 
 
-class PointsFailed(RuntimeError):  # noqa: N818 (as NonFiniteLoss: it says what happened)
-    """Some points of a sweep ended without a result: the message says which, and why."""
+class PointsFailed(RuntimeError):  # noqa: N818 (named, as NonFiniteLoss, after what happened)
+    """Some points of a sweep failed; the message names them with their errors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +38,11 @@ class Sweep:
     experiment: Annotated[str, tyro.conf.Positional]
     """Name of a script in experiments/ that has presets."""
     preset: Annotated[str, tyro.conf.Positional]
-    """Whose settings hold but for those that vary."""
+    """Name of the preset that the settings start from."""
     over: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """NAME=VALUE,VALUE…; once for each setting that varies, or is another than in the preset."""
+    """NAME=VALUE,VALUE…; once for each setting that varies or differs from the preset."""
     folder: Path | None = None
-    """Of the records; by default runs/EXPERIMENT/PRESET-sweep."""
+    """Folder of the records; by default runs/EXPERIMENT/PRESET-sweep."""
     where: Annotated[Jobs, tyro.conf.arg(name="")] = field(default_factory=Jobs)
     """Where points run, and how many at a time."""
 
@@ -51,10 +51,10 @@ def sweep(given: Sweep) -> list[Point]:
     """Run all points that are not finished, print the table, and return all points.
 
     Raises:
-        ValueError: An unknown experiment, preset or setting, a value of another type or out of bounds, a repetition; a
-            record of another sweep in the way.
-        ModuleNotFoundError: Several jobs without submitit.
-        PointsFailed: Some points failed; the table has the others.
+        ValueError: if an experiment, preset or setting is unknown, a value has another type, is out of bounds or is
+            repeated, or the folder has the record of another sweep.
+        ModuleNotFoundError: if several jobs are asked for and submitit is not installed.
+        PointsFailed: if some points failed; the table shows the others.
     """
     every = points(given.experiment, given.preset, _preset(given), given.over, _folder(given))
     left = [point for point in every if not point.finished]
@@ -64,19 +64,19 @@ def sweep(given: Sweep) -> list[Point]:
     if failures:
         what = "\n".join(f"  {name}: {why}" for name, why in failures.items())
         raise PointsFailed(
-            f"{len(failures)} of {len(every)} points failed, and the table is without them:\n{what}\nGive the same "
-            "command again to let them go on, or leave their values out."
+            f"{len(failures)} of {len(every)} points failed and are not in the table:\n{what}\nGive the same command "
+            "again to continue them, or leave their values out."
         )
     return every
 
 
 def table(finished: Iterable[Point]) -> list[dict[str, Any]]:
-    """The rows of all records, each after the settings of its point."""
+    """Return the rows of all records, each preceded by the settings of its point."""
     return [dict(point.given) | row for point in finished for row in Record.load(point.path).summary["table"]]
 
 
 def _run(given: Sweep, left: list[Point]) -> dict[str, str]:
-    """Why points failed, by name."""
+    """Run the points that are left; return the errors of those that failed, by name."""
     failures = {}
     outcomes = given.where.outcomes(left, _folder(given) / "jobs")
     for done, (point, failure) in enumerate(outcomes, start=1):
@@ -91,19 +91,19 @@ def _folder(given: Sweep) -> Path:
 
 
 def _preset(given: Sweep) -> Any:
-    """The settings of the preset."""
+    """Return the settings of the preset."""
     scripts = Path(__file__).parent.glob("*.py")
-    known = [path.stem for path in scripts if "\nPRESETS = " in path.read_text("utf-8")]
+    known = [path.stem for path in scripts if "\nEXPERIMENT = " in path.read_text("utf-8")]
     if given.experiment not in known:
         raise unknown_name("experiment", given.experiment, known)
-    presets = import_module(f"experiments.{given.experiment}").PRESETS
+    presets = import_module(f"experiments.{given.experiment}").EXPERIMENT.presets
     if given.preset not in presets:
         raise unknown_name(f"preset of {given.experiment}", given.preset, presets)
     return presets[given.preset]
 
 
 def main() -> None:
-    """The command line."""
+    """Run the sweep that the command line describes."""
     try:
         sweep(tyro.cli(Sweep, prog="python -m experiments.sweep", description=__doc__))
     except (ValueError, TypeError, OSError, ModuleNotFoundError, PointsFailed) as error:

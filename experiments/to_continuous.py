@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.support.command import Settings, main
+from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
 from experiments.support.tolerances import at_tolerances, dopri5
@@ -155,11 +155,10 @@ def _recorded(name: str, settings: ToContinuous, data: ImageData, seed: int, run
     """Record error and evaluations of a net; what is returned gives the net, trained or read back when first needed."""
     torch.manual_seed(seed)
     key, net, epochs = f"seed{seed}/{name}", network(name, settings, data), settings.training.epochs
-    steps = epochs * (len(data.train) // settings.training.batch_size)
 
     @cache
     def trained() -> tuple[FlowClassifier, dict[str, Any]]:
-        with counted(net, steps) as counts:
+        with counted(net, epochs * (len(data.train) // settings.training.batch_size)) as counts:
             history = train(net, key, settings, data, seed, run)
         facts = {"parameters": count_parameters(net), "test_error": 1 - history.last["test_accuracy"]}
         return net, facts | {"history": history.rows, "evaluations": counts.per_epoch(epochs)}
@@ -196,5 +195,6 @@ def _row(name: str, record: Record) -> dict[str, str]:
     }
 
 
+EXPERIMENT = Experiment("to_continuous", PRESETS, on_images(to_continuous))
 if __name__ == "__main__":
-    main("to_continuous", PRESETS, to_continuous)
+    EXPERIMENT.main()

@@ -27,7 +27,7 @@ from typing import Annotated, Any
 import torch
 from torch import nn
 
-from experiments.support.command import Seeds, run_experiment
+from experiments.support.command import Experiment, Seeds
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
 from experiments.support.upsampling_examples import examples
@@ -173,5 +173,6 @@ def table(record: Record) -> list[dict[str, Any]]:
     return rows
 
 
+EXPERIMENT = Experiment("upsampling", PRESETS, upsamplings)
 if __name__ == "__main__":
-    run_experiment("upsampling", PRESETS, upsamplings)
+    EXPERIMENT.main()

@@ -201,7 +201,7 @@ def test_only_an_experiment_of_parts_takes_jobs(name):
 def test_jobs_that_cannot_be_are_a_message_and_no_traceback(folder):
     outcome = run(f"experiments.{ONE}", "smoke", "--jobs", "0", folder=folder)
     assert outcome.returncode != 0
-    assert "jobs=0 cannot be" in outcome.stderr
+    assert "jobs must be ≥ 1 or auto, got 0" in outcome.stderr
     assert "Traceback" not in outcome.stderr
 
 

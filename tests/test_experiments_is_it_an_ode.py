@@ -131,5 +131,5 @@ def test_another_file_is_refused_with_both_reasons(tmp_path: Path, name: str):
 
 def test_weights_of_another_network_are_refused_with_both_reasons(tmp_path: Path):
     save_file({"w": torch.ones(1)}, tmp_path / "w.safetensors")
-    with pytest.raises(ValueError, match=r"says nothing of a network.* lacks 'conv1\.weight'"):
+    with pytest.raises(ValueError, match=r"describes no network.* lacks 'conv1\.weight'"):
         read(tmp_path / "w.safetensors")

@@ -57,15 +57,15 @@ def test_a_run_that_was_interrupted_computes_what_is_left_and_has_it_in_the_orde
     assert all((set(processes) == here) == (jobs == 1) for processes in computed.values())
 
 
-def test_results_are_in_the_record_as_soon_as_they_are_told(tmp_path, monkeypatch):
+def test_results_are_in_the_record_as_soon_as_they_are_sent(tmp_path, monkeypatch):
     seen = []
 
-    def told(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, Any]]:
+    def run_tasks(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, Any]]:
         yield 1, ("b/0", {"number": 0})
         seen.append(list(Record.load(tmp_path / "record.json").results))
         yield from ((0, []), (1, ["b/0"]))
 
-    monkeypatch.setattr(parts, "told", told)
+    monkeypatch.setattr(parts, "run_tasks", run_tasks)
     opened(tmp_path, 2).each([partial(part, name) for name in ("a", "b")])
     assert seen == [["b/0"]]
 
@@ -77,7 +77,7 @@ def test_auto_fills_the_cores_and_a_number_is_taken_as_it_is(monkeypatch):
 
 
 def test_no_jobs_are_refused():
-    with pytest.raises(ValueError, match=r"jobs=0 cannot be: .* give 1 or more, or auto"):
+    with pytest.raises(ValueError, match=r"jobs must be ≥ 1 or auto, got 0"):
         number_of_jobs(0, None)
 
 

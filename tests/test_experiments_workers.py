@@ -1,4 +1,4 @@
-"""Workers do tasks side by side: what they tell, print and raise arrives, and none outlives who began it."""
+"""Workers do tasks side by side: what they send, print and raise arrives, and none outlives who began it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.support.workers import Task, Tell, WorkerDied, _sendable, told
+from experiments.support.workers import Send, Task, WorkerDied, _sendable, run_tasks
 
 ROOT = Path(__file__).parent.parent
 
 
-def squares(number: int, tell: Tell) -> list[int]:
+def squares(number: int, send: Send) -> list[int]:
     """Tells 0², 1², …, prints as much, and returns the sum, its process and its threads."""
     for n in range(number):
-        tell(n**2)
+        send(n**2)
         print("task", number, end=" ")
         print("square", n**2)
     return [sum(n**2 for n in range(number)), os.getpid(), torch.get_num_threads()]
@@ -38,37 +38,37 @@ class ReasonedError(ValueError):
         super().__init__(f"it cannot be: {reason}")
 
 
-def fail(error: Callable[[], Exception], tell: Tell) -> None:
+def fail(error: Callable[[], Exception], send: Send) -> None:
     raise error()
 
 
-def meet(folder: Path, own: str, other: str, tell: Tell) -> None:
+def meet(folder: Path, own: str, other: str, send: Send) -> None:
     """Ends only when another task has begun."""
     (folder / own).touch()
     while not (folder / other).exists():
         time.sleep(0.01)
 
 
-def die(tell: Tell) -> None:
+def die(send: Send) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def sleep(tell: Tell) -> None:
-    tell(os.getpid())
+def sleep(send: Send) -> None:
+    send(os.getpid())
     time.sleep(600)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[int, Any]], list[str]]:
-    """What two workers told of five tasks, the first two of which end only together; and the lines printed."""
+    """What two workers sent of five tasks, the first two of which end only together; and the lines printed."""
     folder = tmp_path_factory.mktemp("met")
     pair: list[Task] = [partial(meet, folder, "a", "b"), partial(meet, folder, "b", "a")]
     with redirect_stdout(io.StringIO()) as printed:
-        found = list(told([*pair, *(partial(squares, number) for number in (3, 4, 5))], 2))
+        found = list(run_tasks([*pair, *(partial(squares, number) for number in (3, 4, 5))], 2))
     return found, printed.getvalue().splitlines()
 
 
-def test_every_task_tells_its_own_in_order_and_returns_last(done):
+def test_every_task_sends_its_own_in_order_and_returns_last(done):
     for task, number in enumerate((3, 4, 5), start=2):
         *values, (total, _, _) = [content for place, content in done[0] if place == task]
         assert values == [n**2 for n in range(number)]
@@ -88,7 +88,7 @@ def test_what_tasks_print_is_printed_in_whole_lines(done):
 
 def test_the_error_of_a_task_is_raised_with_the_place_where_it_arose_and_ends_the_others():
     with pytest.raises(ValueError, match="lr=-1 cannot be") as raised:
-        list(told([partial(fail, partial(ValueError, "lr=-1 cannot be")), sleep], 2))
+        list(run_tasks([partial(fail, partial(ValueError, "lr=-1 cannot be")), sleep], 2))
     assert str(raised.value) == "lr=-1 cannot be"
     assert "in fail" in raised.value.__notes__[0]
 
@@ -100,13 +100,13 @@ def test_an_error_that_cannot_be_sent_is_sent_as_one_that_says_the_same():
 
 def test_a_worker_that_is_killed_is_an_error_that_says_how_to_go_on():
     with pytest.raises(WorkerDied, match=r"code -9 .* Give the same command again .* fewer --jobs"):
-        list(told([die], 1))
+        list(run_tasks([die], 1))
 
 
 def test_a_killed_process_takes_its_worker_with_it():
     script = (
-        "from experiments.support.workers import told\nfrom tests.test_experiments_workers import sleep\n"
-        "for _, process in told([sleep], 1): print(process, flush=True)\n"
+        "from experiments.support.workers import run_tasks\nfrom tests.test_experiments_workers import sleep\n"
+        "for _, process in run_tasks([sleep], 1): print(process, flush=True)\n"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment) as parent:

@@ -1,8 +1,10 @@
-"""Energy is mean power times time if power is reported, and None if it is not."""
+"""Energy is the difference of a counter, or mean power times time; it is None if the GPU reports neither."""
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from odenet.measure import gpu_power, measure_energy
-from odenet.measure.energy import _power_by_nvidia_smi
+from odenet.measure.energy import _power_by_nvidia_smi, gpu_energy
 
 
 class Meter:
@@ -48,9 +50,53 @@ def test_where_nothing_reports_power_there_is_no_energy(readings):
     assert measure_energy(lambda: time.sleep(0.001), 0.02, power=lambda: next(readings), interval=0.005) is None
 
 
-def test_without_cuda_no_power_is_reported(monkeypatch):
+def test_with_a_counter_the_energy_is_its_difference_and_no_power_is_read_meanwhile(monkeypatch):
+    meter, counted = Meter(monkeypatch, 30.0), iter([7000.0, 7100.0])
+    energy = measure_energy(lambda: meter.work(0.25), 1.0, power=meter.power, counter=lambda: next(counted))
+    assert energy == (25.0, 100.0, 30.0)
+    assert meter.read == 1, "the idle power alone"
+
+
+def nvml(joules: float | None) -> SimpleNamespace:
+    """Stand-in for pynvml, of a GPU that has used so much energy, or has no counter."""
+
+    class NVMLError(Exception):
+        """Not Supported"""
+
+    def total(handle: str) -> int:
+        assert handle == "GPU-0-1"
+        if joules is None:
+            raise NVMLError
+        return round(1000 * joules)
+
+    return SimpleNamespace(
+        NVMLError=NVMLError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetTotalEnergyConsumption=total,
+    )
+
+
+@pytest.mark.parametrize("joules", [1234.5, None])
+def test_the_counter_is_that_of_nvml_where_the_gpu_has_one(monkeypatch, joules):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="0-1"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: "found")
+    monkeypatch.setitem(sys.modules, "pynvml", nvml(joules))
+    assert gpu_energy() == joules
+
+
+def test_without_nvmls_package_there_is_no_counter(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert gpu_energy() is None
+
+
+def test_without_cuda_no_power_and_no_energy_are_reported(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu_power() is None
+    assert gpu_energy() is None
 
 
 @pytest.mark.parametrize("error", [ModuleNotFoundError("pynvml"), RuntimeError("no driver")], ids=str)

@@ -1,10 +1,12 @@
-"""Saved models: built again from the file alone, to the last bit; what cannot be is refused when it is saved."""
+"""Saved models: they are built again from the file alone, to the last bit, or refused when they are saved."""
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import math
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -57,7 +59,8 @@ from odenet.models import (
 from odenet.models.resnet import projected_shortcut
 from odenet.models.torchvision_googlenet import imagenet_to_symmetric
 from odenet.training import CannotWrite, WeightsError, load_model, load_weights, save_model
-from odenet.training.tensor_files import read_tensors
+from odenet.training.json_settings import setting_to_json
+from odenet.training.tensor_files import read_tensors, tensors_to_bytes
 from tests.laws import Spy
 
 SMALL = partial(cifar_resnet, 2, widths=(4, 8), num_classes=3)
@@ -255,6 +258,37 @@ def spy() -> nn.Module:
     return Spy(MLPBranch(2))
 
 
+OF_FORMAT_2 = (
+    "c-ozkzmC&D5XLF!X?Or@o8-"
+    "{STCW{PiAX?q=o${`#1#~A6s>p1@p8`E^6uSnM3(4I;u&}YL_tBtpGZjbJPaiT>o`PkBp|Ydt(n>R&8KhY>&+X>Ge?uj3=9*@u*n4V=O`DTz)W"
+    "<?XeUH{6w+>o)3C=`hm)S@`rU*G5r{ZpaY#H6H1=2!ir6QdauLMB7rhQmVj;K?KoI_kOk@TY*hDs+<mHSRn<>otl8xrksuH2TL$MQ~b11dURUJ"
+    "o&xSmTQROflFv?<THSr-dd8p*Quqod>fk|~~I$HPu4tq?Wv_L??RGO47R)-"
+    "ARj>Rg=V{8ZN&JAU<3R+3(eFsZfa_bJB`I9x~#2elBUj2)Gi@_DWX#PzS8)o^W~C|1KGbSR&JII$_+e*7?K?_sBaa#GaX0bO-WOC}^J({vo9z)"
+    "y=@Dg&aeVLG!Fy}nzN`BV7Cj}o%8rlNAIvq_$qoTp41$sa&r()P$2iXGy1JLBd2K})k)kwFVPnzPJ`9kk$_WoN7gx9q5@S|c0JstQ%OvB+K8<`"
+    "UPwrv1i}>3Xe%xh(3}KlG`6Y`a}`H1ft6Emtp35)H=Q91$Fhx3DfiPE+$28m52p0_@SvK>GjUJc_+=8|~lnHW5Qi$#tT)t9g`Q8f>HOWFHN%Pd"
+    "5{H@Xx2%54X{F^3M-(VEwC{=DhuWdx0+Bynhvb9)6==KD|ipF7995y7&6d{_x35_;5788WxLpAAbOd@|gA"
+)
+"""A file that the writer of format 2 has left, whose settings are Python expressions: compressed, in base 85."""
+
+
+def test_a_file_of_format_2_is_read(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(zlib.decompress(base64.b85decode(OF_FORMAT_2)))
+    about = json.loads(read_tensors(path).about["odenet"])
+    assert (about["format"], about["construction"]) == (2, "partial(MLPBranch, 1, hidden=1)")
+    block = load_model(path)
+    assert isinstance(block, ODEBlock)
+    assert isinstance(block.theta, PiecewiseConstant)
+    assert (block.theta.horizon, block.stepping, block.projection) == (1 / 3, FixedSteps(RK4(), 2), torch.relu)
+    assert repr(block.gradient) == "Checkpointed(segments=2)"
+    assert repr(block.noise) == "StochasticDepth([1.0, 0.75], per='sample', scaling='evaluation')"
+    assert block.training
+    x = torch.tensor([[1.0], [-2.0]])
+    assert torch.allclose(block.eval()(x), torch.tensor([[1.0237], [0.0274]]), atol=1e-4)
+    again = there_and_back(block, path, partial(MLPBranch, 1, hidden=1))
+    assert torch.equal(again(x), block(x))
+
+
 # Bad input
 
 
@@ -302,7 +336,7 @@ def test_a_construction_that_makes_another_network_is_refused_when_it_is_saved(
     assert not path.exists()
 
 
-def test_a_setting_without_a_notation_is_refused(path: Path) -> None:
+def test_a_setting_without_a_name_is_refused(path: Path) -> None:
     block = ODEBlock(PiecewiseConstant([MLPBranch(2)]), projection=lambda x: x)
     with pytest.raises(ValueError, match="has no name by which it could be found again"):
         save_model(block, path, partial(MLPBranch, 2))
@@ -310,10 +344,10 @@ def test_a_setting_without_a_notation_is_refused(path: Path) -> None:
 
 def test_a_file_of_a_newer_format_is_refused(path: Path) -> None:
     save_model(small(), path, SMALL)
-    description = {"format": 3, "version": "9.9", "anything": "else"}
+    description = {"format": 4, "version": "9.9", "anything": "else"}
     path.write_bytes(save(load(path.read_bytes()), metadata={"odenet": json.dumps(description)}))
     with pytest.raises(
-        WeightsError, match=r"has format 3, of odenet 9\.9, and this version, .* up to 2: update odenet"
+        WeightsError, match=r"has format 4, of odenet 9\.9, and this version, .* up to 3: update odenet"
     ):
         load_model(path)
 
@@ -340,28 +374,34 @@ def test_the_same_model_gives_the_same_bytes(path: Path, tmp_path: Path) -> None
 
 
 def rewritten(path: Path, description: Any = None, **tensors: Tensor) -> None:
-    """The saved model as an older version or another program writes it: without a checksum."""
+    """The saved model with another description or other tensors, and a checksum that is right."""
     save_model(small(), path, SMALL)
     read = read_tensors(path)
-    about = json.loads(read.about["odenet"]) | {"format": 1} if description is None else description
-    path.write_bytes(save(read.tensors | tensors, metadata={"odenet": json.dumps(about)}))
+    text = read.about["odenet"] if description is None else json.dumps(description)
+    path.write_bytes(tensors_to_bytes(read.tensors | tensors, {"odenet": text}))
 
 
 def test_a_saved_model_of_format_1_which_had_no_checksum_is_read(path: Path) -> None:
-    rewritten(path)
-    assert torch.equal(load_model(path)(images()), small()(images()))
+    path.parent.mkdir()
+    path.write_bytes(zlib.decompress(base64.b85decode(OF_FORMAT_2)))
+    read = read_tensors(path)
+    about = json.loads(read.about["odenet"]) | {"format": 1}
+    path.write_bytes(save(read.tensors, metadata={"odenet": json.dumps(about)}))
+    assert repr(load_model(path)).startswith("ODEBlock")
 
 
 def changed(path: Path, **entries: Any) -> None:
-    """The saved model with another description, well-formed."""
+    """The saved model with other entries in its description."""
     rewritten(path)
-    about = json.loads(read_header(path)["odenet"])
-    tensors = read_tensors(path).tensors
-    path.write_bytes(save(tensors, metadata={"odenet": json.dumps(about | entries)}))
+    rewritten(path, described(path) | entries)
 
 
-def read_header(path: Path) -> dict[str, str]:
-    return read_tensors(path).about
+def described(path: Path) -> dict[str, Any]:
+    return json.loads(read_tensors(path).about["odenet"])
+
+
+def call(name: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    return {"call": name, "args": list(args), "kwargs": kwargs}
 
 
 BLOCK = "stages.0.flow"
@@ -370,13 +410,24 @@ BLOCK = "stages.0.flow"
 @pytest.mark.parametrize(
     ("entries", "reason"),
     [
-        ({"construction": 5}, "TypeError: "),
-        ({"construction": "5"}, "'int' object is not callable"),
-        ({"construction": "resnet20("}, "is none of a setting"),
-        ({"construction": "(" * 3000 + ")" * 3000}, ""),
-        ({"construction": "partial(cifar_resnet, 2, width=3)"}, "unexpected keyword argument 'width'"),
-        ({"construction": "__import__('os').system"}, "is none of a setting|unknown name"),
-        ({"construction": "Linear"}, "TypeError"),
+        ({"construction": 5}, "'int' object is not callable"),
+        ({"construction": "resnet20"}, "'str' object is not callable"),
+        ({"construction": {"resnet20": {}}}, "describes no setting"),
+        ({"construction": {"name": ["resnet20"]}}, "describes no setting"),
+        (
+            {"construction": call("partial", {"name": "cifar_resnet"}, 2, width=3)},
+            "unexpected keyword argument 'width'",
+        ),
+        ({"construction": call("__import__", "os")}, "unknown name '__import__'"),
+        ({"construction": {"name": "Linear"}}, "TypeError"),
+        ({"construction": {"tuple": [[]] * 3}}, "'tuple' object is not callable"),
+        ({"format": 2, "construction": 5}, "TypeError: "),
+        ({"format": 2, "construction": "5"}, "'int' object is not callable"),
+        ({"format": 2, "construction": "resnet20("}, "describes no setting"),
+        ({"format": 2, "construction": "(" * 3000 + ")" * 3000}, ""),
+        ({"format": 2, "construction": "partial(cifar_resnet, 2, width=3)"}, "unexpected keyword argument 'width'"),
+        ({"format": 2, "construction": "__import__('os').system"}, "describes no setting|unknown name"),
+        ({"format": 2, "construction": "Linear"}, "TypeError"),
         ({"blocks": []}, "AttributeError"),
         ({"blocks": {BLOCK: {}}}, "KeyError: 'nodes'"),
         ({"noises": {"nowhere": "None"}}, "nowhere"),
@@ -392,13 +443,13 @@ def test_a_description_that_makes_no_network_is_refused_with_the_reason(
 
 
 def test_a_network_larger_than_the_file_is_refused_before_memory_is_asked_for(path: Path) -> None:
-    changed(path, construction="partial(cifar_resnet, 2, widths=(4, 8), num_classes=10000000000000)")
+    changed(path, construction=setting_to_json(partial(SMALL, num_classes=10000000000000)))
     with pytest.raises(WeightsError, match=r"does not fit ResNet: it differs in 'head\.weight'"):
         load_model(path)
 
 
 def test_a_network_of_more_layers_than_the_file_could_hold_is_refused_before_they_are_made(path: Path) -> None:
-    changed(path, construction="partial(cifar_resnet, 1000000000, 3, 1)")
+    changed(path, construction=setting_to_json(partial(cifar_resnet, 1000000000, 3, 1)))
     with pytest.raises(WeightsError, match=r"would have more than \d+ modules and weights, and the file has far fewer"):
         load_model(path)
     assert small(), "networks are built as before"
@@ -407,14 +458,14 @@ def test_a_network_of_more_layers_than_the_file_could_hold_is_refused_before_the
 @pytest.mark.parametrize("mode", ["yes", 1, None])
 def test_a_mode_that_is_neither_true_nor_false_is_refused(mode: Any, path: Path) -> None:
     changed(path, training=mode)
-    with pytest.raises(WeightsError, match=f"says of training {mode!r}, neither true nor false"):
+    with pytest.raises(WeightsError, match=f"training in its description must be true or false, got {mode!r}"):
         load_model(path)
 
 
 @pytest.mark.parametrize("nodes", [100_000_000, 3, 1, 0, -1, "2", None])
 def test_another_number_of_nodes_than_there_are_weights_of_is_refused(nodes: Any, path: Path) -> None:
     rewritten(path)
-    blocks = json.loads(read_header(path)["odenet"])["blocks"]
+    blocks = described(path)["blocks"]
     changed(path, blocks=blocks | {BLOCK: blocks[BLOCK] | {"nodes": nodes}})
     with pytest.raises(WeightsError, match=f"flow has {nodes} nodes and weights of 2"):
         load_model(path)
@@ -428,7 +479,8 @@ def test_a_folder_is_no_saved_model_and_holds_no_weights(tmp_path: Path) -> None
 
 
 def test_a_saved_model_that_has_lost_its_checksum_is_refused(path: Path) -> None:
-    rewritten(path, {"format": 2, "construction": "", "training": True, "blocks": {}, "noises": {}})
+    save_model(small(), path, SMALL)
+    path.write_bytes(save(load(path.read_bytes()), metadata={"odenet": json.dumps(described(path))}))
     with pytest.raises(WeightsError, match=r"cannot be read \(it has lost its checksum"):
         load_model(path)
 
@@ -479,7 +531,7 @@ def test_a_truncated_file_is_refused(path: Path) -> None:
 def test_weights_alone_are_no_saved_model(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(save({"w": torch.ones(1)}))
-    with pytest.raises(WeightsError, match="it says nothing of a network; load_weights reads weights into one"):
+    with pytest.raises(WeightsError, match="it describes no network; load_weights reads its weights into a network"):
         load_model(path)
 
 

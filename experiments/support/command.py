@@ -1,12 +1,12 @@
-"""The command line of an experiment: `python -m experiments.NAME PRESET [--settings …] [--record FILE] [--jobs N]`."""
+"""Command line of an experiment: `python -m experiments.NAME PRESET [--settings …] [--record FILE] [--jobs N]`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Generic, Literal, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import tyro
 
@@ -17,7 +17,7 @@ from odenet.training import Record, Training, is_main_process
 from odenet.training.checked import Checked, Different, Within
 
 Seeds = Annotated[tuple[int, ...], Within(0, 2**32 - 1), Different()]
-"""One repetition each."""
+"""Seeds of the repetitions."""
 
 
 @runtime_checkable
@@ -26,91 +26,105 @@ class HasData(Protocol):
 
     @property
     def data(self) -> str:
-        """Its name."""
+        """Name of the data set."""
         ...
 
 
 @dataclass(frozen=True)
 class Settings(Checked):
-    """What every experiment on labelled images has to know."""
+    """Settings that every experiment on labelled images has."""
 
     data: str = "fashion-mnist"
     """Data set: digits, mnist, fashion-mnist, cifar10, cifar100, scenes, garments."""
     train_images: int | None = None
-    """Use only so many training images, the classes equally often."""
+    """Number of training images to use, equally many of each class; None for all."""
     seeds: Seeds = (0, 1, 2)
-    """One repetition each: initial weights, order of images, augmentation."""
+    """Seeds of the repetitions: of the initial weights, the order of images and the augmentation."""
     augment: bool = True
-    """Shift (and flip) training images as is usual for the data set."""
+    """Whether to shift (and flip) training images, as is usual for the data set."""
     training: Training = field(default_factory=Training)
-    """How each network is trained."""
+    """Settings of the training of each network."""
 
 
 S = TypeVar("S")
 T = TypeVar("T", bound=Settings)
 
+REFUSALS = (ValueError, TypeError, OSError, FloatingPointError)
+"""Errors whose message tells the user what to change; they end a run without a traceback."""
 
-def main(
-    experiment: str, presets: Mapping[str, T], work: Callable[[T, ImageData, PartedRun], None], *, parted: bool = False
-) -> Record:
-    """`run_experiment` on labelled images: the data set that the settings name is loaded first.
+
+@dataclass(frozen=True)
+class Experiment(Generic[S]):
+    """An experiment: its settings by preset, and the function that computes its results."""
+
+    name: str
+    """Name of the script."""
+    presets: Mapping[str, S]
+    """Settings by name of the preset, each a frozen dataclass."""
+    work: Callable[[S, Path | None, PartedRun], None]
+    """Function of the settings, the folder of the data sets (None for the default) and the run. It computes results
+    through `Run.once` and concludes with `Run.finish(table=rows, …)`."""
+    parted: bool = False
+    """Whether `work` computes its results through `run.each`; the command line then has the option `--jobs`."""
+
+    def run(self, settings: S, path: Path, *, preset: str, root: Path | None = None, jobs: int = 1) -> Record:
+        """Run the experiment, or continue it, and print the table of its record.
+
+        Args:
+            settings: Settings of the run.
+            path: File of the record.
+            preset: Name of the preset that the settings started from.
+            root: Folder of the data sets; by default that of ODENET_DATA, or data/.
+            jobs: Number of parts of the run that are computed at a time.
+        """
+        with PartedRun.open(self.name, settings, path, preset=preset) as run:
+            run.jobs = jobs
+            if not run.finished:
+                self.work(settings, root, run)
+        if is_main_process():
+            print_table(self.name.replace("_", " "), run.record.summary.get("table", []))
+            print(f"record: {path}")
+        return run.record
+
+    def main(self, arguments: Sequence[str] | None = None) -> None:
+        """Parse the command line, and run or continue the experiment.
+
+        The record goes to `runs/EXPERIMENT/PRESET-DATA.json`, `PRESET.json` where the settings name no `data`, unless
+        `--record` names another file. Data are looked for in `--data-root`, then in the environment variable
+        ODENET_DATA, then in `data/`.
+
+        Args:
+            arguments: Preset and settings; by default those of the process.
+        """
+        preset, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+        if preset not in self.presets:
+            _explain(self.name, self.presets, preset)
+        try:
+            settings, record, root, jobs = _parse(self.name, preset, self.presets[preset], rest, self.parted)
+            path = record or Path("runs") / self.name / f"{'-'.join([preset, *_data_of(settings)])}.json"
+            jobs = number_of_jobs(jobs, settings.training.threads if isinstance(settings, Settings) else None)
+            self.run(settings, path, preset=preset, root=root, jobs=jobs)
+        except REFUSALS as error:
+            sys.exit(f"{self.name}: {error}")
+
+
+def on_images(work: Callable[[T, ImageData, PartedRun], None]) -> Callable[[T, Path | None, PartedRun], None]:
+    """Return the `work` of an `Experiment` that loads the data set named by the settings, and hands on its images.
 
     Args:
-        experiment: name of the script.
-        presets: settings by name.
-        work: of the settings, the images and the run.
-        parted: whether `work` computes its results through `run.each`.
+        work: Function of the settings, the images and the run.
     """
 
-    def on_images(settings: T, root: Path | None, run: PartedRun) -> None:
+    def on_data_set(settings: T, root: Path | None, run: PartedRun) -> None:
         data = load(settings.data, root, train_images=settings.train_images)
         run.made_from("data", data)
         work(settings, data, run)
 
-    return run_experiment(experiment, presets, on_images, parted=parted)
-
-
-def run_experiment(
-    experiment: str,
-    presets: Mapping[str, S],
-    work: Callable[[S, Path | None, PartedRun], None],
-    *,
-    parted: bool = False,
-) -> Record:
-    """Parse the command line, run or continue the experiment, and print what its record says.
-
-    The record goes to `runs/EXPERIMENT/PRESET-DATA.json`, `PRESET.json` where the settings name no `data`, unless
-    `--record` names another file. Data are looked for in `--data-root`, then in the environment variable ODENET_DATA,
-    then in `data/`.
-
-    Args:
-        experiment: name of the script.
-        presets: settings by name, a frozen dataclass; the first argument of the command.
-        work: of the settings, the folder of the data sets if one was given, and the run; it computes results through
-            `Run.once` and concludes with `Run.finish(table=rows, …)`.
-        parted: whether `work` computes its results through `run.each`; the command then takes `--jobs`.
-    """
-    preset, *rest = sys.argv[1:] or ["--help"]
-    if preset not in presets:
-        _explain(experiment, presets, preset)
-    try:
-        settings, record, root, jobs = _parse(experiment, preset, presets[preset], rest, parted)
-        path = record or Path("runs") / experiment / f"{'-'.join([preset, *_data_of(settings)])}.json"
-        jobs = number_of_jobs(jobs, settings.training.threads if isinstance(settings, Settings) else None)
-        with PartedRun.open(experiment, settings, path, preset=preset) as run:
-            run.jobs = jobs
-            if not run.finished:
-                work(settings, root, run)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        sys.exit(f"{experiment}: {error}")
-    if is_main_process():
-        print_table(experiment.replace("_", " "), run.record.summary.get("table", []))
-        print(f"record: {path}")
-    return run.record
+    return on_data_set
 
 
 def _data_of(settings: object) -> list[str]:
-    """The name of the data set, where the settings have one."""
+    """Return a list with the name of the data set, which is empty if the settings have none."""
     return [settings.data] if isinstance(settings, HasData) else []
 
 
@@ -119,7 +133,7 @@ def _parse(
 ) -> tuple[S, Path | None, Path | None, int | Literal["auto"]]:
     record_help = f"File of the record; by default runs/{experiment}/{'-'.join([preset, *_data_of(settings)])}.json."
     root_help = "Folder of the data sets; by default that of ODENET_DATA, or data/."
-    jobs_help = "How many parts of the run are computed at a time, each in a process of its own; auto fills the cores."
+    jobs_help = "Number of parts of the run that are computed at a time, each in its own process; auto fills the cores."
     fields: list[tuple[str, Any, Any]] = [
         ("settings", Annotated[type(settings), tyro.conf.arg(name="")], settings),
         ("record", Annotated[Path | None, tyro.conf.arg(help=record_help)], None),

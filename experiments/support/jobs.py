@@ -1,8 +1,7 @@
-"""Jobs: points of a sweep side by side, each in a process of its own, on this machine or under Slurm (submitit)."""
+"""Jobs that run the points of a sweep in parallel processes, on this machine or under Slurm (submitit)."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,43 +10,37 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.support.points import Point
+from odenet.training.checked import Checked
 
-SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_POLLS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jobs:
-    """How many points run at a time, and where."""
+class Jobs(Checked):
+    """Number of points that run at a time, and where they run."""
 
     jobs: int = 1
-    """Points at a time. One runs in this process; more need submitit."""
+    """Number of points at a time. One runs in this process; more need submitit."""
     cluster: Literal["local", "slurm"] | None = None
-    """Where: processes of this machine, or jobs of Slurm. None: Slurm where it is found, for more than one job."""
+    """Processes of this machine, or jobs of Slurm. None: this process for one job; for more, Slurm if it is found."""
     hours: float = 24.0
-    """Longest time of a point; one that Slurm cuts short or preempts is queued again and goes on."""
+    """Maximal time of a point; one that Slurm stops or preempts is queued again and continues."""
     cpus: int = 1
-    """Cores of a job of Slurm."""
+    """Number of cores of a job of Slurm."""
     gpus: int = 0
-    """GPUs of a job."""
+    """Number of GPUs of a job."""
     partition: str | None = None
-    """Of Slurm; None for its default."""
-
-    def __post_init__(self) -> None:
-        if self.jobs < 1 or self.cpus < 1 or self.gpus < 0 or not 0 < self.hours < math.inf:
-            raise ValueError(
-                f"jobs={self.jobs}, cpus={self.cpus}, gpus={self.gpus}, hours={self.hours} cannot be: a job has time "
-                "and a core; give jobs and cpus of at least 1, gpus of at least 0 and a number of hours above 0."
-            )
+    """Partition of Slurm; None for the default of the cluster."""
 
     def outcomes(self, points: Sequence[Point], folder: Path) -> Iterator[tuple[Point, str | None]]:
-        """Run all points; each as it ends, with what went wrong if anything did.
+        """Run all points, and yield each as it ends, with the message of its error or None.
 
         Args:
-            points: In the order in which they begin.
-            folder: Of the output of jobs.
+            points: Points in the order in which they start.
+            folder: Folder for the output of the jobs.
 
         Raises:
-            ModuleNotFoundError: submitit is needed, and not installed.
+            ModuleNotFoundError: if submitit is needed but not installed.
         """
         if self.jobs == 1 and self.cluster is None:
             return ((point, point.run()) for point in points)
@@ -58,9 +51,8 @@ class Jobs:
             submitit = import_module("submitit")
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                f"jobs={self.jobs}, cluster={self.cluster} was asked for, but submitit is not installed, which starts "
-                "processes here and jobs of Slurm: pip install 'odenet[cluster]', or leave both out, and points run "
-                "one after the other.",
+                f"jobs={self.jobs}, cluster={self.cluster} was asked for, but submitit, which starts the processes, is "
+                "not installed: pip install 'odenet[cluster]', or leave both out to run one point after the other.",
                 name=error.name,
             ) from error
         executor = submitit.AutoExecutor(folder=folder, cluster=self.cluster)
@@ -85,7 +77,7 @@ class Jobs:
                         del running[place]
                         yield point, _outcome(job)
                 if running:
-                    time.sleep(SECONDS_BETWEEN_LOOKS)
+                    time.sleep(SECONDS_BETWEEN_POLLS)
         finally:
             for _, job in running.values():
                 job.cancel()
@@ -93,21 +85,21 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Requeued:
-    """`Point.run`, for a job of Slurm that may be preempted: it is queued again, and its run goes on."""
+    """The call of `Point.run` in a job of Slurm, which is queued again when it is preempted."""
 
     point: Point
-    """What is run."""
+    """Point to run."""
 
     def __call__(self) -> str | None:
-        """As `Point.run`."""
+        """Run the point; return the message of its error, or None."""
         return self.point.run()
 
     def checkpoint(self) -> Any:
-        """What submitit queues in the place of a job that was cut short."""
+        """Return the call that submitit queues in place of a job that was stopped."""
         return import_module("submitit").helpers.DelayedSubmission(self)
 
 
 def _outcome(job: Any) -> str | None:
-    """What went wrong, if anything did; where a process died, with the file of its last words."""
+    """Return the message of the error, or None; if the process died, with the file of its error output."""
     error = job.exception()
     return job.result() if error is None else f"{str(error).strip().splitlines()[-1]} (see {job.paths.stderr})"

@@ -1,6 +1,6 @@
 """The five questions of `is_it_an_ode`, each a measurement on a network and some images.
 
-How far the output moves is a mean over images of relative Euclidean distances of logits, in evaluation mode.
+The distance between two outputs is the mean over the images of ‖difference of logits‖₂/‖logits‖₂, in evaluation mode.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from odenet.measure import (
 )
 
 Question: TypeAlias = Callable[[nn.Module, Tensor, Tensor], dict[str, Any]]
-"""Of the network, images and labels."""
+"""Function of the network, images and labels that returns its measurement as JSON data."""
 
 SOLVERS, STEPS = ("euler", "midpoint", "rk4"), (1, 2, 4, 8)
 FINEST = FixedSteps("rk4", 16)
 ORDER_STEPS = (8, 16, 32)
 EIGENVALUES = 8
-"""Of largest modulus, of each branch."""
+"""Number of eigenvalues of each branch, those of largest modulus."""
 
 
 def _with(net: nn.Module, stepping: Stepping) -> nn.Module:
-    """A copy, solved so."""
+    """Return a copy of the network with another stepping."""
     other = copy.deepcopy(net)
     configure(other, stepping=stepping)
     return other
 
 
 def _initial_states(net: nn.Module, images: Tensor) -> dict[ODEBlock, Tensor]:
-    """What each block is given."""
+    """Return the state x(0) that each block receives for these images."""
     found: dict[ODEBlock, Tensor] = {}
 
     def note(block: nn.Module, arguments: tuple[Tensor]) -> None:
@@ -62,7 +62,7 @@ def _initial_states(net: nn.Module, images: Tensor) -> dict[ODEBlock, Tensor]:
 
 
 def solvers(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Distance of the output, and accuracy, under every solver and number of steps a piece."""
+    """Measure the distance of the output and the accuracy with every solver and number of steps per piece."""
     answer: dict[str, Any] = {"distance": {}, "accuracy": {}}
     for solver, steps in product(SOLVERS, STEPS):
         other = _with(net, FixedSteps(solver, steps))
@@ -74,7 +74,7 @@ def solvers(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def order(net: nn.Module, images: Tensor, _labels: Tensor) -> dict[str, Any]:
-    """Errors of Euler against the finest steps, in double precision, and their order."""
+    """Measure the errors of Euler's method against the finest steps, in double precision, and their order."""
     net, images = copy.deepcopy(net).double(), images[:8].double()
     finest = _with(net, FINEST)
     errors = [output_distance(finest, _with(net, FixedSteps("euler", steps)), images) for steps in ORDER_STEPS]
@@ -82,7 +82,7 @@ def order(net: nn.Module, images: Tensor, _labels: Tensor) -> dict[str, Any]:
 
 
 def smoothness(net: nn.Module, images: Tensor, _labels: Tensor) -> dict[str, Any]:
-    """Roughness of θ, and of the speed of the state under Euler's method, between neighbours in each block."""
+    """Measure the roughness between neighbours in each block, of θ and of the speed of the state by Euler's method."""
     with configure(net, stepping=FixedSteps()):
         inputs = _initial_states(net, images)
         state = [state_roughness(block, x) for block, x in inputs.items()]
@@ -90,7 +90,7 @@ def smoothness(net: nn.Module, images: Tensor, _labels: Tensor) -> dict[str, Any
 
 
 def lesions(net: nn.Module, images: Tensor, _labels: Tensor) -> dict[str, Any]:
-    """How far the output moves without each piece, and with each two neighbours exchanged: a list for each block."""
+    """Measure how far the output moves without a piece, and with two neighbours exchanged: a list for each block."""
     whole = copy.deepcopy(net)
 
     def moved(lesion: AbstractContextManager[None]) -> float:
@@ -106,7 +106,7 @@ def lesions(net: nn.Module, images: Tensor, _labels: Tensor) -> dict[str, Any]:
 
 
 def spectrum(net: nn.Module, images: Tensor, _labels: Tensor) -> dict[str, Any]:
-    """h·λ of each branch, h the length of a piece, at the states of the first image, as pairs (real, imaginary)."""
+    """Compute h·λ of each branch, h the length of a piece, at the states of the first image: (real, imaginary)."""
     scaled: list[complex] = []
     with configure(net, stepping=FixedSteps()):
         for block, start in _initial_states(net, images[:1]).items():

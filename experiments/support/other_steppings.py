@@ -1,4 +1,4 @@
-"""Trained flows under other steppings, the weights untouched: mean IoU against evaluations of the vector fields."""
+"""Mean IoU of trained flows with other steppings and the same weights, against evaluations of the vector fields."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from odenet.blocks.replay.replay import resting_statistics
 from odenet.blocks.stepping.base import Stepping
 from odenet.data import SceneBatches
 from odenet.measure import count_evaluations
+from odenet.measure.mode import in_mode
 from odenet.training import Segmentation, evaluate
 
 STEPPINGS: Mapping[str, Stepping] = {
@@ -21,11 +22,11 @@ STEPPINGS: Mapping[str, Stepping] = {
     for solver, steps in product(("euler", "midpoint", "rk4"), (1, 2, 4))
     if (solver, steps) != ("rk4", 4)
 } | {"dopri5": Adaptive("dopri5", rtol=1e-2, atol=1e-2)}
-"""What flows trained with euler×1 are tested with: a solver, and its steps a piece."""
+"""Steppings with which flows trained with euler×1 are tested: a solver and its number of steps per piece."""
 
 
 def under_other_steppings(net: nn.Module, task: Segmentation, test: SceneBatches) -> dict[str, dict[str, Any]]:
-    """Evaluations in a pass, and mean IoU with running statistics and with those of each evaluation's own batch."""
+    """Measure evaluations in a pass, and mean IoU with running statistics and with those of each evaluation's batch."""
     results: dict[str, dict[str, Any]] = {}
     for name, stepping in STEPPINGS.items():
         with configure(net, stepping=stepping):
@@ -37,11 +38,9 @@ def under_other_steppings(net: nn.Module, task: Segmentation, test: SceneBatches
 
 @torch.no_grad()
 def _by_batch(net: nn.Module, task: Segmentation, test: SceneBatches) -> float:
-    """The mean IoU with every evaluation of a branch normalized by its own batch, as in training."""
+    """Measure the mean IoU with every evaluation of a branch normalized by its own batch, as in training."""
     metric = task.metrics()[task.headline].to(test.split.labels.device)
-    net.train()
-    with resting_statistics(net):
+    with in_mode(net, training=True), resting_statistics(net):
         for images, masks in test.epoch(0):
             metric.update(net(images), masks)
-    net.eval()
     return float(metric.compute())

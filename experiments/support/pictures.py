@@ -1,4 +1,4 @@
-"""Pictures in a record: pixels as compressed text, a few kilobytes for a mask."""
+"""Pictures in a record, as compressed text: a mask takes a few kilobytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def to_text(picture: Tensor) -> dict[str, Any]:
-    """Whole numbers from 0 to 255 of any shape as plain data.
+    """Encode whole numbers from 0 to 255, of any shape, as JSON data.
 
     >>> import torch
     >>> picture_of(to_text(torch.tensor([[1, 2], [3, 255]]))).tolist()
@@ -24,6 +24,6 @@ def to_text(picture: Tensor) -> dict[str, Any]:
 
 
 def picture_of(text: dict[str, Any]) -> NDArray[np.uint8]:
-    """What `to_text` was given, as bytes."""
+    """Decode the array that `to_text` encoded."""
     packed = base64.b64decode(text["pixels"])
     return np.frombuffer(zlib.decompress(packed), dtype=np.uint8).reshape(text["shape"])

@@ -1,60 +1,59 @@
-"""Points of a sweep: each a run of one experiment with settings of its own, and a record whose name says which."""
+"""Points of a sweep: runs of one experiment, each with its own settings and a record named after them."""
 
 from __future__ import annotations
 
 import io
-import runpy
 import shlex
-import sys
 import traceback
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, fields, is_dataclass, replace
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import quote_plus
 
-import torch
 import tyro
 
+from experiments.support.command import REFUSALS, Experiment
 from odenet.blocks.errors import unknown_name
 from odenet.training import RecordError, Run
+from odenet.training.devices import threads_kept
 
 
 @dataclass(frozen=True)
 class Point:
-    """A run of an experiment: a preset, and what is given in the place of some of its settings."""
+    """A run of an experiment with the settings of a preset, some of them replaced."""
 
     experiment: str
     """Name of the script."""
     preset: str
-    """Whose settings hold but for those given."""
+    """Name of the preset."""
     given: Mapping[str, str]
-    """Settings by dotted name, as written on the command line."""
+    """Replaced settings by dotted name, as written on the command line."""
     settings: Any
-    """All of them, the dataclass of the experiment."""
+    """All settings, a dataclass of the experiment."""
     folder: Path
-    """Of the record."""
+    """Folder of the record."""
 
     @property
     def name(self) -> str:
-        """What sets it apart from the others: training.lr=0.05,seeds=0."""
+        """The replaced settings, which tell this point from the others: training.lr=0.05,seeds=0."""
         return ",".join(f"{name}={value}" for name, value in self.given.items())
 
     @property
     def path(self) -> Path:
-        """Of the record."""
+        """File of the record."""
         return self.folder / f"{quote_plus(self.name, safe='=,')}.json"
 
     @property
     def finished(self) -> bool:
-        """Whether the record is there, and nothing is left to compute.
+        """Whether the record exists and is finished.
 
         Raises:
-            RecordError: The record there is one of other settings or files, or none.
+            RecordError: if the file is the record of other settings or files, or no record.
         """
         if not self.path.exists():
             return False
@@ -64,81 +63,57 @@ class Point:
             raise RecordError(f"{error} (The records of a sweep are in its --folder.)") from error
         return found is not None and found.finished
 
-    @property
-    def arguments(self) -> list[str]:
-        """Those of the command line of the experiment."""
-        given = [argument for name, value in self.given.items() for argument in self._argument(name, value)]
-        return [self.preset, *given, "--record", str(self.path)]
-
-    def _argument(self, name: str, value: str) -> list[str]:
-        words = name.replace("_", "-")
-        if isinstance(of_name(self.settings, name), bool):
-            group, _, switch = words.rpartition(".")
-            return [f"--{group}{'.' if group else ''}{'' if value == 'True' else 'no-'}{switch}"]
-        return [f"--{words}", *shlex.split(value)]
-
     def run(self) -> str | None:
-        """Run it as `python -m experiments.NAME` does, or let it go on; what went wrong, if anything did."""
-        script, arguments, threads = f"experiments.{self.experiment}", sys.argv, torch.get_num_threads()
-        sys.argv = [script, *self.arguments]
+        """Run the experiment, or continue it, with these settings; return what went wrong, or None."""
+        experiment: Experiment[Any] = import_module(f"experiments.{self.experiment}").EXPERIMENT
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=f".*{script}", category=RuntimeWarning)  # imported before
-                runpy.run_module(script, run_name="__main__", alter_sys=True)
-        except SystemExit as end:
-            return str(end.code)
-        except Exception as error:  # one point is not to take the others with it
+            with threads_kept():
+                experiment.run(self.settings, self.path, preset=self.preset)
+        except REFUSALS as error:
+            return f"{self.experiment}: {error}"
+        except Exception as error:  # so that the other points still run
             traceback.print_exc()
             return f"{type(error).__name__}: {error}"
-        finally:
-            sys.argv = arguments
-            torch.set_num_threads(threads)
         return None
 
 
 def points(experiment: str, preset: str, settings: object, over: Sequence[str], folder: Path) -> list[Point]:
-    """One point for each combination of values; the last setting changes fastest.
+    """Return one point for each combination of values; the last setting changes fastest.
 
     Args:
         experiment: Name of the script.
         preset: Name of the preset.
-        settings: Those of the preset.
-        over: NAME=VALUE,VALUE… for each setting that varies; the parts of one value are parted by spaces, and quoted
-            where they have some themselves.
-        folder: Of the records.
+        settings: Settings of the preset.
+        over: NAME=VALUE,VALUE… for each setting that varies. A value that is a tuple has its entries separated by
+            spaces; an entry that contains a space is quoted.
+        folder: Folder of the records.
 
     Raises:
-        ValueError: An unknown setting, a value of another type or out of bounds, a setting or a value named twice.
+        ValueError: if a setting is unknown, a value has another type or is out of bounds, or a setting or a value is
+            named twice.
     """
     if not over:
         raise ValueError(
-            "a sweep over nothing was asked for: that is a single run; name settings and values, as in "
+            "a sweep without --over was asked for, which is a single run: name settings and values, as in "
             f"--over seeds=0,1, or run python -m experiments.{experiment} {preset}."
         )
     axes = dict(_axis(settings, text) for text in over)
     if repeated := _repeated(text.partition("=")[0].replace("-", "_") for text in over):
         raise ValueError(
-            f"the setting {repeated} was given more than once: every combination of values is one run; give all its "
-            f"values in one --over {repeated}=VALUE,VALUE."
+            f"the setting {repeated} was given more than once, and every combination of values is one run: give all "
+            f"its values in one --over {repeated}=VALUE,VALUE."
         )
     combinations = (dict(zip(axes, values, strict=True)) for values in product(*axes.values()))
     return [_point(experiment, preset, settings, given, folder) for given in combinations]
 
 
-def of_name(settings: Any, name: str) -> Any:
-    """The setting of a dotted name."""
-    for part in name.split("."):
-        settings = getattr(settings, part)
-    return settings
-
-
 def _axis(settings: object, text: str) -> tuple[str, list[str]]:
-    """The setting that varies and its values, as text: each of the right type, none twice."""
+    """Return the name of the setting that varies and its values as text, after checking them."""
     name, _, listed = text.partition("=")
     name, values = name.strip().replace("-", "_"), [value.strip() for value in listed.split(",")]
     if not all(values):
         raise ValueError(
-            f"--over {text!r} names no setting with its values: write NAME=VALUE,VALUE, as in training.lr=0.05,0.1, "
+            f"--over {text!r} must be a setting with its values: write NAME=VALUE,VALUE, as in training.lr=0.05,0.1, "
             "without empty values."
         )
     types = dict(_types(settings))
@@ -148,14 +123,14 @@ def _axis(settings: object, text: str) -> tuple[str, list[str]]:
     for place, value in enumerate(found):
         if value in found[:place]:
             raise ValueError(
-                f"--over {text!r} gives {name} the value {values[place]} twice: two runs would be one and the same; "
+                f"--over {text!r} gives {name} the value {values[place]} twice, so that two runs would be the same: "
                 "leave one of them out."
             )
     return name, values
 
 
 def _types(settings: object, before: str = "") -> Iterator[tuple[str, Any]]:
-    """The dotted names of all settings, and their types."""
+    """Yield the dotted name and the type of each setting."""
     hints = get_type_hints(type(settings), include_extras=True)
     for field in fields(settings):  # pyright: ignore[reportArgumentType]
         value = getattr(settings, field.name)
@@ -166,13 +141,13 @@ def _types(settings: object, before: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _parsed(name: str, kind: Any, text: str) -> Any:
-    """The value that the command line of the experiment would make of `text`."""
+    """Parse `text` as the command line of the experiment does."""
     try:
         with redirect_stderr(io.StringIO()):
             return tyro.cli(kind, args=shlex.split(text), console_outputs=False)
-    except (SystemExit, ValueError):  # the latter of quotes that do not close
+    except (SystemExit, ValueError):  # shlex raises ValueError for a quotation mark that is not closed
         shown = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
-        raise ValueError(f"{name}={text} cannot be: the setting is of type {shown}; give such values.") from None
+        raise ValueError(f"{name} must be of type {shown}, got {text}: give values of that type.") from None
 
 
 def _repeated(names: Iterable[str]) -> str | None:
@@ -188,6 +163,6 @@ def _point(experiment: str, preset: str, settings: object, given: dict[str, str]
 
 
 def _with(settings: Any, path: list[str], value: Any) -> Any:
-    """The settings with another value at a path."""
+    """Return the settings with another value at a path of names."""
     name, *rest = path
     return replace(settings, **{name: _with(getattr(settings, name), rest, value) if rest else value})

@@ -1,7 +1,7 @@
-"""Numbers of others, as data: each with its source, and `MEMORY` where it was found in none that could be read.
+"""Published numbers with their sources; `MEMORY` stands for a source that could not be read.
 
-Accuracies are percent of ImageNet's 50,000 validation images. torchvision's are those of its weights IMAGENET1K_V1: its
-own table, which gives multiply-adds too (and calls them GFLOPS).
+Accuracies are percent of ImageNet's 50,000 validation images. Those of torchvision belong to its weights IMAGENET1K_V1
+and stand in its own table, which gives multiply-adds too (and calls them GFLOPS).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ HE = "He et al. 2015"
 
 
 class Accuracy(NamedTuple):
-    """Of a net on ImageNet, in percent; None where it is not given."""
+    """Accuracy of a net on ImageNet, in percent; None if it is not given."""
 
     top1: float | None
     top5: float | None
     multiply_adds: float | None
-    """Billions, for an image of 224×224."""
+    """Billions of multiply-adds for an image of 224×224."""
     source: str
     crops: int = 1
-    """Of an image, whose answers are averaged: ten gain some 2 %, so that they compare with ten only."""
+    """Number of crops of an image whose outputs are averaged. Ten gain some 2 %: compare equal numbers only."""
 
 
 IMAGENET = {
@@ -39,11 +39,11 @@ IMAGENET = {
     "resnet101": Accuracy(77.374, 93.546, 7.801, TORCHVISION),
     "resnet152": Accuracy(78.312, 94.046, 11.514, TORCHVISION),
 }
-"""By the names of `odenet.models`."""
+"""Accuracies by the names of `odenet.models`."""
 
 HE_MULTIPLY_ADDS = {"vgg16": 15.3, "vgg19": 19.6, "resnet50": 3.8, "resnet152": 11.3}
-"""Billions (He et al. 2015, who call them FLOPs). VGG-16 without its linear layers is 15.35; the bottlenecks have their
-stride in the 1×1 convolution there, in the 3×3 here and in torchvision, which is 0.2 to 0.3 billion more."""
+"""Billions of multiply-adds (He et al. 2015, who call them FLOPs). VGG-16 without its linear layers has 15.35. Their
+bottlenecks have the stride in the 1×1 convolution; in the 3×3, as here and in torchvision, it takes 0.2 to 0.3 more."""
 
 CIFAR10_ERROR = {
     "resnet20": 8.75,
@@ -53,16 +53,18 @@ CIFAR10_ERROR = {
     "resnet110": 6.43,
     "resnet1202": 7.93,
 }
-"""Percent (He et al. 2015, table 6)."""
+"""Error in percent (He et al. 2015, table 6)."""
 
 
 class InceptionRow(NamedTuple):
-    """A row of table 1 of Szegedy et al. 2014, as printed."""
+    """Row of table 1 of Szegedy et al. 2014, as printed."""
 
     thousands: int
-    """Parameters. With a thousand of 1024 and without biases they follow from the filters to 2 %, but in 4c and 5a."""
+    """Thousands of parameters. Except in 4c and 5a, they follow from the filters to 2 %, without biases and with a
+    thousand of 1024."""
     millions: int
-    """Multiply-adds ("ops"). All follow from their filters but 5a: it would have 54 with 48 filters where 32 stand."""
+    """Millions of multiply-adds ("ops"). They follow from the filters except in 5a, which would have 54 with 48 filters
+    where 32 are printed."""
 
 
 INCEPTION = {
@@ -78,11 +80,11 @@ INCEPTION = {
 }
 
 FIRST_CONVOLUTION = (2.7, 34)
-"""Thousands of parameters and millions of multiply-adds of the 7×7 convolution in that table: those of a separable one,
-eight 7×7 filters for each colour and 64 of 1×1. The convolution of 3×7×7 has 9.4 thousand and 118 million."""
+"""Thousands of parameters and millions of multiply-adds of the 7×7 convolution in that table. They are those of a
+separable one, eight 7×7 filters for each colour and 64 of 1×1; the convolution of 3×7×7 has 9.4 and 118."""
 
 LECTURE_MILLIONS = (854, 358)
-"""Multiply-adds of the lecture's module, naive and with bottlenecks; the second counts the 3×3 term twice."""
+"""Millions of multiply-adds of the lecture's module, naive and with bottlenecks, which counts the 3×3 term twice."""
 
 DENSITY = {
     "googlenet_bn": 9.8,
@@ -95,21 +97,22 @@ DENSITY = {
     "vgg16": 0.4,
     "vgg19": 0.4,
 }
-"""Top-1 accuracy in percent for a million parameters (Canziani et al. 2016, figure 10, read off), best first."""
+"""Top-1 accuracy in percent per million parameters (read off figure 10 of Canziani et al. 2016), best first."""
 
 FEATURE_MEGABYTES = {"alexnet": 3, "vgg16": 58, "googlenet_bn": 26, "resnet18": 23, "resnet50": 103, "resnet152": 219}
-"""All maps of one image of 224×224 in 32 bits (github.com/albanie/convnet-burden; GoogLeNet is the paper's there)."""
+"""Megabytes of all feature maps of one image of 224×224 in 32 bits (github.com/albanie/convnet-burden, where GoogLeNet
+is that of the paper)."""
 
 
 class Winner(NamedTuple):
-    """The best classification of a year's ILSVRC."""
+    """Best classification of a year's ILSVRC."""
 
     year: int
     entry: str
     layers: int | None
-    """None for features that were not learned by layers."""
+    """Number of layers; None for features that were not learned by layers."""
     top5_error: float
-    """Percent of the test images."""
+    """Top-5 error in percent of the test images."""
     source: str
 
 
@@ -123,7 +126,7 @@ WINNERS = (
     Winner(2015, "ResNet", 152, 3.57, "He et al. 2015, table 5"),
 )
 HUMAN_TOP5_ERROR = 5.1
-"""Percent, from memory."""
+"""Error of a human in percent, from memory."""
 
 FASHION_MNIST = {
     "human": 83.5,
@@ -134,4 +137,4 @@ FASHION_MNIST = {
     "WRN-28-10": 95.9,
     "WRN-40-4": 96.7,
 }
-"""Test accuracy in percent (github.com/zalandoresearch/fashion-mnist; submitted there, not verified)."""
+"""Test accuracies in percent (github.com/zalandoresearch/fashion-mnist; submitted there, not verified)."""

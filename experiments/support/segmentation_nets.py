@@ -1,4 +1,4 @@
-"""The nets of the segmentation experiment: small ones of about equal cost, each by its name."""
+"""Small networks of about equal cost for the segmentation experiment, by name."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from odenet.models import (
 from odenet.models.resnet import residual_flow
 
 NETS = ("full_resolution", "fcn32s", "fcn16s", "fcn8s", "fcn_resnet", "deconvnet", "unet", "unet_flows")
-"""What `segmentation_net` makes."""
+"""Names of the networks that `segmentation_net` builds."""
 
 FLOWS = ("fcn_resnet", "unet_flows")
-"""Those with ODE blocks that keep an answer when their stepping is changed, if they are ODEs."""
+"""Networks with ODE blocks, which are tested with other steppings."""
 
 
 def segmentation_net(name: str, num_classes: int, in_channels: int = 3, width: int = 8) -> nn.Module:
-    """The net called `name` for images of any size; BatchNorm after every convolution.
+    """Build the net called `name` for images of any size, with BatchNorm after every convolution.
 
     - full_resolution: two residual blocks without downsampling;
     - fcn32s, fcn16s, fcn8s: on a VGG of five stages without linear layers;
@@ -40,13 +40,13 @@ def segmentation_net(name: str, num_classes: int, in_channels: int = 3, width: i
       no more parameters than the ordinary one.
 
     Args:
-        name: one of `NETS`.
-        num_classes: logits of a pixel.
-        in_channels: of the images.
-        width: all channels are multiples of it: 8 for a processor.
+        name: One of `NETS`.
+        num_classes: Number of logits of a pixel.
+        in_channels: Number of channels of the images.
+        width: Common divisor of all numbers of channels; 8 suits a CPU.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: if the name is unknown.
     """
     w, norm = width, nn.BatchNorm2d
     plain = [(2 * w,), (4 * w, 4 * w), (8 * w, 8 * w), (8 * w,), (8 * w,)]

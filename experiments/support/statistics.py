@@ -8,7 +8,7 @@ from typing import Any
 
 
 def spread(values: Iterable[float], digits: int = 1) -> str:
-    """`mean ± standard deviation` of a sample; the mean alone where there is one value.
+    """Return `mean ± standard deviation` of a sample as text, or the mean alone if there is one value.
 
     >>> spread([90.0, 91.0, 92.0])
     '91.0 ± 1.0'
@@ -19,7 +19,7 @@ def spread(values: Iterable[float], digits: int = 1) -> str:
 
 
 def over_seeds(results: Mapping[str, Mapping[str, Any]], key: str, entry: str) -> list[Any]:
-    """`entry` of the results called "seed…/key", in the order of the record.
+    """Return `entry` of each result called "seed…/key", in the order of the record.
 
     >>> over_seeds({"seed0/a": {"x": 1}, "seed1/a": {"x": 2}, "seed0/b": {"x": 3}, "counted/a": {}}, "a", "x")
     [1, 2]

@@ -1,4 +1,4 @@
-"""A trained ODE-Net at other tolerances, the weights untouched: error, evaluations, time and memory (figure 3)."""
+"""Error, evaluations, time and memory of a trained ODE-Net at other tolerances (figure 3 of Chen et al. 2018)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from experiments.support.training_steps import counted, step, there_and_back
+from experiments.support.training_steps import counted, forward_and_backward, step
 from odenet import Adaptive, Backprop, Checkpointed, ContinuousAdjoint, configure
 from odenet.blocks.gradients.base import GradientMethod
 from odenet.blocks.stepping.base import Stepping
@@ -20,7 +20,7 @@ from odenet.models.odenet import FlowClassifier
 from odenet.training import Classification, evaluate
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
-"""Images and labels."""
+"""Images and their labels."""
 
 METHODS: dict[str, GradientMethod] = {
     "adjoint": ContinuousAdjoint(),
@@ -28,26 +28,26 @@ METHODS: dict[str, GradientMethod] = {
     "backprop": Backprop(),
 }
 REFERENCE = 1e-2
-"""Of the smallest tolerance: that of the solution which errors are measured against."""
+"""Ratio of the tolerance of the reference solution, against which errors are measured, to the smallest tolerance."""
 
 
 def dopri5(tolerance: float) -> Adaptive:
-    """Dormand and Prince's method with this relative and absolute tolerance."""
+    """Return Dormand and Prince's method with this relative and absolute tolerance."""
     return Adaptive("dopri5", rtol=tolerance, atol=tolerance)
 
 
 def at_tolerances(
     net: FlowClassifier, data: ImageData, tolerances: Sequence[float], images: int, test_images: int, repetitions: int
 ) -> list[dict[str, Any]]:
-    """What changes with the tolerance of the solver of a trained net: a row for each.
+    """Measure a trained net at each tolerance of its solver, and return a row for each.
 
     Args:
-        net: with an ODE block for a flow.
-        data: of which test images are taken.
-        tolerances: relative and absolute.
-        images: in the batch on which all but the test error is measured.
-        test_images: on which the test error is measured.
-        repetitions: of what is timed; the fastest counts.
+        net: Trained net whose flow is an ODE block.
+        data: Data set of the test images.
+        tolerances: Tolerances, each relative and absolute.
+        images: Number of images in the batch on which all but the test error is measured.
+        test_images: Number of images on which the test error is measured.
+        repetitions: Number of timed passes, of which the fastest counts.
     """
     device = next(net.parameters()).device
     test = replace(data, test=data.test.first(min(test_images, len(data.test)))).test_batches(500, device=device)
@@ -73,31 +73,31 @@ def at_tolerances(
 
 @torch.no_grad()
 def _state(net: FlowClassifier, batch: Batch, stepping: Stepping) -> Tensor:
-    """x(T), a row an image."""
+    """Compute x(T), one row for each image."""
     with configure(net, stepping=stepping):
         return net.flow(net.trunk(batch[0])).flatten(1)
 
 
 def _gradient(net: FlowClassifier, batch: Batch, stepping: Stepping, method: GradientMethod) -> Tensor:
-    """Of the loss in θ, as one vector in double precision."""
+    """Compute the gradient of the loss in θ, as one vector in double precision."""
     with configure(net, stepping=stepping, gradient=method):
         step(net, *batch)
     return torch.cat([p.grad.double().ravel() for p in net.flow.parameters() if p.grad is not None])
 
 
 def _distances(found: Tensor, expected: Tensor) -> Tensor:
-    """‖found - expected‖₂/‖expected‖₂ of each row."""
+    """Compute ‖found - expected‖₂/‖expected‖₂ of each row."""
     return (found - expected).norm(dim=-1) / expected.norm(dim=-1)
 
 
 def _costs(net: FlowClassifier, batch: Batch, repetitions: int) -> dict[str, Any]:
-    """Evaluations in a training step by the continuous adjoint; of the flow, memory by method and seconds forwards."""
+    """Measure the evaluations of a training step by the continuous adjoint, and the flow's memory and forward time."""
     with configure(net, gradient=ContinuousAdjoint()), counted(net, 1) as counts:
         step(net, *batch)
     x, memory = net.trunk(batch[0]).detach().requires_grad_(), {}
     for name, method in METHODS.items():
         with configure(net, gradient=method):
-            memory[name] = peak_bytes(lambda: there_and_back(net.flow, x))
+            memory[name] = peak_bytes(lambda: forward_and_backward(net.flow, x))
     with torch.no_grad():
         seconds = interleaved({"flow": lambda: net.flow(x)}, repetitions, warm_up=1)["flow"]
     forward, backward = counts.rows[0]

@@ -1,4 +1,4 @@
-"""What a training step costs: evaluations of F forwards and backwards, bytes and seconds."""
+"""Costs of a training step: evaluations of F in the forward and backward pass, bytes and seconds."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ UNUSED = -1
 
 
 class EvaluationCounts(nn.Module):
-    """n_forward and n_backward of each training step so far: how often a network evaluated its F in either pass.
+    """Numbers of evaluations of F, n_forward and n_backward, in each training step of a network so far.
 
-    Forwards, steps that error control rejects count too. Backwards, an evaluation with its vector-Jacobian product
-    counts once; plain backpropagation evaluates nothing again, which is 0. A module, so that as a part of the network
-    it is a part of its checkpoints, and goes on counting where an interrupted training goes on.
+    In the forward pass, steps that error control rejects count too. In the backward pass, an evaluation with its
+    vector-Jacobian product counts once; plain backpropagation evaluates nothing again and counts 0. The counts are a
+    module, so that they are part of the network's checkpoints and continue with an interrupted training.
 
     Args:
-        net: whose evaluations are counted, over all its ODE blocks, in training mode only.
-        steps: of the training, at most.
+        net: Network whose evaluations are counted, over all its ODE blocks, in training mode only.
+        steps: Maximal number of training steps.
     """
 
     def __init__(self, net: nn.Module, steps: int) -> None:
@@ -35,7 +35,7 @@ class EvaluationCounts(nn.Module):
         self.rows: list[list[int]] = []
         self._column = 0
         nodes = [node for block in net.modules() if isinstance(block, ODEBlock) for node in block.theta.nodes]
-        # Pre-hooks: a gradient method that evaluates again lets other hooks rest in the backward pass.
+        # Pre-hooks, because a gradient method that evaluates F again disables other hooks in the backward pass.
         self._hooks = [
             net.register_forward_pre_hook(self._begin),
             net.register_forward_hook(self._turn),
@@ -43,7 +43,7 @@ class EvaluationCounts(nn.Module):
         ]
 
     def remove(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         for hook in self._hooks:
             hook.remove()
 
@@ -60,25 +60,25 @@ class EvaluationCounts(nn.Module):
             self.rows[-1][self._column] += 1
 
     def get_extra_state(self) -> Tensor:
-        """(steps, 2), whole numbers; `UNUSED` in the steps to come."""
+        """Return the counts as whole numbers (steps, 2), `UNUSED` for the steps to come."""
         state = torch.full((self.steps, 2), UNUSED)
         if self.rows:
             state[: len(self.rows)] = torch.tensor(self.rows)
         return state
 
     def set_extra_state(self, state: Any) -> None:
-        """Go on from what `get_extra_state` returned."""
+        """Continue from the counts that `get_extra_state` returned."""
         self.rows = [row for row in state.tolist() if UNUSED not in row]
 
     def per_epoch(self, epochs: int) -> dict[str, list[float]]:
-        """Means over the steps of each of `epochs` epochs, of equal length."""
+        """Return the means over the steps of each of `epochs` epochs of equal length."""
         means = torch.tensor(self.rows, dtype=torch.float64).reshape(epochs, -1, 2).mean(dim=1)
         return {"forward": means[:, 0].tolist(), "backward": means[:, 1].tolist()}
 
 
 @contextmanager
 def counted(net: nn.Module, steps: int) -> Iterator[EvaluationCounts]:
-    """Within it, the evaluations of `net` are counted in up to `steps` training steps, and the counts a part of it."""
+    """Count the evaluations of `net` in up to `steps` training steps; the counts are a submodule of it meanwhile."""
     counts = EvaluationCounts(net, steps)
     net.add_module("evaluation_counts", counts)
     try:
@@ -89,11 +89,11 @@ def counted(net: nn.Module, steps: int) -> Iterator[EvaluationCounts]:
 
 
 def costs(nets: Mapping[str, FlowClassifier], images: Tensor, labels: Tensor, repetitions: int) -> dict[str, Any]:
-    """By net: bytes of a training step and of its flow alone, and the step's seconds, the nets taking turns."""
+    """Measure, for each net, bytes of a training step and of its flow alone, and seconds of the step, interleaved."""
 
     def of_flow(net: FlowClassifier) -> int:
         state = net.trunk(images).detach().requires_grad_()
-        return peak_bytes(lambda: there_and_back(net.flow, state))
+        return peak_bytes(lambda: forward_and_backward(net.flow, state))
 
     steps = {name: lambda net=net: step(net, images, labels) for name, net in nets.items()}
     return {
@@ -103,8 +103,8 @@ def costs(nets: Mapping[str, FlowClassifier], images: Tensor, labels: Tensor, re
     }
 
 
-def there_and_back(flow: nn.Module, x: Tensor) -> None:
-    """Through a flow and back: the gradient of the mean square of x(T), small as in training, which is then dropped."""
+def forward_and_backward(flow: nn.Module, x: Tensor) -> None:
+    """Compute the gradient of the mean square of x(T), which is small as in training, and discard it."""
     flow.train()
     flow(x).square().mean().backward()
     flow.zero_grad()
@@ -112,7 +112,7 @@ def there_and_back(flow: nn.Module, x: Tensor) -> None:
 
 
 def step(net: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """The gradient of the loss, as in training, in the place of the one before."""
+    """Compute the gradient of the loss, as in training, in place of the previous gradient."""
     net.train()
     net.zero_grad()
     F.cross_entropy(net(images), labels).backward()

@@ -1,4 +1,4 @@
-"""The lecture's worked examples of upsampling, as the layers compute them."""
+"""Worked examples of upsampling from the lecture, computed by the layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from odenet.layers import BedOfNails, MaxUnpooling, Nearest, TransposeConvolutio
 
 @torch.no_grad()
 def examples() -> dict[str, Any]:
-    """What goes in and what comes out, by name; of the transpose convolution also what each pixel writes."""
+    """Compute inputs and outputs by name, and for the transpose convolution also what each input pixel contributes."""
     small = torch.tensor([[[[1.0, 2], [3, 4]]]])
     picture = torch.tensor([[[[1.0, 2, 6, 3], [3, 5, 2, 1], [1, 2, 2, 1], [7, 3, 4, 8]]]])
     pooled, indices = F.max_pool2d(picture, 2, return_indices=True)

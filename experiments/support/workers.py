@@ -1,4 +1,4 @@
-"""Workers: processes of this machine that do tasks one after the other, side by side, and tell what comes of them."""
+"""Worker processes on this machine, which run tasks in parallel and send messages and results."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from typing import Any, TypeAlias, cast
 
 import torch
 
-Tell: TypeAlias = Callable[[Any], None]
-"""Sends something to the process that started the workers."""
-Task: TypeAlias = Callable[[Tell], Any]
-"""What a worker does; can be pickled, as a `partial` of a function of a module can."""
+Send: TypeAlias = Callable[[Any], None]
+"""Function that sends a message to the process that started the workers."""
+Task: TypeAlias = Callable[[Send], Any]
+"""Function that a worker runs; it can be pickled, as a `partial` of a function of a module can."""
 
 
-class WorkerDied(RuntimeError):  # noqa: N818 (it says what happened)
-    """A worker was killed before its task was done."""
+class WorkerDied(RuntimeError):  # noqa: N818 (named after what happened)
+    """A worker process was killed before its task was done."""
 
 
-def told(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, Any]]:
-    """What the tasks tell and, last for each, what they return, as it comes: the number of the task, and that.
+def run_tasks(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, Any]]:
+    """Run the tasks, and yield (number of the task, message) as they send messages, and last what each returns.
 
-    Tasks are begun in their order; what they print, this process prints, whole lines at a time. The workers end with
-    the iterator, and with this process, even if it is killed. Torch's threads are divided among them.
+    Tasks start in their order; this process prints what they print, whole lines at a time. The workers end with the
+    iterator, and with this process, even if it is killed. Torch's threads are divided among them.
 
     Raises:
-        WorkerDied: A worker was killed.
-        Exception: What a task raised: the first ends all of them.
+        WorkerDied: if a worker was killed.
+        Exception: if a task raised it; the first one ends all tasks.
     """
     waiting = list(reversed(range(len(tasks))))
     with _processes(tasks, min(workers, len(tasks))) as processes:
@@ -62,8 +62,9 @@ def told(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, Any]]:
 
 @contextmanager
 def _processes(tasks: Sequence[Task], workers: int) -> Iterator[dict[Connection, BaseProcess]]:
-    """Workers by the connections to them; all of them are ended with the context."""
-    # Spawned, for the fork of a process with threads or a GPU may hang; bytes, so that no tensor takes shared memory.
+    """Start workers, by their connections, and end them with the context."""
+    # Spawned, because a fork of a process with threads or a GPU may hang. Pickled here, so that no tensor goes through
+    # shared memory.
     context, pickled = get_context("spawn"), pickle.dumps(list(tasks))
     threads, processes = max(1, torch.get_num_threads() // workers), dict[Connection, BaseProcess]()
     try:
@@ -87,32 +88,33 @@ def _received(connection: Connection, process: BaseProcess) -> tuple[str, int, A
     except (EOFError, ConnectionError):
         process.join()
         raise WorkerDied(
-            f"a worker ended with code {process.exitcode} before its task was done: it was killed, by the system if "
-            "memory ran out. Give the same command again and it goes on, with fewer --jobs if memory is short."
+            f"a worker ended with code {process.exitcode} before its task was done: it was killed, perhaps by the "
+            "system because memory ran out. Give the same command again to continue, with fewer --jobs if memory is "
+            "short."
         ) from None
 
 
 def _work(connection: Connection, pickled: bytes, threads: int) -> None:
-    """The worker: does the tasks whose numbers come, until None comes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the first one decides
+    """Run, in the worker, the tasks whose numbers are received, until None is received."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the parent handles it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    sys.stdout = _Said(connection)
+    sys.stdout = _LineWriter(connection)
     tasks: list[Task] = pickle.loads(pickled)
     while (number := connection.recv()) is not None:
         connection.send(_outcome(tasks[number], number, connection))
 
 
 def _outcome(task: Task, number: int, connection: Connection) -> tuple[str, int, Any]:
-    """What the task returned, or raised."""
+    """Run a task, and return what it returned or raised, with the kind of message."""
     try:
-        return "returned", number, task(lambda content: connection.send(("told", number, content)))
+        return "returned", number, task(lambda content: connection.send(("sent", number, content)))
     except Exception as error:
         return "failed", number, _sendable(error)
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it ends, even killed: both would write the same checkpoints."""
+    """End this process when its parent ends, even if killed, as a new run would write the same checkpoints."""
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -120,23 +122,23 @@ def _end_with_parent() -> None:
 
 
 def _sendable(error: Exception) -> Exception:
-    """The error with the lines where it arose; where it cannot be pickled, one that says the same."""
+    """Return the error with its traceback as a note, or a RuntimeError of the same text if it cannot be pickled."""
     error.add_note("".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever its constructor makes of other arguments
+    except Exception:  # its constructor may raise anything when it is called by pickle
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
 
 
-class _Said(io.TextIOBase):
-    """Standard output of a worker: sends whole lines, so that those of two workers do not mix."""
+class _LineWriter(io.TextIOBase):
+    """Standard output of a worker, which sends whole lines, so that the lines of two workers do not mix."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._line = connection, ""
 
     def write(self, text: str) -> int:
-        """Keep the text, and send what ends with a line."""
+        """Buffer the text, and send its complete lines."""
         lines, separator, self._line = (self._line + text).rpartition("\n")
         if separator:
             self._connection.send(("said", -1, lines + separator))

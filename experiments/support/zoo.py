@@ -1,4 +1,4 @@
-"""The networks that `complexity` compares, by name: those for ImageNet, and small ones for images such as 28×28."""
+"""Networks that `complexity` compares, by name: those for ImageNet, and small ones for images such as 28×28."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from odenet.models.plain import plain_stage
 from odenet.models.resnet import projected_shortcut
 
 Maker: TypeAlias = Callable[..., nn.Module]
-"""`make(num_classes, in_channels)`."""
+"""Constructor `make(num_classes, in_channels)`."""
 
 IMAGENET: Mapping[str, Maker] = {
     "alexnet": models.alexnet,
@@ -48,7 +48,7 @@ OTHERS: Mapping[str, Maker] = {
     "deconvnet": models.deconvnet,
     "unet": partial(models.unet, in_channels=3),
 }
-"""For images of the size of ImageNet's; the last five label every pixel."""
+"""Networks for images of the size of ImageNet's; the last five label every pixel."""
 
 CIFAR: Mapping[str, Maker] = {
     f"{kind}{depth}": getattr(models, f"{kind}{depth}")
@@ -57,7 +57,7 @@ CIFAR: Mapping[str, Maker] = {
 }
 
 CHEN: Mapping[str, Maker] = {"res_net": res_net, "rk_net": rk_net, "ode_net": ode_net}
-"""Of Chen et al. 2018, for images of 28×28."""
+"""Networks of Chen et al. 2018, for images of 28×28."""
 
 _SHAPES = ((IMAGENET, (3, 224, 224)), (OTHERS, (3, 224, 224)), (CIFAR, (3, 32, 32)), (CHEN, (1, 28, 28)))
 
@@ -66,17 +66,17 @@ WIDTHS = (
     InceptionWidths(48, 24, 52, 4, 12, 16),
     InceptionWidths(64, 40, 80, 8, 32, 32),
 )
-"""GoogLeNet's modules 3a, 4a and 4e with a quarter of the channels."""
+"""Widths of GoogLeNet's modules 3a, 4a and 4e with a quarter of the channels."""
 
 
 def linear(num_classes: int, in_channels: int) -> nn.Module:
-    """One linear layer on the pixels: what a net is worth without depth."""
+    """Build one linear layer on the pixels, for comparison with nets that have depth."""
     del in_channels
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
 
 
 def all_convolutional(num_classes: int, in_channels: int, *, width: int = 24) -> nn.Module:
-    """VGG without its linear layers: 3×3 convolutions, `width`, twice 2·`width`, twice 4·`width`, and means."""
+    """Build VGG without its linear layers: 3×3 convolutions, `width`, twice 2·`width`, twice 4·`width`, and means."""
     unit = partial(convolution, size=3, norm=nn.BatchNorm2d)
     return nn.Sequential(
         *(unit(in_channels, width), nn.MaxPool2d(2)),
@@ -87,7 +87,7 @@ def all_convolutional(num_classes: int, in_channels: int, *, width: int = 24) ->
 
 
 def small_inception(num_classes: int, in_channels: int) -> nn.Module:
-    """3×3 stem, one Inception module at half the resolution and two at a quarter, means, linear: a small GoogLeNet."""
+    """Build a small GoogLeNet: 3×3 stem, Inception module at half the resolution, two at a quarter, means, linear."""
     first = Inception(32, WIDTHS[0], norm=nn.BatchNorm2d)
     second = Inception(first.channels, WIDTHS[1], norm=nn.BatchNorm2d)
     third = Inception(second.channels, WIDTHS[2], norm=nn.BatchNorm2d)
@@ -115,14 +115,15 @@ SMALL: Mapping[str, Maker] = {
     "ode_net16": partial(ode_net, channels=16),
     **CHEN,
 }
-"""`/2`: the stem halves the image at once. The last six are those of Chen et al. 2018, with 16 channels or their 64."""
+"""Small networks; in those with `/2`, the stem halves the image. The last six are those of Chen et al. 2018, with 16
+channels or their 64."""
 
 
 def published_net(name: str) -> tuple[Maker, tuple[int, int, int]]:
-    """What makes the net that is called so, of those that others have published, and the shape of its images.
+    """Return the constructor of the published net called `name`, and the shape of its images.
 
     Raises:
-        ValueError: no net is called so.
+        ValueError: if no net has this name.
     """
     for nets, shape in _SHAPES:
         if name in nets:
@@ -131,10 +132,10 @@ def published_net(name: str) -> tuple[Maker, tuple[int, int, int]]:
 
 
 def small_net(name: str, data: ImageData) -> nn.Module:
-    """The net of `SMALL` that is called so, for these images; tried on an empty one, so that what does not fit is said.
+    """Build the net of `SMALL` called `name` for these images, and try it on an empty image to check that they fit.
 
     Raises:
-        ValueError: no net is called so, or the images are too small for it.
+        ValueError: if no net has this name, or the images are too small for it.
     """
     if name not in SMALL:
         raise unknown_name("net", name, SMALL)

@@ -226,7 +226,7 @@ class _Checker:
 
     def _number(self, name: str, value: Any, kind: type[int] | type[float], limits: tuple[Any, ...]) -> int | float:
         whole = kind is int
-        number = _whole(value) if whole else _real(value)
+        number = as_int(value) if whole else as_float(value)
         if number is None:
             raise of_other_kind(name, value, KINDS[kind])
         if (not self.bounded or Inside() in limits) and (isinstance(number, float) or abs(number) <= _LARGEST):
@@ -262,8 +262,8 @@ def _unwrapped(hint: Any, limits: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]
     return hint, limits
 
 
-def _whole(value: Any) -> int | None:
-    """`value` as an `int`, None where it is no whole number."""
+def as_int(value: Any) -> int | None:
+    """Return a whole number of Python, NumPy or torch as an `int`; None for anything else, True and 2.0 included."""
     if isinstance(value, Tensor) and (value.dim() or value.dtype == torch.bool):
         return None
     try:
@@ -272,8 +272,8 @@ def _whole(value: Any) -> int | None:
         return None
 
 
-def _real(value: Any) -> float | None:
-    """`value` as a `float`, None where it is no number."""
+def as_float(value: Any) -> float | None:
+    """Return a real number of Python or NumPy as a `float`; None for anything else, True included."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
     try:

@@ -9,14 +9,13 @@ batch, nothing moves: the branch is not evaluated and no step is taken (Huang et
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from numbers import Real
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from odenet.blocks.annotations import Inside, Whole
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import as_float, checked
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta.base import Piece, Time
 
@@ -142,16 +141,11 @@ def linear_decay(
 
 
 def _require_probabilities(name: str, given: object, values: Sequence[Any]) -> None:
-    if not values or not all(map(_is_probability, values)):
+    if not values or not all(0 < (as_float(p) or 0) <= 1 for p in values):
         raise ValueError(
             f"{name} = {given!r}; each piece survives with a probability in (0, 1]: a piece that never does would be "
             "no part of the network. Pass such numbers, or leave the piece out."
         )
-
-
-def _is_probability(p: Any) -> bool:
-    number: Any = p if isinstance(p, Real) and not isinstance(p, bool) else 0
-    return bool(0 < number <= 1)
 
 
 def _scaled(piece: Piece, factor: float | Tensor) -> Piece:

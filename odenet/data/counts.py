@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from typing import SupportsIndex
+
+from odenet.blocks.arguments import as_int
 
 
 def whole_number(name: str, value: SupportsIndex, least: int, most: int | None = None, *, because: str) -> int:
@@ -27,11 +28,8 @@ def whole_number(name: str, value: SupportsIndex, least: int, most: int | None =
     """
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
     message = f"{name} must be a whole number {bounds}, got {value!r}: {because}."
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(message) from None
-    if isinstance(value, bool):
+    number = as_int(value)
+    if number is None:
         raise TypeError(message)
     if number < least or (most is not None and number > most):
         raise ValueError(message)

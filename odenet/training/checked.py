@@ -1,4 +1,4 @@
-"""Checked settings: a dataclass whose values are compared with their annotations before anything runs."""
+"""Base class of settings whose values are checked against their annotations when they are made."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["Checked", "Different", "OneOf", "Within"]
 
 @dataclass(frozen=True)
 class Checked:
-    """A frozen dataclass of settings, each of which is what its annotation says, with numbers of Python's own types.
+    """Frozen dataclass of settings, which checks each value against its annotation and converts NumPy's numbers.
 
     Where the annotation has no `Within`, whole numbers are at least 1 and other numbers greater than 0 and finite;
     0 is allowed if it is the default. A tuple of any length has at least one entry, if its default has, and none twice
     where they are names.
 
     Raises:
-        TypeError: A value is of another type: "0.1", True and None are no numbers.
-        ValueError: A value lies outside its bounds, or a name is unknown.
+        TypeError: if a value is of another type: "0.1", True and None are not numbers.
+        ValueError: if a value lies outside its bounds, or a name is unknown.
 
     >>> @dataclass(frozen=True)
     ... class Widths(Checked):

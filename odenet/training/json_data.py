@@ -1,4 +1,4 @@
-"""Plain data: what JSON holds (dictionaries, lists, strings, numbers, truth values, None), exactly there and back."""
+"""JSON data (dictionaries, lists, strings, numbers, True, False, None), converted exactly in both directions."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any, TypeAlias
 Plain: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 
 _FLOAT = "$float"
-"""JSON has no NaN and no infinity: {"$float": "nan"} stands for one."""
+"""Key of the object that stands for NaN or infinity, which JSON lacks: {"$float": "nan"}."""
 
 _ABSENT = object()
 
 _MORE = 1000
-"""So many entries, and twice those asked for, are looked at in data that were found."""
+"""Number of entries of found data that are compared, in addition to twice those asked for."""
 
 
 def to_json_data(value: object, where: str = "value") -> Any:
-    """`value` as plain data that standard JSON can hold: dataclasses become dictionaries, tuples lists, paths strings.
+    """Return `value` as data that standard JSON can hold: dataclasses become dictionaries, tuples lists, paths strings.
 
     Args:
-        value: The data.
-        where: What it is, for the message.
+        value: Data to convert.
+        where: Name of the data, for the message.
 
     Raises:
-        TypeError: Something in it is no plain data, a tensor for example; the message says where it is.
+        TypeError: if JSON cannot hold a part of it, such as a tensor; the message says which part.
 
     >>> to_json_data({"loss": float("inf"), "widths": (16, 32)})
     {'loss': {'$float': 'inf'}, 'widths': [16, 32]}
@@ -57,7 +57,7 @@ def to_json_data(value: object, where: str = "value") -> Any:
 
 
 def from_json_data(value: Any) -> Any:
-    """The data that `to_json_data` wrote; lists and dictionaries stay what they are.
+    """Return the data that `to_json_data` converted; lists stay lists.
 
     >>> from_json_data(to_json_data([1.5, float("-inf")]))
     [1.5, -inf]
@@ -73,12 +73,12 @@ def from_json_data(value: Any) -> Any:
 
 
 def differences(asked: Plain, found: Plain, limit: int = 12) -> list[str]:
-    """One line for each entry in which two plain values differ, at most `limit` of them and a count of the others.
+    """Return one line for each entry in which two JSON values differ, at most `limit` and a count of the others.
 
-    What was found may come out of anybody's file: of many more entries than were asked for, not all are looked at.
+    As `found` may come from any file, only a limited number of its entries is compared.
 
     Raises:
-        RecursionError: What was found is nested without end, or too deep.
+        RecursionError: if `found` is nested too deep, or contains itself.
 
     >>> differences({"lr": 0.1, "net": {"depth": 8}}, {"lr": 0.1, "net": {"depth": 16}})
     ['net.depth: asked for 8, found 16']
@@ -102,7 +102,7 @@ def _key(key: object, where: str) -> str:
 
 
 def _entries(value: Plain, name: str = "") -> Iterator[tuple[str, Plain]]:
-    """The leaves of nested data, by dotted name; an empty container is a leaf."""
+    """Yield the leaves of nested data with their dotted names; an empty container is a leaf."""
     if isinstance(value, dict) and value:
         for key, entry in value.items():
             yield from _entries(entry, f"{name}.{key}" if name else key)
@@ -114,7 +114,7 @@ def _entries(value: Plain, name: str = "") -> Iterator[tuple[str, Plain]]:
 
 
 def _same(left: object, right: object) -> bool:
-    # True == 1 and 1 == 1.0 in Python; whether a setting is a switch or a number is a difference, 1 or 1.0 is none.
+    # True == 1 == 1.0 in Python, but True and 1 are different settings, while 1 and 1.0 are the same.
     return left == right and isinstance(left, bool) == isinstance(right, bool)
 
 

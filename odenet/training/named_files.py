@@ -1,4 +1,4 @@
-"""Named files: those that settings name by a path, which count by their content wherever settings are compared."""
+"""Files that settings name by a path, which count by their content wherever settings are compared."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from odenet.training.fingerprints import fingerprint
 
 FILE = "file of the setting "
-"""What the names of their fingerprints begin with, in a record."""
+"""Prefix of the names of their fingerprints in a record."""
 
 
 def files_of(settings: object) -> dict[str, str]:
-    """Fingerprints of the files and folders that are there, under the dotted names of their settings.
+    """Return the fingerprints of the existing files and folders, by the dotted names of their settings.
 
     Args:
-        settings: A dataclass, or plain data with paths.
+        settings: Dataclass, or JSON data with paths.
     """
     return {FILE + name: fingerprint(path) for name, path in _paths(settings, "") if path.exists()}
 
 
 def _paths(value: object, name: str) -> Iterator[tuple[str, Path]]:
-    """The paths in settings, by dotted name."""
+    """Yield the paths in settings, with their dotted names."""
     if isinstance(value, Path):
         yield name, value
     elif isinstance(value, Mapping):

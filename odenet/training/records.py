@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import as_float, checked
 from odenet.training.files import write_atomically
 from odenet.training.json_data import from_json_data, to_json_data
 
@@ -127,7 +127,7 @@ def _fault_of_sessions(sessions: list[Any]) -> str:
     for session in sessions:
         if not isinstance(session, dict):
             return f"a session of it is no entries by name, but {session!r:.50}"
-        if not isinstance(seconds := session.get("seconds"), int | float) or isinstance(seconds, bool):
+        if as_float(seconds := session.get("seconds")) is None:
             return f"the seconds of a session are {seconds!r:.50}"
         if not isinstance(commit := session.get("commit"), str | None):
             return f"the commit of a session is {commit!r:.50}"

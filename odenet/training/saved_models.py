@@ -1,9 +1,9 @@
-"""Saved models: one file that holds a network or block with all its settings, and from which alone it is built again.
+"""Saved models: files that hold a network or block with all its settings, from which alone it is built again.
 
-A safetensors file. Its tensors are the state dict, as `save_weights` writes it; its header says, in `notation`, how the
-network was constructed and, for each ODE block, θ's kind, nodes and horizon, stepping, gradient method, projection and
-noise. So a network that was refined, carried to another θ or given another solver comes back as it is. Reading it runs
-no code but odenet's and torch's constructors.
+A saved model is a safetensors file. Its tensors are the state dict, as `save_weights` writes it; its header describes
+as JSON (`json_settings`) how the network was constructed and, for each ODE block, the kind, nodes and horizon of θ, the
+stepping, gradient method, projection and noise. So a network that was refined, carried to another θ or given another
+solver comes back as it is. Reading the file runs no code but the constructors of odenet and torch.
 """
 
 from __future__ import annotations
@@ -36,30 +36,28 @@ from odenet.blocks.theta.base import Constant, Theta
 from odenet.models.resnet import Transition
 from odenet.training.files import write_atomically
 from odenet.training.json_data import differences
-from odenet.training.notation import read, write
+from odenet.training.json_settings import Names, setting_from_expression, setting_from_json, setting_to_json
 from odenet.training.tensor_files import DamagedFile, read_tensors, tensors_to_bytes
 from odenet.training.weights import WeightsError, load_state, require_finite, require_state
 
-FORMAT = 2
-"""Raised whenever a file has something that the older code cannot read. Since 2 there is a checksum."""
+FORMAT = 3
+"""Number of the format, raised whenever older code cannot read the file. Since 2 there is a checksum; up to 2, settings
+are Python expressions, since 3 they are JSON."""
 
 _KEY = "odenet"
-"""Of the description, among the entries of the header."""
+"""Entry of the header that holds the description."""
 
 _ENTRIES = frozenset({"format", "construction", "training", "blocks", "noises"})
-"""Of a description."""
+"""Required entries of a description."""
 
 _MOST_NODES = 10_000
-"""Of a block whose branches have no weights, by which they could be counted."""
+"""Maximal number of nodes of a block whose branches have no weights, by which they could be counted."""
 
 _CHANGING = ("training", "evaluations", "label")
-"""Attributes of modules that are no options of their construction."""
+"""Attributes of modules that change after construction, and are not compared."""
 
 _PLAIN = (bool, int, float, str, tuple, type(None))
-"""Types of options that are compared; the others are modules, or settings of blocks, which have a notation."""
-
-Names = Mapping[str, Any]
-"""Classes and functions that are none of odenet's, by name."""
+"""Types of the options that are compared; other attributes are modules, or settings of blocks, saved as JSON."""
 
 
 @checked
@@ -82,17 +80,18 @@ def save_model(
     (6, FixedSteps(RK4(), per_piece=1))
 
     Args:
-        model: a network, or an `ODEBlock`.
-        path: of the file; one that is there is replaced, as by `torch.save`.
-        construction: what made it before its blocks were changed: a constructor, or a `partial` with its arguments,
-            `partial(resnet20, num_classes=2)`. For a block, that of its branches: `partial(BasicBranch, 16)`.
-        names: classes and functions in there that are none of odenet's or torch.nn's, by name; `load_model` needs the
-            same.
+        model: Network, or an `ODEBlock`.
+        path: File to write; an existing one is replaced, as by `torch.save`.
+        construction: Function that made the network before its blocks were changed: a constructor, or a `partial` with
+            its arguments, `partial(resnet20, num_classes=2)`. For a block, the constructor of its branches:
+            `partial(BasicBranch, 16)`.
+        names: Classes and functions among the settings that are not odenet's or torch.nn's, by name; `load_model`
+            needs the same.
 
     Raises:
-        ValueError: what would be built from the file is another network; the message says where it differs. Or a
-            setting that has no notation.
-        CannotWrite: the disk is full, or the folder cannot be made or written; a file that was there is intact.
+        ValueError: if the file would build another network (the message says where it differs), or a setting cannot be
+            written as JSON.
+        CannotWrite: if the disk is full, or the folder cannot be made or written; an existing file is left intact.
     """
     description = _description(model, construction, names)
     with torch.device("meta"):
@@ -103,19 +102,19 @@ def save_model(
 
 @checked
 def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
-    """The network or block that `save_model` wrote, on the CPU, in the mode and precision that it had.
+    """Read the network or block that `save_model` wrote, on the CPU, in the mode and precision that it had.
 
     Random generators are left as they are. Every parameter requires a gradient, as in a new network.
 
     Args:
-        path: of the file.
-        names: those given to `save_model`.
+        path: File to read.
+        names: Classes and functions by name, as given to `save_model`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        WeightsError: the file is truncated, damaged, foreign or of a newer format, it names classes that are unknown
-            here, or its weights are not those of the network that it describes: NaN, complex, or integers where numbers
-            of floating point belong.
+        FileNotFoundError: if there is no such file.
+        WeightsError: if the file is truncated, damaged, foreign or of a newer format, names unknown classes, or holds
+            weights that do not fit the network it describes: of other shapes, NaN, complex, or integers in place of
+            floating-point numbers.
     """
     description, tensors = _content(Path(path))
     source = f"the saved model {path}"
@@ -123,22 +122,22 @@ def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         try:
             _require_nodes(description, tensors)
-            # Without memory: before it is asked for, the file has to have that many numbers.
+            # First on the meta device, so that no memory is allocated unless the file holds that many numbers.
             with torch.device("meta"), _at_most(2 * _MOST_NODES + 20 * len(tensors)):
                 require_state(_built(description, names), tensors, source)
             model = _built(description, names)
         except WeightsError:
             raise
-        except Exception as error:  # whatever constructors raise for arguments out of a file
+        except Exception as error:  # constructors may raise anything for arguments from a file
             raise _unreadable(Path(path), f"the network cannot be built: {type(error).__name__}: {error}") from error
     load_state(model, tensors, source)
-    model.load_state_dict(tensors, assign=True)  # once more, for their precision
+    model.load_state_dict(tensors, assign=True)  # a second time, to keep the precision of the file
     return model.train(description["training"])
 
 
 @contextmanager
 def _at_most(number: int) -> Iterator[None]:
-    """Let no more modules, parameters and buffers be put into networks: a few words can ask for a billion layers."""
+    """Limit the modules, parameters and buffers that are made, as a short file can ask for a billion layers."""
     left = count(number, -1)
 
     def registered(*_: Any) -> None:
@@ -159,7 +158,7 @@ def _at_most(number: int) -> Iterator[None]:
 
 
 def _require_nodes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a number of nodes other than that of those with weights: copies of a node take time."""
+    """Refuse a number of nodes that differs from the number with weights, before time is spent on copying nodes."""
     for block, settings in description["blocks"].items():
         before = f"{block}.theta.nodes.".removeprefix(".")
         there = {name.removeprefix(before).partition(".")[0] for name in tensors if name.startswith(before)}
@@ -172,10 +171,10 @@ def _description(model: nn.Module, construction: Callable[..., nn.Module], names
     return {
         "format": FORMAT,
         "version": odenet.__version__,
-        "construction": write(construction, names),
+        "construction": setting_to_json(construction, names),
         "training": model.training,
         "blocks": {name: _settings(block, names) for name, block in _blocks(model)},
-        "noises": {name: write(noise, names) for name, noise in noises},
+        "noises": {name: setting_to_json(noise, names) for name, noise in noises},
     }
 
 
@@ -193,21 +192,22 @@ def _settings(block: ODEBlock, names: Names | None) -> dict[str, Any]:
         "projection": block.projection,
         "noise": block.noise,
     }
-    return {"nodes": len(theta.nodes)} | {name: write(value, names) for name, value in settings.items()}
+    return {"nodes": len(theta.nodes)} | {name: setting_to_json(value, names) for name, value in settings.items()}
 
 
 def _built(description: Mapping[str, Any], names: Names | None) -> nn.Module:
-    """The network that a description describes, with new weights."""
-    made = read(description["construction"], names)()
+    """Build the network of a description, with new weights."""
+    read = partial(setting_from_expression if description["format"] < 3 else setting_from_json, names=names)
+    made = read(description["construction"])()
     model = ODEBlock(Constant(made)) if "" in description["blocks"] else made
     blocks = dict(_blocks(model))
     if blocks.keys() != description["blocks"].keys():
         raise _another(f"the blocks {list(blocks)} and not {list(description['blocks'])}")
     for name, settings in description["blocks"].items():
-        values = {key: value if key == "nodes" else read(value, names) for key, value in settings.items()}
+        values = {key: value if key == "nodes" else read(value) for key, value in settings.items()}
         _set(blocks[name], **values)
     for name, noise in description["noises"].items():
-        model.get_submodule(name).noise = read(noise, names)
+        model.get_submodule(name).noise = read(noise)
     label_blocks(model)
     return model
 
@@ -222,7 +222,7 @@ def _set(
     projection: Projection | None,
     noise: StochasticDepth | None,
 ) -> None:
-    """Give a block as it was constructed the θ and the settings of the one that was saved."""
+    """Give a newly constructed block the θ and the settings of the saved one."""
     block.noise = None
     block.theta = _theta(theta, list(block.theta.nodes), nodes)
     block.projection = projection
@@ -237,7 +237,7 @@ def _theta(kind: partial[Theta], nodes: list[nn.Module], number: int) -> Theta:
 
 
 def _require_same(built: nn.Module, model: nn.Module) -> None:
-    """Raise unless the network that would be read is the one to write."""
+    """Raise unless the network that would be built from the file is the one to save."""
     if lines := differences(_facts(model), _facts(built), limit=2):
         raise _another("; ".join(lines))
     if len(list(built.parameters())) != len(list(model.parameters())):
@@ -245,7 +245,7 @@ def _require_same(built: nn.Module, model: nn.Module) -> None:
 
 
 def _facts(model: nn.Module) -> dict[str, Any]:
-    """All of a network but its weights and the settings of its blocks: classes, options as plain data, shapes."""
+    """Return the classes, options and shapes of a network: all but its weights and the settings of its blocks."""
     facts: dict[str, Any] = {name: list(value.shape) for name, value in model.state_dict().items()}
     for path, module in model.named_modules():
         facts[path] = type(module).__name__
@@ -258,13 +258,13 @@ def _facts(model: nn.Module) -> dict[str, Any]:
 def _another(found: str) -> ValueError:
     return ValueError(
         f"save_model was given a construction that makes another network than the one to save: {found}. Pass the "
-        "constructor with all its arguments, as functools.partial(resnet20, num_classes=…); or save_weights alone, and "
-        "build the network yourself."
+        "constructor with all its arguments, as functools.partial(resnet20, num_classes=…); or save the weights alone "
+        "by save_weights, and build the network yourself."
     )
 
 
 def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Description and weights."""
+    """Read the description and the weights."""
     if not path.exists():
         raise FileNotFoundError(f"there is no saved model {path}; give the path of one that save_model wrote.")
     try:
@@ -272,7 +272,9 @@ def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except DamagedFile as error:
         raise _unreadable(path, str(error)) from error
     if _KEY not in about:
-        raise _unreadable(path, "it says nothing of a network; load_weights reads weights into one that is there")
+        raise _unreadable(
+            path, "it describes no network; load_weights reads its weights into a network that you have built"
+        )
     description = _described(path, about[_KEY])
     if description["format"] > FORMAT:
         raise WeightsError(
@@ -284,7 +286,7 @@ def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if lacking := _ENTRIES - description.keys():
         raise _unreadable(path, f"its description lacks {', '.join(sorted(lacking))}")
     if not isinstance(mode := description["training"], bool):
-        raise _unreadable(path, f"its description says of training {mode!r:.50}, neither true nor false")
+        raise _unreadable(path, f"training in its description must be true or false, got {mode!r:.50}")
     return description, tensors
 
 

@@ -1,4 +1,8 @@
-"""A tally: sums over the steps of an epoch that are read from the device only now and then."""
+"""Sums over the steps of an epoch, which are read from the device only now and then.
+
+torchmetrics' `MeanMetric` does not serve here: without its checks for NaN, which wait for the device in every step, it
+forgets the weights (1.9), and on a CPU its update takes ten times as long (180 against 16 µs a step).
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """Σ n·ℓ, Σ n·score and Σ n over the steps of an epoch, n the number of examples of a step.
+    """Sums Σ n·ℓ, Σ n·score and Σ n over the steps of an epoch, n the number of examples of a step.
 
     To read a number from an accelerator, the host waits until all queued work is done. So the numbers stay there until
-    `settle`; the sums are formed on the host, one step after the other, and are the same however often that is.
+    `settle`. The sums are formed on the host, step by step, so that they do not depend on when `settle` is called.
 
     Attributes:
         loss: Σ n·ℓ.
@@ -29,14 +33,14 @@ class Tally:
         self._pending: list[tuple[Tensor, Tensor, int]] = []
 
     def add(self, loss: Tensor, score: Tensor, examples: int) -> None:
-        """Count a step, without waiting for its numbers."""
+        """Add a step, without waiting for its numbers."""
         self._pending.append((loss.detach(), score.detach(), examples))
 
     def settle(self) -> int | None:
-        """Read what is pending.
+        """Read the pending numbers.
 
         Returns:
-            How many steps before the last one the loss was not finite, for the first such step; `None` if all are.
+            Number of steps from the first whose loss is not finite to the last; `None` if all are finite.
         """
         if not self._pending:
             return None
@@ -49,7 +53,7 @@ class Tally:
         return bad[-1] if bad else None
 
     def means(self, fabric: Fabric | None = None) -> tuple[float, float]:
-        """The mean loss and score of all examples so far; over all processes with `fabric`, which all must call."""
+        """Return the mean loss and score of all examples so far; with `fabric`, of all processes, which all call it."""
         loss, score, examples = self.loss, self.score, float(self.examples)
         if fabric is not None and fabric.world_size > 1:
             sums = torch.tensor([loss, score, examples], dtype=torch.float64, device=fabric.device)
@@ -58,12 +62,12 @@ class Tally:
         return loss / max(examples, 1), score / max(examples, 1)
 
     def to_json_data(self) -> dict[str, float]:
-        """The sums, for a checkpoint; `settle` first."""
+        """Return the sums for a checkpoint; call `settle` first."""
         return {"loss": self.loss, "score": self.score, "examples": self.examples}
 
     @classmethod
     def from_json_data(cls, sums: dict[str, float]) -> Tally:
-        """The tally with those sums."""
+        """Make the tally with these sums."""
         tally = cls()
         tally.loss, tally.score, tally.examples = sums["loss"], sums["score"], int(sums["examples"])
         return tally

@@ -1,4 +1,4 @@
-"""Tensor files: named tensors in the format of safetensors, with text about them and a checksum of the whole."""
+"""Tensor files: named tensors in the format of safetensors, with metadata and a checksum of the whole."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from typing import NamedTuple
 from torch import Tensor
 
 _CHECKSUM, _UNKNOWN = "odenet_sha256", "0" * 64
-"""The entry of the header with the checksum, and what it was while that was taken: of all bytes of the file."""
+"""Entry of the header with the checksum of all bytes of the file, and its placeholder while that is computed."""
 
 _KIND = "odenet_file"
-"""A second entry that files of other programs lack: where it is there, a checksum is too."""
+"""Second entry, which only files of odenet have: a file with it must have a checksum."""
 
 _LENGTH = 8
-"""Bytes before the header, which hold its own."""
+"""Number of bytes before the header, which hold its length."""
 
 
-class DamagedFile(ValueError):  # noqa: N818 (it names what is wrong)
-    """Bytes that are no tensor file, or no longer the one that was written; the message is the reason alone."""
+class DamagedFile(ValueError):  # noqa: N818 (named after what is wrong)
+    """Bytes are not a tensor file, or have changed since they were written; the message is the reason alone."""
 
 
 class TensorFile(NamedTuple):
-    """What a tensor file holds."""
+    """Content of a tensor file."""
 
     tensors: dict[str, Tensor]
     about: dict[str, str]
-    """Texts by name."""
+    """Metadata: texts by name."""
     checked: bool
-    """Whether there was a checksum, which then is right; files of other programs have none."""
+    """Whether the file has a checksum, which is then correct; files of other programs have none."""
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
-    """The file: the same bytes for the same content.
+    """Return the bytes of a tensor file, the same for the same content.
 
     Args:
-        tensors: By name; on any device, in any layout, also sharing memory.
-        about: Texts by name.
+        tensors: Tensors by name; on any device, in any layout, also sharing memory.
+        about: Metadata: texts by name.
     """
     from safetensors.torch import save
 
-    # safetensors refuses tensors that share memory or are strided; copies are neither.
+    # Copies, because safetensors refuses tensors that share memory or are strided.
     plain = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
     header, data = _parted(plain)
-    # Written here, for safetensors puts texts in an order that changes from call to call.
+    # The header is written here, because safetensors orders texts differently from call to call.
     texts = {"__metadata__": {_CHECKSUM: _UNKNOWN, _KIND: "odenet", "format": "pt", **about}}
     line = json.dumps(texts | json.loads(header), ensure_ascii=False, separators=(",", ":")).encode()
     line += b" " * (-len(line) % 8)  # so that the tensors are aligned
@@ -55,10 +55,10 @@ def tensors_to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) ->
 
 
 def tensors_from_bytes(content: bytes) -> TensorFile:
-    """What a file holds: one of `tensors_to_bytes`, to the last bit, or one of another program without a checksum.
+    """Read a file of `tensors_to_bytes`, and verify its checksum, or one of another program, which has none.
 
     Raises:
-        DamagedFile: It is none, or has changed.
+        DamagedFile: if it is no tensor file, or has changed.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -77,11 +77,11 @@ def tensors_from_bytes(content: bytes) -> TensorFile:
 
 
 def read_tensors(path: Path) -> TensorFile:
-    """What the file at `path` holds.
+    """Read the tensor file at `path`.
 
     Raises:
-        FileNotFoundError: There is none.
-        DamagedFile: See `tensors_from_bytes`.
+        FileNotFoundError: if there is no such file.
+        DamagedFile: if it is no tensor file, or has changed.
     """
     try:
         return tensors_from_bytes(path.read_bytes())
@@ -95,6 +95,6 @@ def _is_whole(content: bytes, checksum: str) -> bool:
 
 
 def _parted(content: bytes) -> tuple[bytes, bytes]:
-    """Header and tensors."""
+    """Split the bytes of a file into header and tensors."""
     end = _LENGTH + int.from_bytes(content[:_LENGTH], "little")
     return content[_LENGTH:end], content[end:]

@@ -1,4 +1,4 @@
-"""Weights: the parameters and buffers of a network in a safetensors file, which cannot run code when it is read."""
+"""Weights files: parameters and buffers of a network as safetensors, which cannot run code when they are read."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class WeightsError(ValueError):
 
 @checked
 def save_weights(model: nn.Module, path: Path | str) -> None:
-    """Write the state dict of `model` to `path`, atomically; its folder is made if there is none.
+    """Write the state dict of `model` to `path`, atomically; the folder is created if necessary.
 
     Raises:
-        CannotWrite: The disk is full, or the folder cannot be made or written; a file that was there is intact.
+        CannotWrite: if the disk is full, or the folder cannot be made or written; an existing file is left intact.
     """
     write_atomically(Path(path), tensors_to_bytes(model.state_dict(), {}), what="weights file")
 
 
 @checked
 def load_weights(model: nn.Module, path: Path | str) -> None:
-    """Read what `save_weights` wrote into `model`, in place; names and shapes must be exactly those of its state dict.
+    """Read a weights file into `model`, in place; names and shapes must be exactly those of its state dict.
 
     A safetensors file of another program is read too; one of odenet is compared with its checksum.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        WeightsError: The file is truncated, damaged or foreign, holds the weights of another network, or NaN.
+        FileNotFoundError: if there is no such file.
+        WeightsError: if the file is truncated, damaged or foreign, or holds the weights of another network or NaN.
     """
     path = Path(path)
     try:
@@ -53,12 +53,12 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
 
 
 def require_finite(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Refuse weights of which a number is NaN, by name.
+    """Raise an error that names the weights with NaN, if there are any.
 
     Raises:
-        WeightsError: So it is.
+        WeightsError: if a number is NaN.
     """
-    # A sum is NaN if a term is, or infinities of both signs cancel: only then each number is looked at.
+    # A sum is NaN if a term is, or if infinities of both signs cancel: only then every number is checked.
     floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() or tensor.is_complex()}
     bad = [name for name, tensor in floats.items() if tensor.sum().isnan() and tensor.isnan().any()]
     if bad:
@@ -69,10 +69,10 @@ def require_finite(tensors: Mapping[str, Tensor], source: str) -> None:
 
 
 def load_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Copy `tensors` into the parameters and buffers of `model`, after all have been compared.
+    """Copy `tensors` into the parameters and buffers of `model`, after checking them by `require_state`.
 
     Raises:
-        WeightsError: See `require_state`.
+        WeightsError: if they are those of another network.
     """
     require_state(model, tensors, source)
     model.load_state_dict(tensors)
@@ -81,10 +81,10 @@ def load_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> 
 def require_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Compare names, shapes and kinds of `tensors` with those of the state dict of `model`, which may be on meta.
 
-    Floating-point numbers of any precision go where such belong, and whole numbers where these do.
+    The precision of floating-point numbers may differ, and that of whole numbers.
 
     Raises:
-        WeightsError: They are those of another network; the message names the first differences, and the nearest names.
+        WeightsError: if they are those of another network; the message names the first differences and nearest names.
     """
     own = model.state_dict()
     faults = [*_missing(own, tensors), *_foreign(own, tensors), *_misshapen(own, tensors), *_mistyped(own, tensors)]
@@ -129,7 +129,7 @@ def _kind(dtype: torch.dtype) -> str:
 
 
 def _listed(what: str, names: list[str], described: Callable[[str], str]) -> list[str]:
-    """One clause on `names`, of which the first few are described: a search for near names takes its time."""
+    """Return one clause on `names`, which describes only the first few, as a search for near names takes time."""
     return [f"{what} {', '.join(_first(names, described))}"] if names else []
 
 

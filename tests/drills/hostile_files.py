@@ -164,15 +164,47 @@ def saved_models(path: Path) -> dict[str, bytes]:
     assert load_model(path)
     tensors, about, _ = read_tensors(path)
     whole = json.loads(about["odenet"])
+    old = _of_format_2(whole)
+    path.write_bytes(tensors_to_bytes(tensors, {"odenet": json.dumps(old)}))
+    assert load_model(path), "a file of format 2"
     block = "stages.0.flow"
     folder = os.environ[DONE]
 
-    def described(**entries: Any) -> bytes:
+    def described(whole: dict[str, Any] = whole, **entries: Any) -> bytes:
         return tensors_to_bytes(tensors, {"odenet": json.dumps(whole | entries)})
 
-    def of_block(**entries: Any) -> bytes:
-        return described(blocks=whole["blocks"] | {block: whole["blocks"][block] | entries})
+    def of_block(whole: dict[str, Any] = whole, **entries: Any) -> bytes:
+        return described(whole, blocks=whole["blocks"] | {block: whole["blocks"][block] | entries})
 
+    def call(name: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {"call": name, "args": list(args), "kwargs": kwargs}
+
+    def net(name: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return call("partial", {"name": name}, *args, **kwargs)
+
+    settings = {
+        "an import": call("__import__", "os"),
+        "an attribute": call("partial.__class__"),
+        "a call of a call": call("partial", call("partial", {"name": "eval"}), f"__import__('os').mkdir({folder!r})"),
+        "a name that is a call": call(call("partial")),
+        "a constructor that is a number": call("partial", 3),
+        "a product": call("partial", {"name": "repeat"}, "a", 10**12),
+        "deep calls": _nested(200, "call"),
+        "deep lists": _nested(200, "list"),
+        "deep tuples": _nested(200, "tuple"),
+        "pairs that are none": {"dict": [[1], [1, 2, 3]]},
+        "a key that cannot be one": {"dict": [[[], 1]]},
+        "a number of many digits": 10**4000,
+        "a long name": {"name": "a" * 1_000_000},
+        "a net of many classes": net("cifar_resnet", 2, 10**13, 1),
+        "a net of many layers": net("cifar_resnet", 1000000000, 3, 1),
+        "a net of wide layers": net("cifar_resnet", 2, 3, 1, widths={"tuple": [1000000000000, 4]}),
+        "a chain of many layers": net("SigmoidChain", 1000000000),
+        "a net of many stages": net("cifar_resnet", 2, 3, 1, widths={"tuple": [4] * 2000}),
+        "a layer of torch": net("Linear", 1000000000, 1000000000),
+        "an embedding": net("Embedding", 1000000000000, 1000000000),
+        "another net": net("resnet20", num_classes=3),
+    }
     expressions = {
         "an import": f"__import__('os').mkdir({folder!r})",
         "an attribute": f"partial.__class__.__base__.__subclasses__().mkdir({folder!r})",
@@ -200,16 +232,19 @@ def saved_models(path: Path) -> dict[str, bytes]:
         "another net": "partial(resnet20, num_classes=3)",
     }
     return {
-        **{f"construction: {name}": described(construction=text) for name, text in expressions.items()},
-        **{f"stepping: {name}": of_block(stepping=text) for name, text in expressions.items()},
+        **{f"construction: {name}": described(construction=data) for name, data in settings.items()},
+        **{f"stepping: {name}": of_block(stepping=data) for name, data in settings.items()},
+        **{f"old construction: {name}": described(old, construction=text) for name, text in expressions.items()},
+        **{f"old stepping: {name}": of_block(old, stepping=text) for name, text in expressions.items()},
+        "expressions in a new format": described(_of_format_2(whole) | {"format": whole["format"]}),
         "a great many nodes": of_block(nodes=10**12),
         "nodes beyond every number": of_block(nodes=float("inf")),
-        "many steps": of_block(stepping="FixedSteps(Euler(), per_piece=-1)"),
+        "many steps": of_block(stepping=call("FixedSteps", call("Euler"), per_piece=-1)),
         "an unknown block": described(blocks=whole["blocks"] | {"nowhere": whole["blocks"][block]}),
         "blocks that are a list": described(blocks=[1]),
         "blocks that are deep": described(blocks=_nested(300)),
         "training that is a word": described(training="__import__"),
-        "noises that are code": described(noises={block: f"__import__('os').mkdir({folder!r})"}),
+        "noises that are code": described(noises={block: call("eval", f"__import__('os').mkdir({folder!r})")}),
         "a version that is a list": described(format=10**9, version=[1]),
         "no text": tensors_to_bytes(tensors, {"odenet": ""}),
         "deep text": tensors_to_bytes(tensors, {"odenet": "[" * DEEP}),
@@ -240,8 +275,30 @@ def _zip(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _nested(depth: int) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
+def _nested(depth: int, kind: str = "dict") -> Any:
+    nested: Any = {}
     for _ in range(depth):
-        nested = {"a": nested}
+        called = {"call": "partial", "args": [nested], "kwargs": {}}
+        nested = {"dict": {"a": nested}, "list": [nested], "tuple": {"tuple": [nested]}, "call": called}[kind]
     return nested
+
+
+def _of_format_2(description: dict[str, Any]) -> dict[str, Any]:
+    """The description as it was up to format 2, where settings were expressions."""
+
+    def expression(data: Any) -> str:
+        match data:
+            case {"name": name}:
+                return name
+            case {"call": name, "args": args, "kwargs": kwargs}:
+                keywords = [f"{key}={expression(entry)}" for key, entry in kwargs.items()]
+                return f"{name}({', '.join([*map(expression, args), *keywords])})"
+            case {"tuple": entries}:
+                return f"({''.join(f'{expression(entry)}, ' for entry in entries)})"
+        return repr(data)
+
+    def of_settings(settings: dict[str, Any]) -> dict[str, Any]:
+        return {name: value if name == "nodes" else expression(value) for name, value in settings.items()}
+
+    blocks = {name: of_settings(settings) for name, settings in description["blocks"].items()}
+    return description | {"format": 2, "construction": expression(description["construction"]), "blocks": blocks}

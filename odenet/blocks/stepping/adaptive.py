@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from numbers import Integral
 from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from odenet.blocks.annotations import Inside, Number
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import as_int, checked
 from odenet.blocks.field import Field
 from odenet.blocks.stepping import torchdiffeq_bridge as bridge
 from odenet.blocks.stepping.accepted_steps import require_one_step
@@ -101,8 +100,7 @@ class Adaptive(Stepping):
                 f"rtol = {rtol!r}, atol = {atol!r}; error control needs a positive tolerance: make both non-negative "
                 "and finite, and at least one positive."
             )
-        budget = 1 if max_evaluations is None else max_evaluations
-        if isinstance(budget, bool) or not isinstance(budget, Integral) or not 1 <= budget < 2**63:
+        if max_evaluations is not None and not 1 <= (as_int(max_evaluations) or 0) < 2**63:
             raise ValueError(
                 f"max_evaluations = {max_evaluations!r}; a budget is a positive whole number of evaluations, or None."
             )

@@ -15,7 +15,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from numbers import Real
 from typing import Annotated, NamedTuple, TypeAlias
 
 import torch
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from odenet.blocks.annotations import Inside, MayBeEmpty
-from odenet.blocks.arguments import checked
+from odenet.blocks.arguments import as_float, checked
 from odenet.blocks.properties import ModuleWithProperties
 from odenet.blocks.signature import refusal_of_times
 from odenet.blocks.theta.combination import Combination, named_tensors
@@ -104,7 +103,7 @@ class Theta(ModuleWithProperties, ABC):
 
     @horizon.setter
     def horizon(self, value: float) -> None:
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+        if not 0 < (as_float(value) or 0) < math.inf:
             raise ValueError(
                 f"horizon = {value!r}; the flow runs over [0, T] with a finite T > 0: pass a positive real number."
             )

@@ -1,7 +1,8 @@
-"""Settings in Python's notation: there and back exactly, and nothing else is run."""
+"""Settings as JSON: they come back exactly, and nothing but constructors of odenet and torch is run."""
 
 from __future__ import annotations
 
+import json
 import math
 from functools import partial
 from typing import Any
@@ -29,7 +30,13 @@ from odenet import (
 )
 from odenet.models import resnet18, resnet20
 from odenet.models.plain import Substitution
-from odenet.training.notation import read, write
+from odenet.training.json_settings import setting_from_expression, setting_from_json, setting_to_json
+
+
+def there_and_back(value: object, names: dict[str, Any] | None = None) -> Any:
+    """The value that is read from the text of a file."""
+    return setting_from_json(json.loads(json.dumps(setting_to_json(value, names), allow_nan=False)), names)
+
 
 SETTINGS = [
     FixedSteps(RK4(), per_piece=3),
@@ -43,12 +50,10 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("value", SETTINGS, ids=repr)
-def test_settings_are_written_as_they_are_shown_and_come_back(value: object) -> None:
-    text = write(value)
-    assert text == repr(value)
-    again = read(text)
-    assert type(again) is type(value)
-    assert repr(again) == repr(value)
+def test_settings_come_back_from_json_and_from_the_expressions_of_old_files(value: object) -> None:
+    for again in (there_and_back(value), setting_from_expression(repr(value))):
+        assert type(again) is type(value)
+        assert repr(again) == repr(value)
 
 
 _literals = st.recursive(
@@ -59,11 +64,12 @@ _literals = st.recursive(
 
 @given(_literals)
 def test_literals_come_back_exactly(value: Any) -> None:
-    assert read(write(value)) == value
+    assert there_and_back(value) == value
+    assert setting_from_expression(repr(value)) == value
 
 
 @pytest.mark.parametrize(
-    ("construction", "text"),
+    ("construction", "expression"),
     [
         (resnet20, "resnet20"),
         (partial(resnet20, 100, in_channels=1), "partial(resnet20, 100, in_channels=1)"),
@@ -78,13 +84,27 @@ def test_literals_come_back_exactly(value: Any) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_constructions_come_back_by_their_names(construction: object, text: str) -> None:
-    assert write(construction) == text
-    assert write(read(text)) == text
+def test_constructions_come_back_by_their_names(construction: object, expression: str) -> None:
+    data = setting_to_json(construction)
+    assert setting_to_json(there_and_back(construction)) == data
+    assert setting_to_json(setting_from_expression(expression)) == data, "as files up to format 2 have it"
+
+
+def test_a_constructor_is_written_by_name_with_its_arguments() -> None:
+    assert setting_to_json(partial(resnet20, 100, norm=group_norm)) == {
+        "call": "partial",
+        "args": [{"name": "resnet20"}, 100],
+        "kwargs": {"norm": {"name": "group_norm"}},
+    }
+    assert setting_to_json(FixedSteps(Euler(), 2)) == {
+        "call": "FixedSteps",
+        "args": [{"call": "Euler", "args": [], "kwargs": {}}],
+        "kwargs": {"per_piece": 2},
+    }
 
 
 def test_a_construction_that_came_back_constructs_the_same() -> None:
-    again = read(write(partial(resnet18, num_classes=3, norm=group_norm)))
+    again = there_and_back(partial(resnet18, num_classes=3, norm=group_norm))
     assert (again.func, again.args, again.keywords) == (resnet18, (), {"num_classes": 3, "norm": group_norm})
 
 
@@ -100,11 +120,11 @@ class Late(Solver):
 
 def test_names_of_the_users_own_are_known_where_they_are_given() -> None:
     names = {"Late": Late}
-    assert read(write(FixedSteps(Late()), names), names) == FixedSteps(Late())
+    assert there_and_back(FixedSteps(Late()), names) == FixedSteps(Late())
     with pytest.raises(ValueError, match="unknown name 'Late'"):
-        write(FixedSteps(Late()))
+        setting_to_json(FixedSteps(Late()))
     with pytest.raises(ValueError, match="unknown name 'Late'"):
-        read("FixedSteps(Late())")
+        setting_from_expression("FixedSteps(Late())")
 
 
 class Rounded(Late):
@@ -117,29 +137,29 @@ class Rounded(Late):
         return f"Rounded({self.number:g})"
 
 
-def test_a_setting_that_its_notation_rounds_is_refused() -> None:
+def test_a_setting_that_its_repr_rounds_is_refused() -> None:
     names = {"Rounded": Rounded}
-    with pytest.raises(ValueError, match=r"cannot be written exactly: Rounded\(0.123457\) is another value"):
-        write(Rounded(0.123456789), names)
-    with pytest.raises(ValueError, match="cannot be written exactly"):
-        write(partial(dict, a=[Rounded(0.123456789)]), {"dict": dict, **names})
+    with pytest.raises(ValueError, match=r"cannot be saved exactly, as .*0\.123457.* makes another value"):
+        setting_to_json(Rounded(0.123456789), names)
+    with pytest.raises(ValueError, match="cannot be saved exactly"):
+        setting_to_json(partial(dict, a=[Rounded(0.123456789)]), {"dict": dict, **names})
 
 
 def test_tolerances_are_written_in_full() -> None:
     stepping = Adaptive(rtol=0.123456789, atol=1 / 3)
-    assert read(write(stepping)) == stepping
+    assert there_and_back(stepping) == stepping
 
 
-def test_numbers_that_are_no_literals_are_refused() -> None:
+def test_infinity_and_nan_are_refused() -> None:
     for value in (math.inf, math.nan):
         with pytest.raises(ValueError, match="unknown name"):
-            write(value)
+            setting_to_json(value)
 
 
 @pytest.mark.parametrize("value", [lambda x: x, test_literals_come_back_exactly, Late])
 def test_a_function_without_a_known_name_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r"has no name by which it could be found again: .*names=\{'name': it\}"):
-        write(value)
+        setting_to_json(value)
 
 
 @pytest.mark.parametrize(
@@ -159,15 +179,42 @@ def test_a_function_without_a_known_name_is_refused(value: object) -> None:
     ],
 )
 def test_anything_but_literals_names_and_calls_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is none of a setting; literals, names of odenet and torch\.nn, and calls"):
-        read(text)
+    with pytest.raises(
+        ValueError, match=r"describes no setting: only literals, names of odenet and torch\.nn, and cal"
+    ):
+        setting_from_expression(text)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"other": 1},
+        {"name": 3},
+        {"name": "Euler", "more": 1},
+        {"call": "Euler"},
+        {"call": "Euler", "args": {}, "kwargs": {}},
+        {"call": {"name": "Euler"}, "args": [], "kwargs": {}},
+        {"call": "Euler", "args": [], "kwargs": []},
+        {"tuple": 3},
+        {"dict": {}},
+        [{"call": "FixedSteps", "args": [{"x": 1}], "kwargs": {}}],
+    ],
+)
+def test_json_of_another_form_is_refused(data: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"describes no setting: only literals, names of odenet and torch\.nn, and cal"
+    ):
+        setting_from_json(data)
 
 
 @pytest.mark.parametrize("name", ["eval", "exec", "open", "torch", "__builtins__", "RK5"])
 def test_other_names_are_unknown(name: str) -> None:
     with pytest.raises(ValueError, match=f"unknown name '{name}'"):
-        read(f"{name}('1')")
+        setting_from_expression(f"{name}('1')")
+    with pytest.raises(ValueError, match=f"unknown name '{name}'"):
+        setting_from_json({"call": name, "args": ["1"], "kwargs": {}})
 
 
 def test_a_midpoint_is_no_euler() -> None:
-    assert read(write(FixedSteps(Midpoint()))) != FixedSteps(Euler())
+    assert there_and_back(FixedSteps(Midpoint())) != FixedSteps(Euler())
