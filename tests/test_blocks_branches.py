@@ -168,5 +168,5 @@ def test_counts_of_a_bottleneck_that_are_no_positive_integers_are_refused(name: 
 
 
 def test_a_width_said_in_two_ways_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"width = 4 and width_per_group = 8 were asked for; .* pass one of them"):
+    with pytest.raises(ValueError, match=r"width = 4 and width_per_group = 8 were both given, .*: pass one of them"):
         BottleneckBranch(8, width=4, width_per_group=8)

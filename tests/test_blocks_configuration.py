@@ -93,7 +93,11 @@ def test_settings_that_fit_only_together_can_be_set_together() -> None:
 
 @pytest.mark.parametrize(
     ("option", "hint"),
-    [("steping", "did you mean 'stepping'?"), ("grad", "did you mean 'gradient'?"), ("xyz", ": blocks have stepping")],
+    [
+        ("steping", "did you mean 'stepping'?"),
+        ("grad", "did you mean 'gradient'?"),
+        ("xyz", ": pass stepping, gradient or compile"),
+    ],
 )
 def test_an_unknown_option_is_refused_with_the_nearest(option: str, hint: str) -> None:
     with pytest.raises(TypeError) as refused:

@@ -74,7 +74,7 @@ def test_a_branch_that_changes_its_state_is_refused_with_both_kinds_and_the_plac
     change: Any, found: str, stepping: Stepping, gradient: GradientMethod, place: str
 ) -> None:
     model = network(Returning(change), stepping, gradient)
-    said = rf"in block 'stages\.1\.flow', at t = 1 \({place}\), the branch returned {found}; .* mend the branch"
+    said = rf"in block 'stages\.1\.flow', at t = 1 \({place}\), the branch returned {found}; .* correct the branch"
     with pytest.raises(ValueError, match=said):
         model(states())
 
@@ -131,7 +131,7 @@ def test_an_input_that_is_not_finite_is_reported_at_the_start(
     x = states()
     x[2, 1] = value
     kind = "NaN" if value != value else "infinite"
-    with pytest.raises(NonFiniteState, match=rf"state of ODEBlock is {kind} at t = 0 \(piece 0.*look at the input"):
+    with pytest.raises(NonFiniteState, match=rf"state of ODEBlock is {kind} at t = 0 \(piece 0.*check the input"):
         block(x)
 
 

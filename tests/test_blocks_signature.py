@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from odenet import Autonomous, Constant, ODEBlock, PiecewiseConstant
-from odenet.blocks.signature import refusal_of_times
+from odenet.blocks.signature import signature_error
 
 
 class OfStateAlone(nn.Module):
@@ -33,7 +33,7 @@ def test_a_module_of_the_state_alone_is_refused_with_the_name_of_what_makes_it_a
 
 @pytest.mark.parametrize("branch", [Keyword(), Anything(), Autonomous(nn.Tanh())])
 def test_what_takes_both_is_taken(branch: nn.Module) -> None:
-    assert refusal_of_times(branch) is None
+    assert signature_error(branch) is None
 
 
 def test_a_hook_may_change_what_a_module_is_given() -> None:

@@ -278,7 +278,7 @@ def test_linear_decay_to_what_is_no_probability_is_refused(last: Any):
 
 @pytest.mark.parametrize("blocks", [{"pieces": 0}, {"pieces": 2, "first": 0}, {"pieces": 2, "first": 3, "total": 3}])
 def test_linear_decay_over_blocks_that_are_not_there_is_refused(blocks: dict[str, int]):
-    with pytest.raises(ValueError, match="some of 1, …, total"):
+    with pytest.raises(ValueError, match="must lie in 1, …, total"):
         linear_decay(**blocks)
 
 

@@ -25,7 +25,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from odenet.blocks.annotations import Inside, MayBeEmpty
 from odenet.blocks.arguments import checked
 from odenet.blocks.properties import ModuleWithProperties
-from odenet.blocks.signature import refusal_of_times
+from odenet.blocks.signature import signature_error
 from odenet.blocks.theta.combination import Combination, named_tensors
 
 Time: TypeAlias = float | Tensor
@@ -87,7 +87,7 @@ class Theta(ModuleWithProperties, ABC):
                     f"node {index} of {type(self).__name__} is a {type(branch).__name__}; θ is held as modules: "
                     "pass torch.nn.Module objects with forward(t, x)."
                 )
-            if (refusal := refusal_of_times(branch)) is not None:
+            if (refusal := signature_error(branch)) is not None:
                 raise refusal
         if len(branches) < self.fewest_nodes:
             raise ValueError(
