@@ -56,7 +56,7 @@ def configure(
         raise TypeError(f"configure has no option {name!r}{hint}")
     if not isinstance(model, nn.Module):
         raise TypeError(
-            f"configure was given a {type(model).__name__}; it sets the blocks of a network: pass a torch.nn.Module."
+            f"configure was given a {type(model).__name__}; it sets the blocks of a module: pass a network."
         )
     blocks = [module for module in model.modules() if isinstance(module, ODEBlock)]
     if not blocks:
