@@ -132,7 +132,7 @@ def test_a_coupling_outside_its_interval_is_refused(coupling: float) -> None:
 @pytest.mark.parametrize("method", [AsynchronousLeapfrog(), "rk4", RK4], ids=str)
 def test_what_is_no_runge_kutta_method_is_not_coupled(method: Any) -> None:
     with pytest.raises(
-        TypeError, match=r"the increment of an explicit Runge-Kutta method is coupled: pass e\.g\. Euler"
+        TypeError, match=r"it couples the increments of an explicit Runge-Kutta method: pass e\.g\. Euler"
     ):
         Coupled(method)
 
@@ -208,5 +208,7 @@ def test_symplectic_euler_converges_with_order_one_and_undoes_its_steps() -> Non
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 5, 4, 4)], ids=str)
 def test_a_state_without_two_halves_is_refused(shape: tuple[int, ...]) -> None:
     block = ODEBlock(Constant(Logistic(1.0)), FixedSteps(SymplecticEuler()))
-    with pytest.raises(ValueError, match=r"SymplecticEuler was given a state of shape .* pass an even number of them"):
+    with pytest.raises(
+        ValueError, match=r"SymplecticEuler was given a state of shape .* pass an even number of channels"
+    ):
         block(torch.zeros(shape, dtype=torch.float64))

@@ -94,7 +94,7 @@ def test_decimals_are_held_to_their_rounding() -> None:
 
 @pytest.mark.parametrize("name", ["error", "middle"])
 def test_weights_that_do_not_fit_the_stages_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} has 2 weights for 4 stages; every stage has one: give 4, or none"):
+    with pytest.raises(ValueError, match=rf"{name} has 2 weights for 4 stages; every stage has one: pass 4, or none"):
         replace_fields(BOSH3, **{name: [Fraction(0)] * 2})
 
 
