@@ -84,7 +84,7 @@ def test_copies_and_pickles_take_the_setting_along_and_no_programs() -> None:
     for again in (copy.deepcopy(original), pickle.loads(pickle.dumps(original))):
         assert again.compiled
         assert again._programs is not original._programs
-        assert not again._programs._of
+        assert not again._programs._programs
 
 
 def test_the_programs_of_a_mode_stay_until_another_mode_is_asked_for() -> None:
@@ -235,7 +235,7 @@ class Forked(nn.Module):
 
 def test_what_torch_cannot_trace_runs_as_it_is(graphs: Graphs) -> None:
     flow = compiled_block(Forked())
-    with pytest.warns(CompileWarning, match="torch.compile failed with .*: mend what is named, or set compiled = Fal"):
+    with pytest.warns(CompileWarning, match="torch.compile failed with .*: correct the cause, or set compiled = Fal"):
         y = flow(torch.ones(2, 2))
     assert torch.equal(y, as_it_is(flow)(torch.ones(2, 2)))
     assert torch.equal(flow(-torch.ones(2, 2)), as_it_is(flow)(-torch.ones(2, 2)))

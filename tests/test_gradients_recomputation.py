@@ -39,7 +39,7 @@ def test_totals_are_added_up_in_the_order_of_one_graph() -> None:
     y = torch.zeros(1)
     for scale in scales:
         y = y + weight * scale
-    total = totals.of[weight]
+    total = totals.gradients[weight]
     assert total is not None
     assert torch.equal(total, *torch.autograd.grad(y, weight))
 

@@ -248,7 +248,7 @@ def test_a_tensor_that_no_operation_is_given_is_refused() -> None:
 
     z = torch.ones(2, dtype=torch.float64, requires_grad=True) * 1
     block = ODEBlock(Constant(Autonomous(Apply(lambda x: Hidden.apply(x, z)))), FINE, Checkpointed())
-    with pytest.raises(ValueError, match=r"reads a tensor made by MulBackward0 outside of it .*: assign the tensor"):
+    with pytest.raises(ValueError, match=r"reads a tensor that MulBackward0 made outside of it .*: assign the tensor"):
         block(states().requires_grad_())
 
 

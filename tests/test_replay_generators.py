@@ -28,12 +28,12 @@ def test_what_is_drawn_meanwhile_leaves_no_trace() -> None:
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_where_nothing_is_drawn_one_state_serves_all_moments_and_nothing_is_turned_back() -> None:
+def test_where_nothing_is_drawn_one_state_serves_all_snapshots_and_nothing_is_turned_back() -> None:
     generators = Generators(CPU)
     for _ in range(1000):
         generators.note()
     assert not generators.moved
-    assert len({id(states) for states in generators._moments}) == 1
+    assert len({id(states) for states in generators._snapshots}) == 1
     before = torch.rand(1)
     generators.turn_back(0)
     assert not torch.equal(torch.rand(1), before)
