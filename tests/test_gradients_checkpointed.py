@@ -155,7 +155,7 @@ def test_what_is_no_positive_integer_is_refused(name: str, value: Any) -> None:
 
 
 def test_segments_and_a_budget_at_once_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"segments = 3 and memory = 100 were given; .* pass one of them"):
+    with pytest.raises(ValueError, match=r"segments = 3 and memory = 100 were both given, .*: pass one of them"):
         Checkpointed(3, memory=100)
 
 

@@ -66,6 +66,6 @@ def test_a_projection_is_refused_for_each_sample_too() -> None:
 
 def test_an_adjoint_that_cannot_follow_each_sample_is_refused() -> None:
     block = ODEBlock(Constant(Logistic(1.0)), gradient=Checkpointed(), stepping=Adaptive(per_sample=True))
-    said = r"solved backwards by torchdiffeq, at one t .*: use Backprop\(\) or Checkpointed\(\)"
+    said = r"torchdiffeq solves the adjoint equation backwards with one t .*: use Backprop\(\) or Checkpointed\(\)"
     with pytest.raises(ValueError, match=said):
         block.gradient = ContinuousAdjoint()
