@@ -26,8 +26,8 @@ class PerSampleAdaptive(Adaptive):
     Every sample has its own t, h and error norm, so its result is the same alone and in any batch. The branch receives
     t as a tensor of shape (batch, 1, …, 1). The solve synchronizes with the device only once every few steps, and in a
     block with `compiled = True` whole steps are one graph; so it is many times faster than torchdiffeq, above all on
-    small states. `ODEBlock.last_solve` holds the status, t, number of evaluations and number of steps of every sample. A
-    sample that stops early, at the budget, a singularity or a NaN, keeps the state that it reached while the others
+    small states. `ODEBlock.last_solve` holds the status, t, number of evaluations and number of steps of every sample.
+    A sample that stops early, at the budget, a singularity or a NaN, keeps the state that it reached while the others
     continue, and one `BudgetWarning` counts such samples.
 
     The gradient is that of the accepted steps, and not of their choice (ACA, Zhuang et al. 2020). `Backprop`
