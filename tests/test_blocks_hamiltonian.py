@@ -1,3 +1,5 @@
+"""The Jacobians of the symmetric and the Hamiltonian branch have the structure of the paper."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""One warning counts the samples that stopped early, by their status."""
+
 from __future__ import annotations
 
 import warnings
@@ -28,7 +30,7 @@ def test_a_warning_counts_the_samples_of_each_status_and_says_where_the_first_on
     assert len(caught) == 1
 
 
-def test_samples_that_finished_are_no_cause_for_a_warning() -> None:
+def test_samples_that_finished_cause_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report(Status.FINISHED, Status.FINISHED, t=(1.0, 1.0)).warn("dopri5", "it", 1.0, "wait")

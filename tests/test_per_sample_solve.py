@@ -68,7 +68,7 @@ class PerSampleLaws(SteppingLaws):
     """A t for each sample, so a branch is asked at many at once."""
 
     @pytest.mark.parametrize("horizon", [0.1, 1.0, 49.0, math.pi, 1 / 3])
-    def test_it_asks_each_branch_on_its_closed_piece_alone(self, horizon: float) -> None:
+    def test_it_evaluates_each_branch_only_on_its_closed_piece(self, horizon: float) -> None:
         seen: list[list[Tensor]] = [[] for _ in range(7)]
 
         def spying(index: int) -> nn.Module:
