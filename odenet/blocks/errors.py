@@ -51,7 +51,7 @@ class Status(IntEnum):
 _REASONS = {
     Status.BUDGET_SPENT: "spent the budget of evaluations",
     Status.STEP_UNDERFLOW: "needed steps below the rounding of t",
-    Status.NOT_FINITE: "met a state or slope that is not finite",
+    Status.NOT_FINITE: "met a non-finite state or slope",
 }
 
 
@@ -107,8 +107,8 @@ class SolveReport(NamedTuple):
         first = float(self.t[self.status != Status.FINISHED].min())
         warnings.warn(
             f"{method} stopped in {label} before t = {end:g} for {sum(stopped.values())} of {len(self.status)} "
-            f"samples, for the first at t = {first:g}: {reasons}. The states that they reached are returned, and "
-            f"their gradients are those at that t, as if it did not depend on x: {hint}.",
+            f"samples, the first one at t = {first:g}: {reasons}. The states that they reached are returned, with "
+            f"gradients that treat the t reached as independent of x: {hint}.",
             BudgetWarning,
             stacklevel=2,
         )
