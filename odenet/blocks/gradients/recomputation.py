@@ -140,7 +140,7 @@ class ParameterGradients:
         if not given:
             return [None] * len(inputs)
         if term_by_term:
-            # Autograd processes the operations made last first, so these views come before the steps.
+            # Autograd processes the newest operations first, so these views put the sums so far before the new terms.
             with torch.enable_grad():
                 pairs = zip(leaves, parameters, strict=True)
                 so_far = [(leaf.view_as(leaf), g) for leaf, p in pairs if (g := self.gradients[p]) is not None]

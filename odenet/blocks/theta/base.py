@@ -50,7 +50,7 @@ class Piece(NamedTuple):
 
 
 def wants_gradient(pieces: Iterable[Piece], x: Tensor) -> bool:
-    """Whether a backward pass may follow a flow over the pieces from x: autograd records, and something needs it."""
+    """Whether autograd records a flow over the pieces from x: it is enabled, and x or a parameter needs a gradient."""
     parameters = (p for piece in pieces for node in piece.nodes for p in node.parameters())
     return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
 
