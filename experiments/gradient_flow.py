@@ -13,7 +13,7 @@ Expected: a hidden layer of sigmoids leaves a fifth of the error (z ~ N(0, 1.3),
 slower than the next (Nielsen, from memory: 0.003, 0.017, 0.070, 0.285). BatchNorm holds it (E σ′²/Var σ = 1.03), and so
 do identities. In a plain net with BatchNorm and ReLUs it *grows* backwards by √(½/(½ - 1/2π)) = 1.21 a layer (Yang et
 al. 2019), in a residual net much less: degradation is no vanishing gradient (He et al. 2015, section 4.1). Without
-BatchNorm He's initialisation keeps it level in plain nets, and identities make it grow. Auxiliary losses raise it before
+BatchNorm He's initialisation keeps it level in plain nets; identities make it grow. Auxiliary losses raise it before
 module 4e. Seen: so it is, but plain nets without BatchNorm lose 9 % a layer to zeros around the maps.
 """
 

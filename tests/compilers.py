@@ -1,4 +1,4 @@
-"""A machine without a C++ compiler, for torch.compile."""
+"""A context without a C++ compiler, for tests of the fallback of torch.compile."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 
 @contextmanager
 def without_compiler(empty: Path) -> Iterator[None]:
-    """torch.compile finds no C++ compiler, and in the folder `empty` no machine code of an earlier day."""
+    """Hide the C++ compiler from torch.compile, and cached machine code by using the folder `empty` as cache."""
     from torch._inductor import config
 
-    # Its own patch: the option is no attribute of the object that seems to hold it, and another's undoing removes it.
+    # inductor's own `patch`, because pytest's `setattr` would delete the option when it is undone.
     with config.patch({"cpp.cxx": ("no-such-compiler",)}), pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(empty))
         yield

@@ -1,6 +1,6 @@
-"""Contracts: what every solver, θ, stepping, gradient method and branch promises.
+"""Contract tests for every solver, θ, stepping, gradient method and branch.
 
-A test file names an implementation in a subclass, and inherits the tests:
+A test file names an implementation in a subclass and inherits the tests:
 
     class TestRK4(RungeKuttaLaws):
         solver = RK4()
@@ -48,28 +48,28 @@ from tests.peculiar import CASES, Case, require_right_or_refused
 from tests.problems import PROBLEMS, Logistic, Problem, jumping_linear, jumping_logistic, sloping_logistic
 
 STEP_COUNTS = (32, 48, 64, 96, 128)
-"""Steps on a piece: few enough that rounding is far below the error of a method of order 4, many enough that the next
-term of the error is."""
+"""Numbers of steps per piece: few enough for the error of a method of order 4 to be far above rounding, and many enough
+for it to be far above the next term of its expansion."""
 
 AWKWARD_HORIZONS = (0.1, 0.7, 1.0, 3.3, 1e-3, 49.0, math.pi, 1 / 3)
-"""T·n/n is not T for some of them, and T·i/n is inexact for most."""
+"""Horizons for which, in floating point, T·n/n ≠ T for some n, or T·i/n is not exact."""
 
 
 SLOW_AND_INHERITED = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.differing_executors]
 
 
 def name_of(value: object) -> str:
-    """For test ids: of functions their name, of objects their repr."""
+    """Return a test id: the name of a function, or the repr of any other object."""
     return getattr(value, "__name__", repr(value))
 
 
 def slope(numbers: Sequence[int], errors: Sequence[float]) -> float:
-    """p of errors ≈ C·numbers⁻ᵖ, by least squares on logarithms."""
+    """Return p in errors ≈ C·numbers⁻ᵖ, by least squares on logarithms."""
     return -float(np.polyfit(np.log(numbers), np.log(errors), 1)[0])
 
 
 class Spy(nn.Module):
-    """A branch that notes the t of each of its evaluations."""
+    """A branch that records the t of each of its evaluations."""
 
     def __init__(self, branch: nn.Module) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Spy(nn.Module):
 
 
 class Graphs:
-    """A backend of torch.compile that counts the graphs it is handed and runs them as they are."""
+    """A backend of torch.compile that counts the graphs it receives and runs them uncompiled."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -93,23 +93,23 @@ class Graphs:
 
 
 def logistic_nodes(number: int, size: int = 2) -> list[nn.Module]:
-    """Different logistic branches in float64."""
+    """Return different logistic branches in float64."""
     source = random.Random(number)
     return [Logistic(*(source.uniform(-1, 2) for _ in range(size))) for _ in range(number)]
 
 
 def states(rows: int = 3, size: int = 2) -> Tensor:
-    """A batch of states between 0 and 1, in float64."""
+    """Return a batch of states between 0 and 1, in float64."""
     return torch.rand(rows, size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
 def spies(number: int) -> list[Spy]:
-    """Branches with slopes between 0 and 1, each under observation."""
+    """Return branches with slopes between 0 and 1 that record their evaluations."""
     return [Spy(Autonomous(nn.Sigmoid())) for _ in range(number)]
 
 
 def require_each_on_its_own_piece(block: ODEBlock) -> None:
-    """Every spy was asked, at times of its own closed piece alone, and every time was counted."""
+    """Require that every spy was evaluated, within its own closed piece only, and that all evaluations were counted."""
     seen = [node.times for node in block.theta.nodes if isinstance(node, Spy)]
     for times, piece in zip(seen, block.theta.pieces(), strict=True):
         assert piece.start <= min(times)
@@ -118,7 +118,7 @@ def require_each_on_its_own_piece(block: ODEBlock) -> None:
 
 
 class SolverLaws:
-    """A solver converges with its order, asks for slopes where it may, compiles, and is a value."""
+    """Laws of solvers: the order of convergence, evaluations within the piece, compilation, and value semantics."""
 
     solver: Solver
 
@@ -134,13 +134,13 @@ class SolverLaws:
         assert slope(STEP_COUNTS, errors) == pytest.approx(self.solver.order, abs=0.05)
 
     @pytest.mark.parametrize("horizon", AWKWARD_HORIZONS)
-    def test_it_asks_each_branch_for_slopes_within_its_closed_piece_alone(self, horizon: float) -> None:
+    def test_it_evaluates_each_branch_only_within_its_closed_piece(self, horizon: float) -> None:
         for n in (1, 3, 7):
             block = ODEBlock(PiecewiseConstant(spies(n), horizon), FixedSteps(self.solver, per_piece=3))
             block(states())
             require_each_on_its_own_piece(block)
 
-    def test_where_nothing_moves_the_state_stays_as_it_is_to_the_last_bit(self) -> None:
+    def test_a_zero_field_leaves_the_state_unchanged_bit_for_bit(self) -> None:
         block = ODEBlock(PiecewiseConstant([Logistic(0.0), Logistic(0.0)], horizon=0.3), FixedSteps(self.solver, 3))
         x = states(rows=50, size=1)
         assert torch.equal(block(x), x)
@@ -175,7 +175,7 @@ class SolverLaws:
             torch.testing.assert_close(compiled(states()), expected, rtol=1e-14, atol=1e-14)
             assert (graphs.count, block.evaluations) == (1, evaluations)
 
-    def test_it_is_a_value(self) -> None:
+    def test_it_has_value_semantics(self) -> None:
         again = eval(repr(self.solver), {**vars(odenet), type(self.solver).__name__: type(self.solver)})
         assert again == self.solver
         assert hash(again) == hash(self.solver)
@@ -191,7 +191,7 @@ class _Other(Solver):
 
 
 class RungeKuttaLaws(SolverLaws):
-    """Besides, a Runge-Kutta method costs its stages, and integrates polynomials in t of degree order - 1."""
+    """Laws of Runge-Kutta methods: the cost is the number of stages, and polynomials below the order are exact."""
 
     def test_a_step_costs_as_many_evaluations_as_it_has_stages(self) -> None:
         assert isinstance(self.solver, RungeKutta)
@@ -206,20 +206,20 @@ class RungeKuttaLaws(SolverLaws):
 
 
 class ThetaLaws(ABC):
-    """θ covers [0, T] with pieces that adjoin, holds its nodes as modules, and refuses what is no θ."""
+    """Laws of θ: adjacent pieces cover [0, T], nodes are modules, and invalid arguments are refused."""
 
     fewest_nodes = 1
 
     @abstractmethod
     def make(self, nodes: Sequence[nn.Module], horizon: float | None = None) -> Theta:
-        """θ with these nodes."""
+        """Return a θ with these nodes."""
 
     def numbers(self) -> Iterator[int]:
-        """Numbers of nodes to try."""
+        """Yield the numbers of nodes to test."""
         yield from (n for n in (1, 2, 3, 7, 49, 50) if n >= self.fewest_nodes)
 
     @pytest.mark.parametrize("horizon", AWKWARD_HORIZONS)
-    def test_its_pieces_adjoin_and_cover_the_interval_exactly(self, horizon: float) -> None:
+    def test_its_pieces_are_adjacent_and_cover_the_interval_exactly(self, horizon: float) -> None:
         for n in self.numbers():
             pieces = list(self.make(logistic_nodes(n), horizon).pieces())
             assert pieces[0].start == 0
@@ -248,7 +248,7 @@ class ThetaLaws(ABC):
         assert 0 < (moved[1] - moved[0]).abs().max() < 1e-5
 
     @pytest.mark.parametrize("horizon", [0, -1.0, math.nan, math.inf, -math.inf, True, "1", 1j, [1.0]], ids=repr)
-    def test_a_horizon_that_is_no_positive_number_is_refused(self, horizon: Any) -> None:
+    def test_a_horizon_that_is_not_a_positive_number_is_refused(self, horizon: Any) -> None:
         with pytest.raises(ValueError, match=r"horizon = .*pass a positive real number"):
             self.make(logistic_nodes(3), horizon)
         theta = self.make(logistic_nodes(3), 2.0)
@@ -275,7 +275,7 @@ class ThetaLaws(ABC):
         ODEBlock(theta, FixedSteps(RK4()))(states()).sum().backward()
         assert all(parameter.grad is not None and parameter.grad.abs().min() > 0 for parameter in theta.parameters())
 
-    def test_a_node_that_is_no_module_is_refused(self) -> None:
+    def test_a_node_that_is_not_a_module_is_refused(self) -> None:
         nodes: list[Any] = [*logistic_nodes(self.fewest_nodes), torch.relu][-self.fewest_nodes :]
         with pytest.raises(TypeError, match=rf"node {len(nodes) - 1} of \w+ is a builtin.*pass torch\.nn\.Module"):
             self.make(nodes)
@@ -285,7 +285,7 @@ class ThetaLaws(ABC):
 
 
 def _leaves(function: Any, found: set[int]) -> None:
-    """Adds the identities of the tensors at the leaves of an autograd graph."""
+    """Add to `found` the ids of the leaf tensors of an autograd graph."""
     if hasattr(function, "variable"):
         found.add(id(function.variable))
     for following, _ in getattr(function, "next_functions", ()):
@@ -293,11 +293,11 @@ def _leaves(function: Any, found: set[int]) -> None:
 
 
 class SteppingLaws:
-    """A stepping solves each piece with its own branch, counts, keeps the state's kind, and is a value."""
+    """Laws of steppings: each piece is solved with its own branch, evaluations count, dtypes stay, value semantics."""
 
     stepping: Stepping
     error = 1e-5
-    """On the problems that jump or bend, at most."""
+    """Largest error on the problems in which θ jumps or bends."""
 
     @pytest.mark.parametrize("make", [jumping_linear, jumping_logistic, sloping_logistic], ids=name_of)
     def test_it_arrives_at_the_exact_flow(self, make: Callable[[], Problem]) -> None:
@@ -307,7 +307,7 @@ class SteppingLaws:
         torch.testing.assert_close(found, problem.exact, rtol=0, atol=self.error)
 
     @pytest.mark.parametrize("horizon", AWKWARD_HORIZONS)
-    def test_it_asks_each_branch_on_its_closed_piece_alone(self, horizon: float) -> None:
+    def test_it_evaluates_each_branch_only_on_its_closed_piece(self, horizon: float) -> None:
         block = ODEBlock(PiecewiseConstant(spies(7), horizon), self.stepping)
         with torch.no_grad():
             block(states())
@@ -333,7 +333,7 @@ class SteppingLaws:
         with torch.no_grad():
             assert block(states().float()).dtype == torch.float32
 
-    def test_it_is_a_value(self) -> None:
+    def test_it_has_value_semantics(self) -> None:
         again = eval(repr(self.stepping), dict(vars(odenet)))
         assert again == self.stepping
         assert hash(again) == hash(self.stepping)
@@ -347,12 +347,12 @@ def batch_norm_branch(momentum: float | None = 0.1) -> nn.Module:
 
 
 class GradientLaws(ABC):
-    """A gradient method gives backpropagation's gradient, and evaluates nothing otherwise than the forward pass did."""
+    """Laws of gradient methods: the gradient of backpropagation, and evaluations as in the forward pass."""
 
     gradient: GradientMethod
     stepping: Stepping = FixedSteps(RK4(), per_piece=3)
     closeness = 1e-12
-    """Of its gradients to backpropagation's, relative, on the problems below with the fine steps given."""
+    """Largest difference from the gradients of backpropagation, relative and absolute, with the stepping `fine`."""
     fine: Stepping = FixedSteps(RK4(), per_piece=32)
 
     def gradients(self, block: ODEBlock, x: Tensor, gradient: GradientMethod) -> list[Tensor]:
@@ -361,7 +361,7 @@ class GradientLaws(ABC):
         y = block(x)
         inputs = [x, *(p for p in block.parameters() if p.requires_grad)]
         loss = (y * torch.linspace(1, 2, y.numel()).view_as(y)).sum()
-        # Stochastic depth leaves some branches out.
+        # Branches that stochastic depth skips have no gradient.
         return list(torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True))
 
     def compare(self, block: ODEBlock, x: Tensor) -> None:
@@ -374,19 +374,19 @@ class GradientLaws(ABC):
         problem = make()
         self.compare(ODEBlock(problem.theta, self.fine), problem.x)
 
-    def test_a_node_used_twice_gets_both_gradients(self) -> None:
+    def test_a_shared_node_gets_the_sum_of_its_gradients(self) -> None:
         first, second = logistic_nodes(2)
         self.compare(ODEBlock(PiecewiseConstant([first, second, first]), self.fine), states())
         self.compare(ODEBlock(PiecewiseLinear([first, second, second]), self.fine), states())
 
-    def test_frozen_parameters_get_none_and_the_others_theirs(self) -> None:
+    def test_frozen_parameters_get_no_gradient_and_the_others_get_theirs(self) -> None:
         block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), self.fine, self.gradient)
         block.theta.nodes[1].requires_grad_(False)
         self.compare(block, states())
         block(states()).sum().backward()
         assert [parameter.grad is None for parameter in block.parameters()] == [False, True, False]
 
-    def test_the_input_gets_a_gradient_where_it_asks_for_one_alone(self) -> None:
+    def test_the_input_gets_a_gradient_only_if_it_requires_one(self) -> None:
         block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient)
         x = states()
         block(x).sum().backward()
@@ -401,20 +401,20 @@ class GradientLaws(ABC):
         with torch.no_grad():
             assert not block(states().requires_grad_()).requires_grad
 
-    def test_the_state_it_arrives_at_is_that_of_backpropagation(self) -> None:
+    def test_its_forward_pass_is_that_of_backpropagation(self) -> None:
         block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), self.stepping)
         expected, evaluations = block(states()), block.evaluations
         block.gradient = self.gradient
         torch.testing.assert_close(block(states()), expected, rtol=1e-14, atol=1e-14)
         assert block.evaluations == evaluations
 
-    def test_a_backward_pass_can_be_had_twice(self) -> None:
+    def test_the_backward_pass_can_be_run_twice(self) -> None:
         block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient)
         y = block(states()).sum()
         first, second = (torch.autograd.grad(y, list(block.parameters()), retain_graph=True) for _ in range(2))
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
-    def test_batch_norm_statistics_are_updated_once_an_evaluation_of_the_forward_pass(self) -> None:
+    def test_batch_norm_statistics_are_updated_once_per_evaluation_of_the_forward_pass(self) -> None:
         torch.manual_seed(0)
         block = ODEBlock(PiecewiseConstant([batch_norm_branch() for _ in range(2)], horizon=0.2), self.stepping)
         x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
@@ -427,14 +427,14 @@ class GradientLaws(ABC):
         counts = [int(count) for name, count in buffers.items() if name.endswith("norm1.num_batches_tracked")]
         assert sum(counts) == block.evaluations
 
-    def test_batch_norm_goes_on_tracking_afterwards(self) -> None:
+    def test_batch_norm_continues_to_track_statistics_afterwards(self) -> None:
         block = ODEBlock(PiecewiseConstant([batch_norm_branch()]), self.stepping, self.gradient)
         block(torch.randn(3, 2, 4, 4, dtype=torch.float64)).sum().backward()
         norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
         assert all(norm.track_running_stats and norm.training for norm in norms)
 
     def test_under_autocast_both_passes_compute_in_bfloat16_unless_errors_are_controlled(self) -> None:
-        branch = Noting(BasicBranch(2, norm=group_norm))
+        branch = RecordingDtypes(BasicBranch(2, norm=group_norm))
         block = ODEBlock(Constant(branch), self.stepping, self.gradient)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y = block(torch.randn(2, 2, 4, 4))
@@ -452,7 +452,7 @@ class GradientLaws(ABC):
             convolution(y).sum().backward()
         assert convolution.weight.grad is not None
 
-    def test_forward_hooks_are_called_once_an_evaluation_of_the_forward_pass(self) -> None:
+    def test_forward_hooks_are_called_once_per_evaluation_of_the_forward_pass(self) -> None:
         block, calls = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient), []
         for node in block.theta.nodes:
             node.register_forward_hook(lambda *_: calls.append(1))
@@ -461,7 +461,7 @@ class GradientLaws(ABC):
         block(states()).sum().backward()
         assert len(calls) == 2 * block.evaluations
 
-    def test_a_hook_that_changes_what_a_branch_returns_is_obeyed_in_both_passes(self) -> None:
+    def test_a_hook_that_changes_the_result_of_a_branch_acts_in_both_passes(self) -> None:
         block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.fine)
         block.theta.nodes[0].register_forward_hook(_halve)
         block.theta.nodes[1].register_forward_pre_hook(lambda _module, inputs: (inputs[0], inputs[1] / 2))
@@ -480,15 +480,15 @@ class GradientLaws(ABC):
     @hypothesis.settings(max_examples=60, suppress_health_check=SLOW_AND_INHERITED)
     @hypothesis.given(case=CASES)
     @pytest.mark.filterwarnings("ignore::odenet.blocks.errors.OdenetWarning")
-    def test_whatever_its_branches_do_it_is_right_or_refused(self, case: Case) -> None:
+    def test_peculiar_branches_have_the_right_gradient_or_are_refused(self, case: Case) -> None:
         require_right_or_refused(case, self.gradient)
 
-    def test_it_is_shown_as_it_is_written(self) -> None:
+    def test_its_repr_can_be_evaluated(self) -> None:
         assert repr(eval(repr(self.gradient), dict(vars(odenet)))) == repr(self.gradient)
 
 
 class ExactGradientLaws(GradientLaws):
-    """Besides, whatever is drawn at random is the same in both passes, and derivatives of the gradient are right."""
+    """Laws of exact gradient methods: the same random numbers in both passes, and exact second derivatives."""
 
     closeness = 1e-13
     closeness_on_random_branches = 1e-13
@@ -519,7 +519,7 @@ class ExactGradientLaws(GradientLaws):
         inputs = states().requires_grad_(), *block.parameters()
         assert torch.autograd.gradgradcheck(lambda x, *_: block(x), inputs)
 
-    def test_compiled_code_around_it_trains_as_it_does(self) -> None:
+    def test_compiled_code_around_it_gives_the_same_gradients(self) -> None:
         torch.compiler.reset()
         block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient)
         modules = block, torch.compile(block, backend=Graphs())
@@ -537,7 +537,7 @@ class ExactGradientLaws(GradientLaws):
 
 
 class RecomputationLaws(ExactGradientLaws):
-    """Besides, it keeps less than backpropagation does, and says so where it would evaluate another function."""
+    """Laws of recomputing gradient methods: they refuse a backward pass through another function."""
 
     def test_an_optimizer_step_before_the_backward_pass_is_refused(self) -> None:
         block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient)
@@ -549,14 +549,14 @@ class RecomputationLaws(ExactGradientLaws):
         ):
             y.backward()
 
-    def test_parameters_lent_to_it_for_the_forward_pass_alone_are_refused(self) -> None:
+    def test_parameters_replaced_for_the_forward_pass_only_are_refused(self) -> None:
         block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient)
         lent = {name: 2 * parameter for name, parameter in block.named_parameters()}
         y = torch.func.functional_call(block, lent, (states(),)).sum()
         with pytest.raises(RuntimeError, match=r"or replaced.* within the same functional_call, or use Backprop\(\)"):
             y.backward()
 
-    def test_a_parameter_is_kept_in_no_other_precision_than_its_own(self) -> None:
+    def test_gradients_have_the_precision_of_their_parameters(self) -> None:
         block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), self.stepping, self.gradient).float()
         block(states().float()).sum().backward()
         assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in block.parameters())
@@ -566,8 +566,8 @@ def _halve(module: nn.Module, inputs: object, slope: Tensor) -> Tensor:
     return slope / 2
 
 
-class Noting(nn.Module):
-    """A branch that notes the precision that its convolutions return, in every evaluation."""
+class RecordingDtypes(nn.Module):
+    """A branch that records the dtype of its first convolution in every evaluation."""
 
     def __init__(self, branch: BasicBranch) -> None:
         super().__init__()
@@ -579,29 +579,29 @@ class Noting(nn.Module):
 
 
 class BranchLaws(ABC):
-    """A branch keeps shape and dtype of its state at every t, trains, compiles, and copies."""
+    """Laws of branches: shape and dtype of the state are kept at every t, parameters train, and copies work."""
 
     shape: tuple[int, ...] = (2, 4, 5, 6)
     depends_on_time = False
 
     @abstractmethod
     def make(self) -> nn.Module:
-        """A branch for states of `shape`."""
+        """Return a branch for states of `shape`."""
 
     def state(self) -> Tensor:
         return torch.randn(self.shape, generator=torch.Generator().manual_seed(0))
 
     @pytest.mark.parametrize("t", [0.0, 1.5, torch.tensor(0.5)], ids=str)
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-    def test_it_keeps_the_kind_of_its_state(self, t: Time, dtype: torch.dtype) -> None:
+    def test_it_keeps_the_shape_and_dtype_of_its_state(self, t: Time, dtype: torch.dtype) -> None:
         slope = self.make().to(dtype)(t, self.state().to(dtype))
         assert (slope.shape, slope.dtype) == (self.shape, dtype)
 
-    def test_it_depends_on_time_as_it_says(self) -> None:
+    def test_it_depends_on_time_as_declared(self) -> None:
         branch = self.make().eval()
         assert torch.equal(branch(0.0, self.state()), branch(1.0, self.state())) != self.depends_on_time
 
-    def test_a_tensor_and_a_number_are_the_same_time(self) -> None:
+    def test_time_may_be_a_tensor_or_a_number(self) -> None:
         branch = self.make().eval()
         assert torch.equal(branch(0.75, self.state()), branch(torch.tensor(0.75), self.state()))
 
@@ -610,7 +610,7 @@ class BranchLaws(ABC):
         (branch(0.5, self.state()) ** 3).sum().backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in branch.parameters())
 
-    def test_it_survives_a_copy_and_a_pickle(self) -> None:
+    def test_it_can_be_copied_and_pickled(self) -> None:
         branch = self.make().eval()
         expected = branch(0.5, self.state())
         for again in (copy.deepcopy(branch), pickle.loads(pickle.dumps(branch))):

@@ -1,7 +1,7 @@
-"""Branches that do more than to compute F(t, x) from their own parameters, and flows that are made of them.
+"""Branches that do more than compute F(t, x) from their own parameters, and flows made of them.
 
-Each peculiarity is a kind of situation from public bug reports. A flow of such branches has the gradient of
-backpropagation and leaves every buffer as backpropagation does, or it is refused with the cause and a way out.
+Each peculiarity is a situation from public bug reports. A flow of such branches has the gradient and the buffers of
+backpropagation, or it is refused with an error that names the cause and an alternative.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ THETAS: dict[str, Callable[[list[nn.Module]], Theta]] = {
 
 
 class Peculiar(nn.Module):
-    """F(t, x) = tanh(W·x + b + t), scaled and shifted by what it reads besides."""
+    """F(t, x) = tanh(W·x + b + t), scaled and shifted by other tensors that it reads."""
 
     def __init__(self, what: frozenset[str], dtype: torch.dtype) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Peculiar(nn.Module):
         self.bias = nn.Parameter(0.5 * torch.randn(3, dtype=dtype))
         self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
         self.outside: list[Tensor] = []
-        """Tensors that it reads, in a list, so that no module knows of them."""
+        """Captured tensors, in a list, so that no module registers them."""
         if "is frozen in part" in what:
             self.bias.requires_grad_(False)
 
@@ -104,7 +104,7 @@ class Peculiar(nn.Module):
 
 
 class Outcome(NamedTuple):
-    """What a forward and a backward pass came to."""
+    """Results of a forward and a backward pass."""
 
     y: Tensor
     gradients: list[Tensor]
@@ -113,7 +113,7 @@ class Outcome(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A flow of peculiar branches: the stepping, the noise, the kind of θ, and what its branches do."""
+    """A flow of peculiar branches: its stepping, noise, kind of θ, and the peculiarities of its branches."""
 
     stepping: Stepping
     noise: StochasticDepth | None
@@ -125,7 +125,7 @@ class Case(NamedTuple):
         return torch.complex128 if "is complex" in self.what else torch.float64
 
     def run(self, gradient: GradientMethod, stepping: Stepping | None = None) -> Outcome:
-        """Both passes, the same for every gradient method in all that is drawn."""
+        """Run both passes, with the same random numbers for every gradient method."""
         torch.manual_seed(0)
         nodes = [Peculiar(self.what, self.dtype) for _ in range(2)]
         block = ODEBlock(THETAS[self.theta](list(nodes)), stepping or self.stepping, gradient, noise=self.noise)
@@ -148,13 +148,13 @@ class Case(NamedTuple):
         return Outcome(y.detach(), list(gradients), between, [buffer.clone() for buffer in block.buffers()])
 
     def _fine(self) -> Stepping:
-        """The stepping, with so many fixed steps that the adjoint equation is solved nearly exactly."""
+        """Return the stepping, with enough fixed steps to solve the adjoint equation almost exactly."""
         if isinstance(self.stepping, FixedSteps):
             return FixedSteps(self.stepping.solver, 32 * self.stepping.per_piece)
         return self.stepping
 
     def _outside(self, nodes: list[Peculiar]) -> list[Tensor]:
-        """Gives the branches what they read besides their parameters, and returns the leaves of it."""
+        """Give the branches the tensors that they capture, and return the leaves of these."""
         leaves: list[Tensor] = []
         for node in nodes:
             if "captures an encoder's output" in self.what:
@@ -169,13 +169,13 @@ class Case(NamedTuple):
         return leaves
 
     def reference(self, gradient: GradientMethod) -> tuple[Stepping, float]:
-        """The stepping by which backpropagation takes the steps of `gradient`, or nearly; and how near they are."""
+        """Return a stepping with which backpropagation takes the steps of `gradient`, and a tolerance."""
         if isinstance(gradient, ContinuousAdjoint):
             return self._fine(), 0.05
         if isinstance(gradient, Reversible) and isinstance(self.stepping, Adaptive):
             return self.stepping, 1e-2
         if isinstance(self.stepping, Adaptive) and not self.stepping.per_sample and not isinstance(gradient, Backprop):
-            return self.stepping, 1e-3  # torchdiffeq's own steps are differentiated through the choice of their length
+            return self.stepping, 1e-3  # backpropagation also differentiates torchdiffeq's choice of step lengths
         if isinstance(gradient, Reversible) and isinstance(self.stepping, FixedSteps):
             solver = self.stepping.solver
             if isinstance(solver, RungeKutta):
@@ -183,7 +183,7 @@ class Case(NamedTuple):
         return self.stepping, 1e-9
 
     def reasons_to_refuse(self, gradient: GradientMethod) -> Iterator[str]:
-        """For what combinations of this case cannot be: what the message of a refusal says of the cause."""
+        """Yield, for each reason why this combination is refused, a pattern of the cause in the message."""
         stepping, adjoint = self.stepping, isinstance(gradient, ContinuousAdjoint)
         adaptive = isinstance(stepping, Adaptive)
         per_sample = isinstance(stepping, Adaptive) and stepping.per_sample
@@ -222,14 +222,16 @@ CASES = st.builds(
 
 
 def require_right_or_refused(case: Case, gradient: GradientMethod) -> None:
-    """The law: the gradient and buffers of backpropagation, or an error that names the cause and a way out."""
+    """Require the gradient and buffers of backpropagation, or an error that names the cause and an alternative."""
     reasons = list(case.reasons_to_refuse(gradient))
     try:
         found = case.run(gradient)
     except (TypeError, ValueError, RuntimeError) as error:
-        said = str(error)
-        assert any(re.search(reason, said) for reason in reasons), f"{case} under {gradient} was refused: {said}"
-        assert re.search(r": (use|let|write|draw|register|make|mend|take|pass)\b|use ", said), f"no way out: {said}"
+        message = str(error)
+        assert any(re.search(reason, message) for reason in reasons), f"{case} under {gradient} was refused: {message}"
+        assert re.search(r": (use|let|write|draw|register|make|correct|assign|take|pass)\b|use ", message), (
+            f"no alternative is named: {message}"
+        )
         return
     stepping, within = case.reference(gradient)
     expected = case.run(Backprop(), stepping)

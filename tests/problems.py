@@ -1,6 +1,6 @@
-"""Flows known in closed form, with θ of every kind: what solvers must converge to.
+"""Flows with closed-form solutions, for θ of every kind, to which solvers must converge.
 
-Double precision throughout, so that an error is the solver's. Each problem is built anew at every call.
+They are in double precision, so that errors are those of the solver. Every call builds a new problem.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Linear(nn.Module):
 
 
 class Logistic(nn.Module):
-    """F(t, x) = r·x·(1 - x), so that logit(x) grows by ∫r dt: known for any r(t)."""
+    """F(t, x) = r·x·(1 - x), so that logit(x) grows by ∫r dt for every r(t)."""
 
     def __init__(self, *rates: float) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Logistic(nn.Module):
 
 
 class Bernoulli(nn.Module):
-    """F(t, x) = -r·(1 + t)·x², so that 1/x grows by ∫r·(1 + t) dt: nonlinear, and it depends on t."""
+    """F(t, x) = -r·(1 + t)·x², a nonlinear field that depends on t; 1/x grows by ∫r·(1 + t) dt."""
 
     def __init__(self, *rates: float) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class Bernoulli(nn.Module):
 
 @dataclass(frozen=True)
 class Problem:
-    """x(0) and x(T) of the flow of `theta`."""
+    """The flow of `theta` with x(0) and the exact x(T)."""
 
     theta: Theta
     x: Tensor
@@ -58,19 +58,19 @@ class Problem:
 
 
 MATRICES = ([[-1.0, 2.0], [-1.5, 0.3]], [[0.5, -1.0], [2.0, -0.8]], [[-0.4, 1.7], [0.2, 0.9]])
-"""They do not commute: a solver that takes a piece out of turn arrives elsewhere."""
+"""Matrices that do not commute, so that the order of the pieces matters."""
 
 RATES = ((1.0, -0.7), (2.5, 0.4), (-1.2, 1.1))
-"""They change sign and size from node to node."""
+"""Rates that change sign and size from node to node."""
 
 
 def linear() -> Problem:
-    """x′ = A·x on [0, 1]: x(1) = exp(A)·x(0)."""
+    """x′ = A·x on [0, 1], with x(1) = exp(A)·x(0)."""
     return _linear(Constant(Linear(MATRICES[0])), MATRICES[:1])
 
 
 def jumping_linear() -> Problem:
-    """x′ = A_i·x on three pieces of [0, 1]: the product of three exponentials."""
+    """x′ = A_i·x on three pieces of [0, 1]; x(1) is a product of three exponentials and x(0)."""
     return _linear(PiecewiseConstant(map(Linear, MATRICES), horizon=1.0), MATRICES)
 
 
@@ -86,7 +86,7 @@ def jumping_logistic() -> Problem:
 
 
 def sloping_logistic() -> Problem:
-    """x′ = r(t)·x·(1 - x) on [0, 2], r a polygon through three nodes: the trapezoidal rule is its integral."""
+    """x′ = r(t)·x·(1 - x) on [0, 2], with a polygon r(t) through three nodes, integrated by the trapezoidal rule."""
     theta = PiecewiseLinear([Logistic(*r) for r in RATES], horizon=2.0)
     first, second, third = _double(RATES)
     return _logistic(theta, (first + second) / 2 + (second + third) / 2)

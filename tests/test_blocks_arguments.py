@@ -1,4 +1,4 @@
-"""Arguments are what their annotations say, whatever is given, or refused by name before the function begins."""
+"""Arguments are checked against their annotations, and wrong ones are refused by name before the function runs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def function(
     times: Annotated[Sequence[float], MayBeEmpty()] = (1.0,),
     **options: Any,
 ) -> dict[str, Any]:
-    """What was given."""
+    """Return the arguments that the function received."""
     return dict(locals())
 
 
@@ -110,31 +110,31 @@ RIGHT: list[tuple[str, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "value", "error", "message"), WRONG, ids=lambda value: str(value)[:30])
-def test_what_cannot_be_meant_is_refused_by_name(name: str, value: Any, error: type[Exception], message: str) -> None:
+def test_a_wrong_argument_is_refused_by_name(name: str, value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         function(**{name: value})
 
 
 @pytest.mark.parametrize(("name", "value", "meant"), RIGHT, ids=lambda value: str(value)[:30])
-def test_what_is_meant_is_handed_on_with_numbers_of_python(name: str, value: Any, meant: Any) -> None:
+def test_a_right_argument_is_passed_on_with_python_numbers(name: str, value: Any, meant: Any) -> None:
     given = function(**{name: value})[name]
     assert given == meant
     assert type(given) is type(meant)
 
 
-def test_each_of_a_number_of_positional_arguments_is_compared() -> None:
+def test_each_variadic_positional_argument_is_checked() -> None:
     relu = nn.ReLU()
     assert function(1, 1.0, relu)["rest"] == (relu,)
     with pytest.raises(TypeError, match=r"rest\[1\] must be an instance of Module, got 3"):
         function(1, 1.0, relu, 3)  # pyright: ignore[reportArgumentType]
 
 
-def test_a_missing_argument_is_said_as_python_says_it() -> None:
+def test_a_missing_argument_raises_the_error_of_python() -> None:
     with pytest.raises(TypeError, match=r"of_a_kind\(\) missing 1 required positional argument: 'net'"):
         of_a_kind()  # pyright: ignore[reportCallIssue]
 
 
-def test_the_bound_of_a_type_variable_counts() -> None:
+def test_the_bound_of_a_type_variable_is_checked() -> None:
     with pytest.raises(TypeError, match="net must be an instance of Module, got 3"):
         of_a_kind(3)  # pyright: ignore[reportArgumentType]
 
@@ -145,7 +145,7 @@ def test_a_checked_function_keeps_its_name_and_signature() -> None:
     assert pickle.loads(pickle.dumps(partial(of_a_kind)))(relu := nn.ReLU()) is relu
 
 
-def test_in_a_compiled_graph_nothing_is_compared() -> None:
+def test_nothing_is_checked_in_a_compiled_graph() -> None:
     @checked
     def doubled(x: torch.Tensor, times: int) -> torch.Tensor:
         return x * times
@@ -163,7 +163,7 @@ class Options:
         check_fields(self)
 
 
-def test_fields_of_a_dataclass_are_compared_and_become_numbers_of_python() -> None:
+def test_fields_of_a_dataclass_are_checked_and_converted_to_python_numbers() -> None:
     options = Options(np.int64(2), [3, 4])  # pyright: ignore[reportArgumentType]
     assert options == Options(2, (3, 4))
     assert type(options.count) is int
@@ -171,7 +171,7 @@ def test_fields_of_a_dataclass_are_compared_and_become_numbers_of_python() -> No
         Options(0)
 
 
-def test_one_value_is_compared_as_an_argument_is() -> None:
+def test_a_single_value_is_checked_like_an_argument() -> None:
     assert checked_value("width", np.int64(2), int) == 2
     with pytest.raises(TypeError, match="width must be a whole number, got '2'"):
         checked_value("width", "2", int)

@@ -1,3 +1,5 @@
+"""An ODE block equals the hand-written loop of a residual network, and every axis of it can be replaced."""
+
 from __future__ import annotations
 
 import copy
@@ -41,7 +43,7 @@ DEEPEST = 256
 
 
 class TinyBranch(nn.Module):
-    """norm-conv, scaled so that 256 steps of h = 1 stay finite."""
+    """A normalization and a convolution, scaled so that 256 steps of h = 1 stay finite."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +57,7 @@ class TinyBranch(nn.Module):
 
 
 class Loop:
-    """The hand-written loop x ← x + h·F_i(x) over 256 residual blocks: its first N states are those of N blocks."""
+    """The hand-written loop x ← x + h·F_i(x) over 256 residual blocks, with the state after each block."""
 
     def __init__(self, h: float, training: bool) -> None:
         torch.manual_seed(0)
@@ -68,13 +70,13 @@ class Loop:
             self.states.append(x)
 
     def gradients(self, y: Tensor, n: int) -> list[Tensor]:
-        """Of a function of y, in x and in the parameters of the first n branches."""
+        """Return gradients of a function of y in x and in the parameters of the first n branches."""
         inputs = [self.x, *(parameter for branch in self.branches[:n] for parameter in branch.parameters())]
         return list(torch.autograd.grad(y, inputs, self.x.detach(), retain_graph=True))
 
 
 def copies(branches: list[TinyBranch]) -> list[TinyBranch]:
-    """Branches with the same parameters, and statistics of their own from before any batch."""
+    """Return branches with the same parameters, and with initial statistics of their own."""
     again = copy.deepcopy(branches)
     for new, branch in zip(again, branches, strict=True):
         new.norm.reset_running_stats()
@@ -83,7 +85,7 @@ def copies(branches: list[TinyBranch]) -> list[TinyBranch]:
 
 
 WITH_GRADIENTS = (*range(1, 33), 49, 77, 100, 127, 128, 129, 255, 256)
-"""Numbers of pieces: the backward pass takes twice the time of the forward one, and follows the same graph."""
+"""Numbers of pieces for which gradients are compared; not all of 1, …, 256, to save time."""
 
 
 def all_equal(ours: Iterable[Tensor], theirs: Iterable[Tensor]) -> bool:
@@ -91,7 +93,7 @@ def all_equal(ours: Iterable[Tensor], theirs: Iterable[Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_a_flow_of_n_pieces_is_the_loop_of_n_residual_blocks_to_the_last_bit_for_every_n(training: bool) -> None:
+def test_a_flow_of_n_pieces_equals_the_loop_over_n_residual_blocks_bit_for_bit_for_every_n(training: bool) -> None:
     loop = Loop(1.0, training)
     branches = copies(loop.branches)
     ours, theirs = ([b for branch in bs for b in branch.buffers()] for bs in (branches, loop.branches))
@@ -108,7 +110,7 @@ def test_a_flow_of_n_pieces_is_the_loop_of_n_residual_blocks_to_the_last_bit_for
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-def test_on_half_the_horizon_it_is_the_loop_with_half_steps(training: bool) -> None:
+def test_on_half_the_horizon_it_equals_the_loop_with_half_steps(training: bool) -> None:
     loop = Loop(0.5, training)
     branches = copies(loop.branches)
     for n in WITH_GRADIENTS:
@@ -117,7 +119,7 @@ def test_on_half_the_horizon_it_is_the_loop_with_half_steps(training: bool) -> N
         assert all_equal(loop.gradients(y, n), loop.gradients(loop.states[n - 1], n)), n
 
 
-def test_a_projected_flow_is_the_loop_of_post_activation_blocks_to_the_last_bit() -> None:
+def test_a_projected_flow_equals_the_loop_over_post_activation_blocks_bit_for_bit() -> None:
     torch.manual_seed(0)
     branches = [BasicBranch(3, activation="post") for _ in range(5)]
     reference = copy.deepcopy(branches)
@@ -163,7 +165,7 @@ def test_every_axis_can_be_replaced_on_a_trained_block() -> None:
     assert torch.equal(block(states()), before)
 
 
-def test_state_dicts_depend_on_theta_alone_and_go_round() -> None:
+def test_state_dicts_depend_only_on_theta_and_can_be_loaded_again() -> None:
     block = ODEBlock(PiecewiseConstant([BasicBranch(2) for _ in range(2)]))
     block(torch.randn(4, 2, 4, 4))
     other = ODEBlock(PiecewiseConstant([BasicBranch(2) for _ in range(2)]), FixedSteps(RK4(), 3), ContinuousAdjoint())
@@ -231,7 +233,7 @@ def test_a_block_works_under_vmap() -> None:
     torch.testing.assert_close(torch.vmap(block)(x), torch.stack([block(x[0]), block(x[1])]))
 
 
-# Compiled
+# Compilation
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -287,7 +289,9 @@ def test_blocks_are_named_after_their_place() -> None:
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 @pytest.mark.parametrize("stepping", [FixedSteps(), Adaptive(), Adaptive(per_sample=True)], ids=repr)
-def test_a_state_that_is_no_tensor_of_numbers_is_refused(state: Any, said: str, stepping: Stepping) -> None:
+def test_a_state_that_is_not_a_floating_point_or_complex_tensor_is_refused(
+    state: Any, said: str, stepping: Stepping
+) -> None:
     with pytest.raises(TypeError, match=f"ODEBlock was given {said}"):
         ODEBlock(Constant(MLPBranch(2)), stepping)(state)
 
@@ -315,7 +319,7 @@ def test_every_setting_is_checked_whatever_is_assigned(name: str, value: object,
     assert str(block) == shown
 
 
-def test_every_property_with_a_setter_is_out_of_reach_of_modules_and_parameters() -> None:
+def test_modules_and_parameters_cannot_bypass_the_setter_of_a_property() -> None:
     block = ODEBlock(Constant(MLPBranch(2)))
     for owner in (block, block.theta):
         for kind in type(owner).__mro__:
@@ -326,20 +330,20 @@ def test_every_property_with_a_setter_is_out_of_reach_of_modules_and_parameters(
                             setattr(owner, name, value)
 
 
-def test_a_projection_that_the_rest_of_the_block_cannot_have_is_refused_when_it_is_assigned() -> None:
+def test_a_projection_that_does_not_fit_the_block_is_refused_on_assignment() -> None:
     block = ODEBlock(Constant(MLPBranch(2)), FixedSteps(), Reversible())
     with pytest.raises(ValueError, match="what a projection discards cannot be found again"):
         block.projection = torch.relu
     assert block.projection is None
 
 
-def test_a_theta_that_the_noise_does_not_fit_is_refused_when_it_is_assigned() -> None:
+def test_a_theta_that_does_not_fit_the_noise_is_refused_on_assignment() -> None:
     block = ODEBlock(PiecewiseConstant([MLPBranch(2)] * 2), noise=StochasticDepth([1.0, 0.5]))
     with pytest.raises(ValueError, match="2 survival probabilities were given for 3 pieces"):
         block.theta = PiecewiseConstant([MLPBranch(2)] * 3)
 
 
-def test_a_module_and_a_function_may_take_turns_as_a_projection() -> None:
+def test_a_projection_may_be_replaced_by_a_module_or_a_function() -> None:
     block = ODEBlock(Constant(MLPBranch(2)), projection=nn.ReLU())
     block.projection = torch.relu
     assert "relu" not in str(list(block.children()))
@@ -348,7 +352,7 @@ def test_a_module_and_a_function_may_take_turns_as_a_projection() -> None:
 
 
 class Overwriting(nn.Module):
-    """x′ = W·relu(x), with a ReLU that works in place."""
+    """x′ = W·relu(x) with a ReLU that overwrites its state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -366,7 +370,7 @@ def test_a_branch_that_overwrites_its_state_is_refused(gradient: GradientMethod,
         block(torch.randn(3, 2, requires_grad=wanted))
 
 
-def test_where_versions_are_not_kept_the_branch_is_given_a_copy() -> None:
+def test_a_branch_receives_a_copy_if_tensors_have_no_version_counter() -> None:
     branch, x = Overwriting(), torch.randn(3, 2)
     expected = x + branch.layer(torch.relu(x))
     block = ODEBlock(Constant(branch))
@@ -384,7 +388,7 @@ def test_where_versions_are_not_kept_the_branch_is_given_a_copy() -> None:
 @pytest.mark.parametrize(
     "stepping", [FixedSteps(RK4()), Adaptive(), Adaptive("rk4"), Adaptive(per_sample=True)], ids=repr
 )
-def test_what_a_block_returns_may_be_changed_in_place(stepping: Stepping, gradient: GradientMethod) -> None:
+def test_the_output_of_a_block_may_be_changed_in_place(stepping: Stepping, gradient: GradientMethod) -> None:
     torch.manual_seed(0)
     branch, x = MLPBranch(2).double(), torch.randn(3, 2, dtype=torch.float64)
     try:
@@ -398,7 +402,7 @@ def test_what_a_block_returns_may_be_changed_in_place(stepping: Stepping, gradie
     torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
 
 
-def test_a_block_in_which_nothing_moves_returns_a_tensor_of_its_own() -> None:
+def test_a_block_that_does_not_move_its_state_returns_a_new_tensor() -> None:
     x = torch.ones(0, 2)
     assert ODEBlock(Constant(MLPBranch(2)), Adaptive(per_sample=True))(x) is not x
 

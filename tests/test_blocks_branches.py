@@ -1,3 +1,5 @@
+"""Branches keep the shape of their state, have the published layers, and check their arguments."""
+
 from __future__ import annotations
 
 from typing import Any, cast
@@ -84,7 +86,7 @@ def test_the_stride_of_a_bottleneck_is_in_its_three_by_three_convolution() -> No
 
 @pytest.mark.parametrize("activation", ["pre", "post"])
 @pytest.mark.parametrize("kind", [BasicBranch, BottleneckBranch])
-def test_with_a_stride_a_branch_serves_in_a_transition(kind: Any, activation: str) -> None:
+def test_a_branch_with_a_stride_can_be_used_in_a_transition(kind: Any, activation: str) -> None:
     branch = kind(8, in_channels=4, stride=2, activation=activation)
     assert branch(0.0, image()).shape == (3, 8, 3, 3)
     assert branch.norm1.num_features == (4 if activation == "pre" else branch.conv1.out_channels)
@@ -120,7 +122,7 @@ def test_an_autonomous_branch_is_its_module() -> None:
     assert torch.equal(Autonomous(module)(17.0, x), module(x))
 
 
-def test_group_norm_has_32_groups_or_one_a_channel() -> None:
+def test_group_norm_has_32_groups_or_one_per_channel() -> None:
     assert [group_norm(channels).num_groups for channels in (1, 8, 32, 64)] == [1, 8, 32, 32]
     with pytest.raises(ValueError, match="divisible"):
         group_norm(48)
@@ -128,7 +130,7 @@ def test_group_norm_has_32_groups_or_one_a_channel() -> None:
 
 @pytest.mark.parametrize("kind", [BasicBranch, BottleneckBranch, ConcatConvBranch, MLPBranch])
 @pytest.mark.parametrize("channels", [0, -1, 2.0, True, "8"], ids=repr)
-def test_a_width_that_is_no_positive_integer_is_refused(kind: Any, channels: Any) -> None:
+def test_a_width_that_is_not_a_positive_integer_is_refused(kind: Any, channels: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=rf" must be a whole number.*, got {channels!r}"):
         kind(channels)
 
@@ -161,12 +163,12 @@ def test_the_width_of_a_bottleneck_follows_from_its_groups(
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True], ids=repr)
 @pytest.mark.parametrize("name", ["width", "groups", "width_per_group"])
-def test_counts_of_a_bottleneck_that_are_no_positive_integers_are_refused(name: str, value: Any) -> None:
+def test_counts_of_a_bottleneck_that_are_not_positive_integers_are_refused(name: str, value: Any) -> None:
     options: dict[str, Any] = {name: value}
     with pytest.raises((TypeError, ValueError), match=rf"^{name} must be a whole number.*, got {value!r}"):
         BottleneckBranch(8, **options)
 
 
-def test_a_width_said_in_two_ways_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"width = 4 and width_per_group = 8 were asked for; .* pass one of them"):
+def test_a_width_given_in_two_ways_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"width = 4 and width_per_group = 8 were both given, .*: pass one of them"):
         BottleneckBranch(8, width=4, width_per_group=8)

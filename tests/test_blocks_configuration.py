@@ -1,3 +1,5 @@
+"""`configure` sets every block of a network or none, for good or within a context."""
+
 from __future__ import annotations
 
 from typing import Any, cast
@@ -41,7 +43,7 @@ def test_configure_sets_every_block_of_a_network() -> None:
     assert settings(model) == [(FixedSteps(Euler(), 2), "ContinuousAdjoint()")] * 2
 
 
-def test_configure_leaves_what_is_not_named() -> None:
+def test_configure_leaves_other_settings_unchanged() -> None:
     model = network()
     configure(model, gradient=ContinuousAdjoint())
     assert [stepping for stepping, _ in settings(model)] == [FixedSteps(Heun()), FixedSteps(RK4())]
@@ -53,7 +55,7 @@ def test_a_single_block_can_be_configured() -> None:
     assert block.stepping == FixedSteps(RK4())
 
 
-def test_at_the_end_of_its_context_configure_gives_each_block_its_own_settings_back() -> None:
+def test_configure_restores_the_settings_of_each_block_at_the_exit_of_its_context() -> None:
     model = network()
     before = settings(model)
     with configure(model, stepping=Adaptive(), gradient=ContinuousAdjoint()):
@@ -64,7 +66,7 @@ def test_at_the_end_of_its_context_configure_gives_each_block_its_own_settings_b
     assert settings(model) == before
 
 
-def test_it_does_so_after_an_exception_too() -> None:
+def test_configure_restores_the_settings_after_an_exception_too() -> None:
     model = network()
     before = settings(model)
     with pytest.raises(KeyError), configure(model, stepping=Adaptive()):
@@ -72,7 +74,7 @@ def test_it_does_so_after_an_exception_too() -> None:
     assert settings(model) == before
 
 
-def test_where_one_block_refuses_none_changes() -> None:
+def test_if_one_block_refuses_no_block_changes() -> None:
     projected = ODEBlock(PiecewiseConstant([BasicBranch(2, activation="post")]), projection=torch.relu)
     model = nn.Sequential(network(), projected)
     before = settings(model)
@@ -83,7 +85,7 @@ def test_where_one_block_refuses_none_changes() -> None:
     assert settings(model) == before
 
 
-def test_settings_that_fit_only_together_can_be_set_together() -> None:
+def test_settings_that_are_only_valid_together_can_be_set_together() -> None:
     model = network()
     configure(model, stepping=Adaptive(), gradient=ContinuousAdjoint(rtol=1e-2))
     with pytest.raises(ValueError, match="without tolerances"):
@@ -93,7 +95,11 @@ def test_settings_that_fit_only_together_can_be_set_together() -> None:
 
 @pytest.mark.parametrize(
     ("option", "hint"),
-    [("steping", "did you mean 'stepping'?"), ("grad", "did you mean 'gradient'?"), ("xyz", ": blocks have stepping")],
+    [
+        ("steping", "did you mean 'stepping'?"),
+        ("grad", "did you mean 'gradient'?"),
+        ("xyz", ": pass stepping, gradient or compile"),
+    ],
 )
 def test_an_unknown_option_is_refused_with_the_nearest(option: str, hint: str) -> None:
     with pytest.raises(TypeError) as refused:
@@ -112,7 +118,7 @@ def test_a_model_without_blocks_or_nothing_to_set_is_refused() -> None:
         configure(wrong, stepping=FixedSteps())
 
 
-def test_settings_of_the_wrong_kind_are_refused_before_any_is_made() -> None:
+def test_settings_of_the_wrong_type_are_refused_before_anything_is_set() -> None:
     model = network()
     before = settings(model)
     wrong: Any = RK4()

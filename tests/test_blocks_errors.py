@@ -1,3 +1,5 @@
+"""Unknown names are answered with the nearest known name, and warnings share one base class."""
+
 from __future__ import annotations
 
 import pytest
@@ -13,11 +15,11 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all_known_ones(asked: 
 
 
 @pytest.mark.parametrize("asked", ["runge", "", 5, None])
-def test_where_nothing_is_near_nothing_is_suggested(asked: object) -> None:
+def test_nothing_is_suggested_if_no_known_name_is_near(asked: object) -> None:
     assert str(unknown_name("solver", asked, ["euler"])) == f"unknown solver {asked!r}. Known: euler."
 
 
-def test_an_unknown_name_is_a_value_error_and_a_state_that_overflows_an_arithmetic_one() -> None:
+def test_an_unknown_name_is_a_value_error_and_a_non_finite_state_an_arithmetic_error() -> None:
     assert isinstance(unknown_name("solver", "x", []), ValueError)
     assert issubclass(NonFiniteState, ArithmeticError)
 

@@ -1,3 +1,5 @@
+"""Faults of a branch are reported with the block, the piece, the step and the time."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -27,7 +29,7 @@ from tests.problems import Logistic
 
 
 class Returning(nn.Module):
-    """A branch that returns whatever `change` makes of its state."""
+    """A branch that returns `change(x)`."""
 
     def __init__(self, change: Callable[[Tensor], Any]) -> None:
         super().__init__()
@@ -38,7 +40,7 @@ class Returning(nn.Module):
 
 
 def network(branch: nn.Module, stepping: Stepping | None = None, gradient: GradientMethod | None = None) -> nn.Module:
-    """A network whose block 'stages.1.flow' goes wrong in its last piece."""
+    """Return a network whose block 'stages.1.flow' has a faulty branch on its last piece."""
     blocks = [
         ODEBlock(PiecewiseConstant([Logistic(1.0), Logistic(0.5)])),
         ODEBlock(PiecewiseConstant([Logistic(1.0), branch]), stepping, gradient),
@@ -70,11 +72,11 @@ WAY_NAMES = ["fixed", "adaptive", "adjoint"]
     ],
     ids=["shape", "dimensions", "dtype", "device"],
 )
-def test_a_branch_that_changes_its_state_is_refused_with_both_kinds_and_the_place(
+def test_a_slope_unlike_its_state_is_refused_with_both_properties_and_the_place(
     change: Any, found: str, stepping: Stepping, gradient: GradientMethod, place: str
 ) -> None:
     model = network(Returning(change), stepping, gradient)
-    said = rf"in block 'stages\.1\.flow', at t = 1 \({place}\), the branch returned {found}; .* mend the branch"
+    said = rf"in block 'stages\.1\.flow', at t = 1 \({place}\), the branch returned {found}; .* correct the branch"
     with pytest.raises(ValueError, match=said):
         model(states())
 
@@ -101,7 +103,7 @@ def test_a_slope_that_is_not_finite_is_reported_with_block_piece_step_and_time(v
 
 
 class Exploding(nn.Module):
-    """F(t, x) = x, and 10²⁰⁰·x from t = 1.625 on."""
+    """F(t, x) = x for t < 1.625, and 10²⁰⁰·x from there on."""
 
     def forward(self, t: Time, x: Tensor) -> Tensor:
         return x if t < 1.625 else x * 1e200
@@ -114,7 +116,7 @@ def test_a_state_that_overflows_is_reported_at_the_step_where_it_does() -> None:
         model(states())
 
 
-def test_an_overflow_in_the_last_step_is_the_outputs() -> None:
+def test_an_overflow_in_the_last_step_is_reported_for_the_output() -> None:
     block = ODEBlock(PiecewiseConstant([Returning(lambda x: x)] * 2))
     with pytest.raises(
         NonFiniteState, match=r"output of ODEBlock is infinite at t = 2 \(piece 1, step 1, evaluation 2"
@@ -131,32 +133,32 @@ def test_an_input_that_is_not_finite_is_reported_at_the_start(
     x = states()
     x[2, 1] = value
     kind = "NaN" if value != value else "infinite"
-    with pytest.raises(NonFiniteState, match=rf"state of ODEBlock is {kind} at t = 0 \(piece 0.*look at the input"):
+    with pytest.raises(NonFiniteState, match=rf"state of ODEBlock is {kind} at t = 0 \(piece 0.*check the input"):
         block(x)
 
 
-def test_large_finite_numbers_whose_sum_overflows_are_no_fault() -> None:
+def test_large_finite_states_whose_sum_overflows_are_accepted() -> None:
     block = ODEBlock(PiecewiseConstant([Returning(torch.zeros_like)]))
     x = torch.full((4, 4), 3e38)
     assert torch.isinf(x.sum())
     assert torch.equal(block(x), x)
 
 
-def test_a_fault_that_does_not_show_twice_is_reported_all_the_same() -> None:
+def test_a_fault_that_does_not_recur_is_still_reported() -> None:
     faults = iter([float("nan"), 0.0])
     block = ODEBlock(PiecewiseConstant([Returning(lambda x: x * next(faults))]))
     with pytest.raises(NonFiniteState, match="by a fault that did not show a second time"):
         block(states())
 
 
-def test_the_place_of_a_fault_is_found_on_request_where_forward_does_not_look() -> None:
+def test_the_place_of_a_fault_can_be_found_even_if_forward_does_not_check() -> None:
     block = ODEBlock(PiecewiseConstant([Logistic(1.0), Returning(lambda x: x / 0)]))
     with pytest.raises(NonFiniteState, match=r"at t = 1 \(piece 1, step 1"):
         block.locate_nonfinite(states())
     ODEBlock(PiecewiseConstant([Logistic(1.0)])).locate_nonfinite(states())
 
 
-def test_a_field_evaluates_the_piece_entered_last_and_counts() -> None:
+def test_a_field_evaluates_the_current_piece_and_counts() -> None:
     field, x = Field("it"), states()
     for index, factor in enumerate((2.0, 3.0)):
         field.enter(Piece(0.0, 1.0, lambda _, x, factor=factor: factor * x, (nn.Identity(),)))

@@ -1,3 +1,5 @@
+"""The Jacobians of the symmetric and the Hamiltonian branch have the structure of the paper."""
+
 from __future__ import annotations
 
 import pytest
@@ -47,5 +49,5 @@ def test_the_jacobian_of_a_hamiltonian_branch_is_that_of_a_hamiltonian_system() 
 
 
 def test_an_odd_number_of_channels_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Hamiltonian branch of 5 channels .*: pass an even number"):
+    with pytest.raises(ValueError, match=r"must be even for a Hamiltonian branch, got 5; .*: pass an even number"):
         HamiltonianBranch(5)

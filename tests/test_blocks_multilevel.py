@@ -1,3 +1,5 @@
+"""Refining θ keeps the output, refining steps changes it by O(h^order), and coarsening inverts both."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -44,7 +46,7 @@ def image() -> Tensor:
 
 
 def basic_nodes(number: int) -> list[nn.Module]:
-    """Branches with weights and BatchNorm statistics of their own."""
+    """Return branches with different weights and BatchNorm statistics."""
     torch.manual_seed(0)
     nodes = [BasicBranch(2) for _ in range(number)]
     for node in nodes:
@@ -68,7 +70,7 @@ def require_equal_tensors(one: nn.Module, other: nn.Module) -> None:
 
 @pytest.mark.parametrize("horizon", [None, 2.0, 0.5])
 @pytest.mark.parametrize("factor", [2, 4])
-def test_refining_theta_moves_nothing_to_the_last_bit_where_h_is_dyadic(factor: int, horizon: float | None) -> None:
+def test_refining_theta_keeps_the_output_bit_for_bit_if_h_is_dyadic(factor: int, horizon: float | None) -> None:
     block = constant_pieces(per_piece=factor, horizon=horizon)
     finer = refine_theta(block, factor)
     assert torch.equal(finer(image()), block(image()))
@@ -84,7 +86,7 @@ def spline_pieces(number: int = 4, per_piece: int = 1, horizon: float | None = N
 
 @pytest.mark.parametrize("make", [constant_pieces, linear_pieces, spline_pieces])
 @pytest.mark.parametrize("factor", [2, 3, 6])
-def test_refining_theta_moves_nothing_but_by_rounding(make: Callable[..., ODEBlock], factor: int) -> None:
+def test_refining_theta_keeps_the_output_up_to_rounding(make: Callable[..., ODEBlock], factor: int) -> None:
     block = make(per_piece=6, horizon=0.7).double()
     finer = refine_theta(block, factor)
     torch.testing.assert_close(finer(image().double()), block(image().double()), rtol=1e-12, atol=1e-12)
@@ -114,7 +116,7 @@ def test_the_prolongation_of_a_residual_network_has_twice_the_layers_at_half_the
 
 @pytest.mark.parametrize("make", [constant_pieces, linear_pieces])
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
-def test_coarsening_undoes_refining_to_the_last_bit(make: Callable[..., ODEBlock], factor: int) -> None:
+def test_coarsening_inverts_refining_bit_for_bit(make: Callable[..., ODEBlock], factor: int) -> None:
     block = make(per_piece=factor)
     again = coarsen_theta(refine_theta(block, factor), factor)
     require_equal_tensors(again, block)
@@ -124,14 +126,14 @@ def test_coarsening_undoes_refining_to_the_last_bit(make: Callable[..., ODEBlock
 
 
 @pytest.mark.parametrize("degree", [0, 1])
-def test_splines_of_low_degree_come_back_to_the_last_bit_too(degree: int) -> None:
+def test_coarsening_inverts_refining_of_splines_of_low_degree_bit_for_bit(degree: int) -> None:
     block = spline_pieces(per_piece=3, degree=degree)
     require_equal_tensors(coarsen_theta(refine_theta(block, 3), 3), block)
 
 
 @pytest.mark.parametrize("degree", [2, 3, 4])
 @pytest.mark.parametrize("factor", [2, 3])
-def test_splines_of_higher_degree_come_back_to_rounding(factor: int, degree: int) -> None:
+def test_coarsening_inverts_refining_of_splines_of_higher_degree_up_to_rounding(factor: int, degree: int) -> None:
     block = spline_pieces(per_piece=factor, degree=degree).double()
     again = coarsen_theta(refine_theta(block, factor), factor)
     torch.testing.assert_close(again.state_dict(), block.state_dict(), rtol=1e-10, atol=1e-10)
@@ -139,7 +141,7 @@ def test_splines_of_higher_degree_come_back_to_rounding(factor: int, degree: int
 
 
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.floats(0.1, 10), st.integers(0, 2))
-def test_refining_and_coarsening_are_inverse_whatever_the_numbers(
+def test_coarsening_inverts_refining_for_all_numbers_of_pieces_and_factors(
     pieces: int, factor: int, per_piece: int, horizon: float, degree: int
 ) -> None:
     theta = Spline(logistic_nodes(pieces + degree), degree, horizon)
@@ -155,7 +157,7 @@ def test_refining_and_coarsening_are_inverse_whatever_the_numbers(
     torch.testing.assert_close(finer(x), refine_steps(block, factor)(x), rtol=1e-10, atol=1e-10)
 
 
-def test_a_spline_that_is_no_refinement_is_coarsened_to_the_nearest_in_the_mean() -> None:
+def test_a_spline_that_is_not_a_refinement_is_coarsened_to_the_nearest_in_the_mean() -> None:
     block = ODEBlock(Spline(logistic_nodes(9), 3))
     nearest = project_theta(block.theta, partial(Spline, degree=3), 6)
     require_equal_tensors(coarsen_theta(block).theta, nearest)
@@ -169,7 +171,7 @@ def test_refined_linear_nodes_lie_on_the_polygon() -> None:
             torch.testing.assert_close(parameter, (1 - k / 4) * a + k / 4 * b)
 
 
-def test_coarsening_what_was_never_refined_keeps_every_second_node() -> None:
+def test_coarsening_a_theta_that_was_never_refined_keeps_every_second_node() -> None:
     block = constant_pieces(6)
     coarser = coarsen_theta(block)
     assert (coarser.theta.number_of_pieces, coarser.stepping) == (3, FixedSteps(Euler(), 2))
@@ -192,7 +194,7 @@ def test_the_original_is_untouched_and_shares_nothing(operator: Any, make: Calla
     assert torch.equal(block(image()), y)
 
 
-def test_nodes_that_were_one_are_several_after_refining() -> None:
+def test_a_shared_node_becomes_several_nodes_on_refining() -> None:
     node = MLPBranch(2)
     finer = refine_theta(ODEBlock(PiecewiseConstant([node, node]), FixedSteps(Euler(), 2)))
     assert len({id(parameter) for parameter in finer.parameters()}) == 4 * len(list(node.parameters()))
@@ -234,19 +236,21 @@ def test_whole_networks_are_refined_and_coarsened() -> None:
 
 @pytest.mark.parametrize("factor", [0, -2, 1.5, 2.0, True, "2", None], ids=repr)
 @pytest.mark.parametrize("operator", OPERATORS, ids=name_of)
-def test_a_factor_that_is_no_positive_integer_is_refused(operator: Any, factor: Any) -> None:
+def test_a_factor_that_is_not_a_positive_integer_is_refused(operator: Any, factor: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=rf"factor must be a whole number.*, got {factor!r}"):
         operator(constant_pieces(2, per_piece=2), factor)
 
 
 @pytest.mark.parametrize(("operator", "steps"), [(refine_theta, 3), (coarsen_steps, 3), (refine_theta, 1)])
-def test_steps_that_cannot_be_shared_out_are_refused(operator: Any, steps: int) -> None:
+def test_steps_that_cannot_be_divided_among_pieces_are_refused(operator: Any, steps: int) -> None:
     with pytest.raises(ValueError, match=rf"takes {steps} steps on a piece, not a multiple of 2; .*refine_steps first"):
         operator(constant_pieces(2, per_piece=steps))
 
 
 def test_pieces_that_cannot_be_joined_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"θ has 3 pieces, not a multiple of 2; .* use a factor that divides them"):
+    with pytest.raises(
+        ValueError, match=r"θ has 3 pieces, not a multiple of 2; .* use a factor that divides the number"
+    ):
         coarsen_theta(constant_pieces(3))
 
 
@@ -262,7 +266,7 @@ def test_a_theta_without_pieces_is_refused(operator: Any, theta: Theta) -> None:
         operator(ODEBlock(theta, FixedSteps(Euler(), 2)))
 
 
-def test_steps_of_a_theta_without_pieces_are_refined_all_the_same() -> None:
+def test_steps_of_a_theta_without_pieces_can_be_refined() -> None:
     block = refine_steps(ODEBlock(Galerkin([MLPBranch(2), MLPBranch(2)]), FixedSteps(Euler(), 2)), 3)
     assert block.stepping == FixedSteps(Euler(), 6)
 
@@ -271,7 +275,7 @@ def test_steps_of_a_theta_without_pieces_are_refined_all_the_same() -> None:
 def test_steps_that_are_chosen_by_error_control_are_refused(operator: Any) -> None:
     block = ODEBlock(PiecewiseConstant(basic_nodes(2)), Adaptive())
     block.label = "block 'flow'"
-    with pytest.raises(ValueError, match=r"block 'flow' steps by Adaptive\('dopri5'.* set stepping=FixedSteps"):
+    with pytest.raises(ValueError, match=r"block 'flow' has the stepping Adaptive\('dopri5'.* set stepping=FixedSteps"):
         operator(block)
 
 

@@ -1,3 +1,5 @@
+"""Assignments to a property of a module always go through its setter."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -10,7 +12,7 @@ from odenet.blocks.properties import ModuleWithProperties
 
 
 class Sized(ModuleWithProperties):
-    """A module with a size that is a number, one that cannot be set, and an ordinary attribute."""
+    """A module with a property that must be a number, a property without a setter, and an ordinary attribute."""
 
     @property
     def size(self) -> int:
@@ -28,7 +30,7 @@ class Sized(ModuleWithProperties):
 
 
 @pytest.mark.parametrize("value", [nn.Linear(1, 1), nn.Parameter(torch.ones(1)), torch.ones(1), None, "1"], ids=repr)
-def test_whatever_is_assigned_to_a_property_goes_through_its_setter(value: Any) -> None:
+def test_every_assignment_to_a_property_goes_through_its_setter(value: Any) -> None:
     module = Sized()
     module.size = 3
     with pytest.raises(TypeError, match=f"size = {type(value).__name__}"):

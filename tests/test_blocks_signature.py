@@ -1,3 +1,5 @@
+"""A module that does not take (t, x) is refused as a branch, with advice on how to make it one."""
+
 from __future__ import annotations
 
 import pytest
@@ -5,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from odenet import Autonomous, Constant, ODEBlock, PiecewiseConstant
-from odenet.blocks.signature import refusal_of_times
+from odenet.blocks.signature import signature_error
 
 
 class OfStateAlone(nn.Module):
@@ -24,7 +26,7 @@ class Anything(nn.Module):
 
 
 @pytest.mark.parametrize("branch", [nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.Tanh()), OfStateAlone()])
-def test_a_module_of_the_state_alone_is_refused_with_the_name_of_what_makes_it_a_branch(branch: nn.Module) -> None:
+def test_a_module_of_the_state_alone_is_refused_with_advice_to_wrap_it_in_autonomous(branch: nn.Module) -> None:
     for make in (lambda: Constant(branch), lambda: PiecewiseConstant([Keyword(), branch])):
         with pytest.raises(TypeError, match=r"was given as a branch; .*F\(t, x\).*: wrap .* in Autonomous\(module\)"):
             make()
@@ -32,11 +34,11 @@ def test_a_module_of_the_state_alone_is_refused_with_the_name_of_what_makes_it_a
 
 
 @pytest.mark.parametrize("branch", [Keyword(), Anything(), Autonomous(nn.Tanh())])
-def test_what_takes_both_is_taken(branch: nn.Module) -> None:
-    assert refusal_of_times(branch) is None
+def test_a_module_that_takes_t_and_x_is_accepted(branch: nn.Module) -> None:
+    assert signature_error(branch) is None
 
 
-def test_a_hook_may_change_what_a_module_is_given() -> None:
+def test_a_module_whose_hook_may_change_its_arguments_is_accepted() -> None:
     layer = nn.Linear(2, 2)
     layer.register_forward_pre_hook(lambda _, inputs: inputs[1:])
     ODEBlock(Constant(layer))(torch.zeros(3, 2))
@@ -49,7 +51,7 @@ def test_a_branch_replaced_later_is_refused_when_it_is_called() -> None:
         block(torch.zeros(3, 2))
 
 
-def test_another_type_error_of_a_branch_is_its_own() -> None:
+def test_another_type_error_of_a_branch_is_raised_unchanged() -> None:
     class Wrong(nn.Module):
         def forward(self, t: float, x: Tensor) -> Tensor:
             return x + "1"  # pyright: ignore[reportOperatorIssue]

@@ -1,4 +1,4 @@
-"""Stochastic depth: its mean is the deterministic model, a skipped branch is not computed, θ alone is random."""
+"""Stochastic depth: the mean is the deterministic model, skipped branches cost nothing, and only θ is random."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ GRADIENTS: list[tuple[GradientMethod, Stepping]] = [
 
 
 class Spy(nn.Module):
-    """F = -x, or, with dropout, something that draws too; notes when it is called."""
+    """F(t, x) = -x, with dropout on request; it records the times of its calls."""
 
     def __init__(self, index: int, calls: list[int], dropout: float = 0.0) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def linear_block(pieces: int = 3, **options: Any) -> ODEBlock:
 def with_mask(
     block: ODEBlock, x: Tensor, survival: list[float], mask: tuple[bool, ...], monkeypatch: pytest.MonkeyPatch
 ) -> Tensor:
-    """x(T) where the pieces survive that `mask` says."""
+    """Return x(T) if the pieces marked by `mask` survive."""
     draws = torch.tensor([0.5 * p if alive else 1.1 * p for p, alive in zip(survival, mask, strict=True)])
     monkeypatch.setattr(torch, "rand", lambda *size, **_: draws.view(-1, *[1] * (len(size) - 1)).expand(size))
     try:
@@ -84,7 +84,7 @@ def with_mask(
 
 
 def every_mask(survival: list[float]) -> Iterator[tuple[float, tuple[bool, ...]]]:
-    """The 2ⁿ masks, each with its probability."""
+    """Yield the 2ⁿ masks, each with its probability."""
     for mask in itertools.product([False, True], repeat=len(survival)):
         chance = 1.0
         for p, alive in zip(survival, mask, strict=True):
@@ -137,7 +137,7 @@ def test_a_skipped_piece_takes_no_step_either(monkeypatch):
 
 
 @pytest.mark.parametrize("stepping", STEPPINGS[:3], ids=repr)
-def test_a_batch_that_skips_everything_comes_out_as_it_went_in(stepping, monkeypatch):
+def test_a_batch_that_skips_every_piece_does_not_change(stepping, monkeypatch):
     block, calls = spies(3, stepping=stepping, noise=StochasticDepth(0.5))
     x = torch.randn(2, 2)
     assert torch.equal(with_mask(block, x, [0.5] * 3, (False,) * 3, monkeypatch), x)
@@ -145,7 +145,7 @@ def test_a_batch_that_skips_everything_comes_out_as_it_went_in(stepping, monkeyp
     assert block.evaluations == 0
 
 
-def test_a_projection_meets_the_state_also_where_everything_is_skipped(monkeypatch):
+def test_the_state_is_projected_even_if_every_piece_is_skipped(monkeypatch):
     block, _ = spies(3, noise=StochasticDepth(0.5), projection=torch.relu)
     x = torch.randn(2, 2)
     assert torch.equal(with_mask(block, x, [0.5] * 3, (False,) * 3, monkeypatch), x.relu())
@@ -180,7 +180,7 @@ def test_each_sample_keeps_its_mask_under_another_solver():
 
 @pytest.mark.parametrize("per", ["batch", "sample"])
 @pytest.mark.parametrize(("method", "stepping"), GRADIENTS, ids=repr)
-def test_every_gradient_method_meets_the_masks_of_the_forward_pass(method, stepping, per):
+def test_every_gradient_method_uses_the_masks_of_the_forward_pass(method, stepping, per):
     torch.manual_seed(0)
     theta = PiecewiseConstant([MLPBranch(2) for _ in range(5)], horizon=1.0)
     block = ODEBlock(theta, FixedSteps(RK4(), per_piece=4), noise=StochasticDepth(0.5, per=per)).double()
@@ -205,7 +205,7 @@ def test_parameters_of_a_skipped_branch_have_no_gradient(monkeypatch):
     assert [parameter.grad is None for parameter in block.parameters()] == [False, True]
 
 
-def test_each_sample_has_a_mask_of_its_own_of_the_right_frequency():
+def test_each_sample_has_its_own_mask_with_the_right_frequency():
     block = linear_block(1, noise=StochasticDepth(0.25, per="sample"))
     torch.manual_seed(0)
     x = torch.ones(4000, 2, dtype=torch.float64)
@@ -213,7 +213,7 @@ def test_each_sample_has_a_mask_of_its_own_of_the_right_frequency():
     assert float(kept) == pytest.approx(0.25, abs=0.03)
 
 
-def test_in_evaluation_the_branch_is_whole_or_scaled_by_p():
+def test_in_evaluation_the_branch_is_unscaled_or_scaled_by_p():
     x = torch.randn(3, 2, dtype=torch.float64)
     block = linear_block(1).eval()
     increment = block(x) - x
@@ -224,7 +224,7 @@ def test_in_evaluation_the_branch_is_whole_or_scaled_by_p():
 
 
 @pytest.mark.parametrize("survival", [1, 1.0, [1.0, 1.0, 1.0]])
-def test_certain_survival_is_no_noise_at_all(survival):
+def test_survival_with_probability_one_changes_nothing(survival):
     block, x = linear_block(3), torch.randn(2, 2, dtype=torch.float64)
     expected = block(x)
     for per in ("batch", "sample"):
@@ -232,7 +232,7 @@ def test_certain_survival_is_no_noise_at_all(survival):
         assert torch.equal(block(x), expected)
 
 
-def test_a_default_device_does_not_move_the_draws_of_a_batch_from_the_host():
+def test_a_default_device_does_not_move_the_draws_of_a_batch_from_the_cpu():
     torch.manual_seed(0)
     expected = (torch.rand(20) < 0.5).tolist()
     torch.manual_seed(0)
@@ -249,7 +249,7 @@ def test_linear_decay_is_that_of_huang_et_al():
     assert sum(survival) == pytest.approx((3 * 54 - 1) / 4)
 
 
-def test_linear_decay_goes_on_from_block_to_block():
+def test_linear_decay_continues_from_block_to_block():
     whole = linear_decay(9, 0.2)
     assert [*linear_decay(4, 0.2, total=9), *linear_decay(5, 0.2, first=5, total=9)] == whole
 
@@ -265,20 +265,20 @@ BAD = [0.0, -0.1, 1.1, float("nan"), float("inf"), True, "0.5", ["0.5"], None, [
 
 
 @pytest.mark.parametrize("survival", [*BAD, torch.tensor([0.5])], ids=repr)
-def test_what_is_no_probability_of_survival_is_refused(survival: Any):
+def test_a_survival_probability_outside_its_interval_is_refused(survival: Any):
     with pytest.raises(ValueError, match=r"survival = .* \(0, 1\]"):
         StochasticDepth(survival)
 
 
 @pytest.mark.parametrize("last", [0.0, 1.5, float("nan"), True, "0.5", None, [0.5]], ids=repr)
-def test_linear_decay_to_what_is_no_probability_is_refused(last: Any):
+def test_linear_decay_to_an_invalid_probability_is_refused(last: Any):
     with pytest.raises((TypeError, ValueError), match=r"last = .* \(0, 1\]|last must be a number.*, got .*"):
         linear_decay(4, last)
 
 
 @pytest.mark.parametrize("blocks", [{"pieces": 0}, {"pieces": 2, "first": 0}, {"pieces": 2, "first": 3, "total": 3}])
-def test_linear_decay_over_blocks_that_are_not_there_is_refused(blocks: dict[str, int]):
-    with pytest.raises(ValueError, match="some of 1, …, total"):
+def test_linear_decay_over_blocks_that_do_not_exist_is_refused(blocks: dict[str, int]):
+    with pytest.raises(ValueError, match="must lie in 1, …, total"):
         linear_decay(**blocks)
 
 

@@ -1,3 +1,5 @@
+"""States between the steps have the accuracy of the steps, and are differentiable in x, θ and t."""
+
 from __future__ import annotations
 
 import math
@@ -39,7 +41,7 @@ def exact(x: Tensor, t: float) -> Tensor:
 
 
 @pytest.mark.parametrize("method", PAIRS)
-def test_between_the_steps_it_is_as_exact_as_at_their_ends(method: str) -> None:
+def test_it_is_as_accurate_between_the_steps_as_at_their_ends(method: str) -> None:
     x, times = states(), [0.0, 0.123, 0.5, 1.0, 1.77, 2.0]
     with torch.no_grad():
         found = trajectory(logistic(method=method, tolerance=1e-7), x, times)
@@ -64,7 +66,7 @@ def test_an_interpolant_has_its_order(method: str, quartic: bool) -> None:
     assert slope(numbers, errors) == pytest.approx(5 if quartic else 4, abs=0.15)
 
 
-def test_at_both_ends_an_interpolant_is_the_state_bit_for_bit() -> None:
+def test_an_interpolant_equals_the_state_at_both_ends_bit_for_bit() -> None:
     x0, x1, slope0, slope1, middle = (torch.randn(4, 3) for _ in range(5))
     for s, expected in ((0.0, x0), (1.0, x1)):
         assert torch.equal(
@@ -126,7 +128,7 @@ def test_its_gradient_is_that_of_the_flow() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-8)
 
 
-def test_where_a_sample_stopped_it_is_not_a_number() -> None:
+def test_states_beyond_the_end_of_a_stopped_sample_are_nan() -> None:
     block = ODEBlock(Constant(Logistic(1.0), 4.0), per_sample(max_evaluations=30))
     with torch.no_grad(), pytest.warns(BudgetWarning):
         found = trajectory(block, states(), [0.0, 1e-3, 4.0])
@@ -151,7 +153,7 @@ def test_a_time_outside_the_horizon_is_refused(t: float) -> None:
         trajectory(logistic(), states(), [1.0, t])
 
 
-def test_a_random_model_is_refused_and_its_mean_taken() -> None:
+def test_a_random_model_is_refused_and_its_mean_accepted() -> None:
     block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), per_sample(), noise=StochasticDepth(0.5))
     with pytest.raises(ValueError, match="another random model: use evaluation mode"):
         trajectory(block, states(), [1.0])
@@ -159,7 +161,7 @@ def test_a_random_model_is_refused_and_its_mean_taken() -> None:
     assert torch.equal(trajectory(block, states(), [3.0])[0], block(states()))
 
 
-def test_its_derivative_in_a_time_is_the_field_to_the_second_derivative() -> None:
+def test_its_derivative_in_time_is_the_field_up_to_second_derivatives() -> None:
     block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), Adaptive("dopri5", 1e-10, 1e-10, per_sample=True))
     t = torch.tensor([0.0, 0.3, 1.4, 2.0], dtype=torch.float64, requires_grad=True)
     found = trajectory(block, states(), t)
@@ -173,7 +175,7 @@ def test_its_derivative_in_a_time_is_the_field_to_the_second_derivative() -> Non
         torch.testing.assert_close(torch.autograd.grad(slope[k], t, retain_graph=True)[0][k], jacobian.sum())
 
 
-def test_single_times_may_ask_for_a_gradient_and_the_others_for_none() -> None:
+def test_only_some_times_may_require_a_gradient() -> None:
     block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), Adaptive("dopri5", 1e-8, 1e-8, per_sample=True))
     t = torch.tensor(0.5, requires_grad=True)
     found = trajectory(block, states(), [0.25, t])
@@ -183,7 +185,7 @@ def test_single_times_may_ask_for_a_gradient_and_the_others_for_none() -> None:
         assert not trajectory(block, states(), [t]).requires_grad
 
 
-def test_state_and_parameters_keep_their_gradients_beside_that_of_a_time() -> None:
+def test_state_and_parameters_have_gradients_along_with_times() -> None:
     block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), Adaptive("dopri5", 1e-8, 1e-8, per_sample=True))
     leaves = [x := states().requires_grad_(), *block.parameters()]
     moving = torch.tensor([0.7, 1.5], dtype=torch.float64, requires_grad=True)

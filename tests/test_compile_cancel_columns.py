@@ -1,3 +1,5 @@
+"""The pass removes concatenations of columns that are taken apart again, and nothing else."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from odenet.blocks.compile.programs import Programs
 
 
 def rewritten(function: Callable[..., object], *inputs: Tensor) -> fx.GraphModule:
-    """What the pass makes of a function of tensors; checked to compute the same."""
+    """Return the graph that the pass makes of a function of tensors, after checking that it computes the same."""
     module = make_fx(function, tracing_mode="fake")(*inputs)
     CancelColumns()(module.graph)
     module.graph.lint()
@@ -42,11 +44,11 @@ def pair() -> tuple[Tensor, Tensor]:
     ],
     ids=["unbind", "unbind 1", "select", "slice", "split", "chunk"],
 )
-def test_columns_that_are_taken_out_of_a_join_are_not_joined(take: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
+def test_columns_that_are_taken_out_of_a_cat_are_not_concatenated(take: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
     assert joins(rewritten(lambda a, b: [2 * each for each in take(torch.cat((a, b), -1))], *pair())) == 0
 
 
-def test_a_field_that_stacks_what_it_unbinds_is_one_of_columns() -> None:
+def test_a_field_that_stacks_the_columns_it_unbinds_works_on_columns_only() -> None:
     def step(a: Tensor, b: Tensor) -> list[Tensor]:
         x, v = torch.cat((a, b), 1).unbind(-1)
         slope = torch.stack((v, (1 - x * x) * v - x), dim=-1)
@@ -55,7 +57,7 @@ def test_a_field_that_stacks_what_it_unbinds_is_one_of_columns() -> None:
     assert joins(rewritten(step, *pair())) == 0
 
 
-def test_the_backward_pass_is_handed_columns_and_no_state() -> None:
+def test_columns_and_not_states_are_saved_for_the_backward_pass() -> None:
     def steps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         for _ in range(3):
             x, v = torch.cat((a, b), 1).unbind(-1)
@@ -78,7 +80,7 @@ def test_the_backward_pass_is_handed_columns_and_no_state() -> None:
     torch.testing.assert_close(found, torch.autograd.grad(steps(a, b)[0].sum(), (a, b)))
 
 
-def test_a_join_that_is_used_otherwise_stays() -> None:
+def test_a_cat_with_other_uses_stays() -> None:
     assert (
         joins(rewritten(lambda a, b: (torch.cat((a, b), 1)[:, 0], torch.cat((a, b), 1) @ torch.ones(2, 2)), *pair()))
         == 1
@@ -100,10 +102,10 @@ def test_a_join_that_is_used_otherwise_stays() -> None:
     ],
     ids=["rows", "a row", "two rows", "split rows", "split twos", "strided", "wide", "other dtype", "three axes"],
 )
-def test_what_is_no_column_of_columns_is_left_alone(function: Callable[..., object]) -> None:
+def test_other_parts_of_a_cat_are_left_unchanged(function: Callable[..., object]) -> None:
     assert joins(rewritten(function, *pair())) >= 1
 
 
-def test_another_text_of_the_pass_is_another_entry_of_the_compilers_cache() -> None:
+def test_the_cache_key_of_the_pass_depends_on_its_source() -> None:
     assert CancelColumns().uuid() == CancelColumns().uuid()
     assert CancelColumns().uuid() is not None

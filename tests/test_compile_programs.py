@@ -1,3 +1,5 @@
+"""A compiled block gives the same numbers and gradients, and falls back to eager mode with a warning."""
+
 from __future__ import annotations
 
 import copy
@@ -48,7 +50,7 @@ def block() -> ODEBlock:
     return ODEBlock(Constant(MLPBranch(2, 3)))
 
 
-def test_compilation_is_off_until_it_is_asked_for_and_can_be_had_for_a_while() -> None:
+def test_compilation_is_off_by_default_and_can_be_configured_within_a_context() -> None:
     flows = block(), block()
     flows[1].compiled = True
     net = nn.Sequential(*flows)
@@ -62,12 +64,12 @@ def test_compilation_is_off_until_it_is_asked_for_and_can_be_had_for_a_while() -
 
 
 @pytest.mark.parametrize("value", [1, "yes", None])
-def test_compiled_is_true_or_false_or_asks_for_cuda_graphs(value: bool) -> None:
+def test_compiled_must_be_true_false_or_reduce_overhead(value: bool) -> None:
     with pytest.raises(TypeError, match=f"compiled = {value!r}; .* pass True or False, or 'reduce-overhead'"):
         block().compiled = value
 
 
-def test_a_field_of_a_block_that_is_not_compiled_hands_functions_back() -> None:
+def test_the_field_of_an_uncompiled_block_returns_functions_unchanged() -> None:
     assert Field("it").program("double", torch.add) is torch.add
 
 
@@ -77,17 +79,17 @@ def test_a_program_is_kept_under_its_key() -> None:
     assert field.program(("add", 1), torch.add) is not field.program(("add", 2), torch.add)
 
 
-def test_copies_and_pickles_take_the_setting_along_and_no_programs() -> None:
+def test_copies_and_pickles_keep_the_setting_but_no_programs() -> None:
     original = block()
     original.compiled = True
     original._programs.compiled("add", torch.add, "it")
     for again in (copy.deepcopy(original), pickle.loads(pickle.dumps(original))):
         assert again.compiled
         assert again._programs is not original._programs
-        assert not again._programs._of
+        assert not again._programs._programs
 
 
-def test_the_programs_of_a_mode_stay_until_another_mode_is_asked_for() -> None:
+def test_the_programs_of_a_mode_stay_until_the_mode_changes() -> None:
     flow = block()
     flow.compiled = True
     programs = flow._programs
@@ -100,12 +102,12 @@ def test_the_programs_of_a_mode_stay_until_another_mode_is_asked_for() -> None:
     assert again._programs.cuda_graphs
 
 
-# What is compiled
+# Compiled programs
 
 
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> Graphs:
-    """Counts the graphs of compiled blocks, which run as they are."""
+    """Return a backend that counts the graphs of compiled blocks and runs them uncompiled."""
     torch.compiler.reset()
     counting = Graphs()
     monkeypatch.setattr(compiled, "BACKEND", counting)
@@ -125,7 +127,7 @@ def as_it_is(flow: ODEBlock) -> ODEBlock:
     return again
 
 
-def test_machine_code_takes_many_steps_with_the_same_numbers_and_gradients(
+def test_compiled_steps_have_the_same_numbers_and_gradients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.compiler.reset()
@@ -141,7 +143,7 @@ def test_machine_code_takes_many_steps_with_the_same_numbers_and_gradients(
 
 
 class OneMemory:
-    """A backend whose graphs hand out the same memory at every call, as a CUDA graph does, and else run as they are."""
+    """A backend whose graphs return the same memory at every call, as CUDA graphs do, but run uncompiled."""
 
     def __call__(self, graph: fx.GraphModule, example: list[Tensor]) -> Any:
         return aot_autograd(fw_compiler=self.keeping_memory)(graph, example)
@@ -161,9 +163,7 @@ class OneMemory:
 
 
 @pytest.mark.parametrize("mode", [True, "reduce-overhead"])
-def test_what_came_out_of_a_cuda_graph_stays_when_it_is_launched_again(
-    monkeypatch: pytest.MonkeyPatch, mode: Any
-) -> None:
+def test_the_output_of_a_cuda_graph_stays_when_it_is_launched_again(monkeypatch: pytest.MonkeyPatch, mode: Any) -> None:
     torch.compiler.reset()
     monkeypatch.setattr(compiled, "BACKEND", OneMemory())
     flow = compiled_block()
@@ -176,7 +176,7 @@ def test_what_came_out_of_a_cuda_graph_stays_when_it_is_launched_again(
 
 
 def solved_in(mode: Any, stepping: Stepping) -> list[Tensor]:
-    """Training steps and predictions of a small network of flows on a GPU: values, gradients, weights."""
+    """Return the values, gradients and weights of training steps and predictions of a small network on a GPU."""
     torch.manual_seed(0)
     thetas = (PiecewiseConstant([BasicBranch(4, norm=group_norm) for _ in range(3)]) for _ in range(2))
     net = nn.Sequential(*(ODEBlock(theta, stepping) for theta in thetas)).double().to("cuda")
@@ -217,7 +217,7 @@ def test_on_a_gpu_a_stage_is_launched_as_one_cuda_graph() -> None:
     assert names.count("cudaGraphLaunch") == 1
 
 
-def test_without_a_compiler_of_cpp_a_block_runs_as_it_is_and_says_so(tmp_path: Path) -> None:
+def test_without_a_cpp_compiler_a_block_runs_uncompiled_with_a_warning(tmp_path: Path) -> None:
     flow, x = compiled_block(Autonomous(nn.Tanh())), torch.randn(5, 2)
     said = r"ODEBlock was to be compiled; torch.compile failed with InductorError \(.*C\+\+.*\), so it runs uncompiled"
     with without_compiler(tmp_path), pytest.warns(CompileWarning, match=said):
@@ -229,28 +229,28 @@ def test_without_a_compiler_of_cpp_a_block_runs_as_it_is_and_says_so(tmp_path: P
 
 
 class Forked(nn.Module):
-    """A branch that looks at its state, as no graph can."""
+    """A branch with control flow that depends on its state, which one graph cannot express."""
 
     def forward(self, t: Time, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x
 
 
-def test_what_torch_cannot_trace_runs_as_it_is(graphs: Graphs) -> None:
+def test_a_branch_that_torch_cannot_trace_runs_uncompiled(graphs: Graphs) -> None:
     flow = compiled_block(Forked())
-    with pytest.warns(CompileWarning, match="torch.compile failed with .*: mend what is named, or set compiled = Fal"):
+    with pytest.warns(CompileWarning, match="torch.compile failed with .*: correct the cause, or set compiled = Fal"):
         y = flow(torch.ones(2, 2))
     assert torch.equal(y, as_it_is(flow)(torch.ones(2, 2)))
     assert torch.equal(flow(-torch.ones(2, 2)), as_it_is(flow)(-torch.ones(2, 2)))
 
 
-def test_under_a_transform_of_functions_a_block_runs_as_it_is(graphs: Graphs) -> None:
+def test_under_a_function_transform_a_block_runs_uncompiled(graphs: Graphs) -> None:
     flow, x = compiled_block(), torch.randn(4, 3, 2)
     with pytest.warns(CompileWarning, match="functorch"):
         y = torch.vmap(flow)(x)
     torch.testing.assert_close(y, torch.stack([flow(part) for part in x]))
 
 
-def test_a_new_shape_has_a_graph_of_its_own_and_many_shapes_have_one_for_all(graphs: Graphs) -> None:
+def test_each_shape_has_its_own_graph_and_many_shapes_share_one(graphs: Graphs) -> None:
     flow = compiled_block()
     reference = as_it_is(flow)
     counts = []
@@ -261,7 +261,7 @@ def test_a_new_shape_has_a_graph_of_its_own_and_many_shapes_have_one_for_all(gra
     assert counts == [1, 2, 3, 4, 5, 6, 7, 8, *[9] * 6]
 
 
-def test_a_setting_that_is_replaced_is_compiled_anew(graphs: Graphs) -> None:
+def test_a_replaced_setting_is_compiled_again(graphs: Graphs) -> None:
     flow, x = compiled_block(), torch.randn(5, 2)
     for change in ({"stepping": FixedSteps(RK4())}, {"projection": torch.relu}, {"theta": Constant(MLPBranch(2, 3))}):
         flow(x)
@@ -284,7 +284,7 @@ def test_in_other_compiled_code_the_setting_has_no_effect(graphs: Graphs) -> Non
 
 
 @pytest.mark.parametrize("gradient", [Checkpointed(), ContinuousAdjoint()], ids=repr)
-def test_a_gradient_method_with_a_loop_of_its_own_runs_as_it_is(gradient: GradientMethod, graphs: Graphs) -> None:
+def test_a_gradient_method_with_its_own_loop_runs_uncompiled(gradient: GradientMethod, graphs: Graphs) -> None:
     flow, x = compiled_block(gradient=gradient), torch.randn(5, 2)
     said = r"to be compiled; the gradient method takes the steps one by one, so it runs uncompiled: use Backp"
     with pytest.warns(CompileWarning, match=said):
@@ -293,7 +293,7 @@ def test_a_gradient_method_with_a_loop_of_its_own_runs_as_it_is(gradient: Gradie
     assert graphs.count == 0
 
 
-def test_stochastic_depth_draws_what_it_would_and_is_compiled_for_evaluation(graphs: Graphs) -> None:
+def test_stochastic_depth_draws_the_same_masks_and_is_compiled_in_evaluation_mode(graphs: Graphs) -> None:
     flow, x = compiled_block(noise=StochasticDepth(0.5)), torch.randn(5, 2)
     reference = as_it_is(flow)
     torch.manual_seed(1)
@@ -312,7 +312,7 @@ class Misfit(nn.Module):
         return x[:, :1]
 
 
-def test_faults_of_a_branch_are_reported_with_their_place_and_not_as_the_compilers(graphs: Graphs) -> None:
+def test_faults_of_a_branch_are_reported_with_their_place_and_not_as_compiler_errors(graphs: Graphs) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match=r"in ODEBlock, at t = 0 \(piece 0, step 0, evaluation 1\), the branch"):
@@ -325,7 +325,7 @@ def test_faults_of_a_branch_are_reported_with_their_place_and_not_as_the_compile
 
 
 class Oscillator(nn.Module):
-    """Van der Pol's, with ω as a parameter."""
+    """The oscillator of van der Pol, with the parameter ω."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -337,7 +337,7 @@ class Oscillator(nn.Module):
         return torch.stack((velocity, (1 - position**2) * velocity - self.omega * position), dim=-1)
 
 
-def test_machine_code_by_columns_takes_the_same_steps_and_has_the_same_gradient(
+def test_compiled_steps_by_columns_are_the_same_with_the_same_gradient(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(per_sample, "ATTEMPTS_PER_GRAPH", 2)

@@ -1,3 +1,5 @@
+"""The pass transposes matrix products with few columns, and leaves all others as they are."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -15,7 +17,7 @@ ATEN = torch.ops.aten
 
 
 def rewritten(function: Callable[..., Tensor], *inputs: Tensor) -> list[tuple[int, ...]]:
-    """The shapes of the products, sums left out, that the pass makes of a function; checked to compute the same."""
+    """Return the shapes of the products in the graph that the pass makes of a function, after checking its result."""
     module = make_fx(function, tracing_mode="fake")(*inputs)
     TransposeThinProducts()(module.graph)
     module.graph.lint()
@@ -25,7 +27,7 @@ def rewritten(function: Callable[..., Tensor], *inputs: Tensor) -> list[tuple[in
 
 
 class Products(fx.Interpreter):
-    """What the `mm` nodes of a module come to."""
+    """An interpreter that records the shapes of the results of `mm` nodes."""
 
     results: list[Tensor]
 
@@ -53,7 +55,7 @@ def columns(m: int, n: int) -> Tensor:
 
 @pytest.mark.parametrize("n", [2, 3, 8])
 @pytest.mark.parametrize(("of_a", "of_b"), [(rows, rows), (columns, rows), (columns, columns)])
-def test_a_product_of_few_columns_is_taken_transposed(
+def test_a_product_of_few_columns_is_transposed(
     of_a: Callable[..., Tensor], of_b: Callable[..., Tensor], n: int
 ) -> None:
     assert rewritten(torch.mm, of_a(20, 5), of_b(5, n)) == [(n, 20)]
@@ -69,7 +71,7 @@ def test_another_product_stays(m: int, n: int, of_b: Callable[..., Tensor]) -> N
 
 
 @pytest.mark.parametrize("added", [(2,), (20, 2), (20, 1)], ids=["a bias", "a matrix", "a column"])
-def test_what_is_added_to_such_a_product_is_added_to_it_still(added: tuple[int, ...]) -> None:
+def test_the_bias_of_a_transposed_product_is_still_added(added: tuple[int, ...]) -> None:
     assert rewritten(torch.addmm, torch.randn(added), columns(20, 5), rows(5, 2)) == [(2, 20)]
 
 
@@ -77,7 +79,7 @@ def test_a_product_in_half_precision_stays() -> None:
     assert rewritten(torch.mm, rows(20, 5).bfloat16(), rows(5, 2).bfloat16()) == [(20, 2)]
 
 
-def test_a_product_of_which_nothing_is_known_stays() -> None:
+def test_a_product_of_unknown_shape_stays() -> None:
     graph = fx.Graph()
     a, b = graph.placeholder("a"), graph.placeholder("b")
     graph.output(graph.call_function(ATEN.mm.default, (a, b)))
@@ -86,7 +88,7 @@ def test_a_product_of_which_nothing_is_known_stays() -> None:
     assert str(graph) == before
 
 
-def test_a_product_of_a_product_is_judged_by_what_the_first_one_became() -> None:
+def test_strides_of_transposed_products_are_used_for_later_products() -> None:
     assert rewritten(lambda a, b, c: (a @ b) @ c, rows(20, 5), rows(5, 2), rows(2, 3)) == [(2, 20), (3, 20)]
     assert rewritten(lambda a, b, c: (a @ b) @ c, rows(20, 5), rows(5, 2), columns(2, 3)) == [(2, 20), (3, 20)]
     assert rewritten(lambda a, b, c: (a @ b) @ c, rows(20, 5), columns(5, 2), columns(2, 3)) == [(20, 2), (20, 3)]
@@ -122,6 +124,6 @@ def test_a_graph_of_all_batch_sizes_stays_one() -> None:
     assert [tuple(each.shape) for each in Products.of(module, (rows(20, 5), rows(5, 2)))] == [(20, 2)]
 
 
-def test_another_text_of_the_pass_is_another_entry_of_the_compilers_cache() -> None:
+def test_the_cache_key_of_the_pass_depends_on_its_source() -> None:
     assert TransposeThinProducts().uuid() == TransposeThinProducts().uuid()
     assert TransposeThinProducts().uuid() is not None

@@ -1,3 +1,5 @@
+"""`Checkpointed` has exactly the gradient of backpropagation, within the memory of its segments."""
+
 from __future__ import annotations
 
 import copy
@@ -52,7 +54,7 @@ class TestCheckpointedWithinABudget(RecomputationLaws):
 
 
 class TestCheckpointedUnderErrorControl(RecomputationLaws):
-    """With a first step given, for backpropagation through torchdiffeq differentiates the choice of the first step."""
+    """The laws under error control, with a given first step, whose choice `Backprop` would differentiate otherwise."""
 
     gradient = Checkpointed()
     stepping = Adaptive("dopri5", 1e-2, 1e-2, first_step=0.2)
@@ -76,7 +78,7 @@ BOTH = (Checkpointed(), Backprop())
 
 
 def outcome(block: ODEBlock, x: Tensor, gradient: Any) -> list[Tensor]:
-    """Output and gradients."""
+    """Return the output and the gradients."""
     block.gradient = gradient
     x = x.clone().requires_grad_()
     y = block(x)
@@ -119,14 +121,14 @@ def test_without_a_first_step_given_the_choice_of_the_grid_is_not_differentiated
     assert distances[-1] < 1e-7
 
 
-def test_a_budget_of_evaluations_that_ends_a_solve_leaves_the_gradient_of_the_state_reached() -> None:
+def test_a_solve_that_spends_its_budget_has_the_gradient_of_the_state_reached() -> None:
     block = ODEBlock(Constant(logistic_nodes(1)[0], 9.0), Adaptive("dopri5", 1e-6, 1e-6, 40, first_step=0.1))
     with pytest.warns(UserWarning, match="torchdiffeq's dopri5 stopped at t = "):
         ours, exact = (outcome(block, states(), m) for m in BOTH)
     torch.testing.assert_close(ours, exact, rtol=1e-10, atol=1e-10)
 
 
-def test_a_budget_that_suffices_for_no_step_leaves_the_gradient_of_standing_still() -> None:
+def test_a_budget_too_small_for_a_step_gives_the_gradient_of_the_identity() -> None:
     block = ODEBlock(Constant(logistic_nodes(1)[0]), Adaptive("dopri5", 1e-6, 1e-6, 3), Checkpointed())
     x = states().requires_grad_()
     with pytest.warns(UserWarning, match="stopped at t = 0"):
@@ -136,7 +138,7 @@ def test_a_budget_that_suffices_for_no_step_leaves_the_gradient_of_standing_stil
 
 
 @pytest.mark.parametrize("method", ["explicit_adams", "implicit_adams", "scipy_solver"])
-def test_methods_with_a_memory_of_their_own_are_refused(method: str) -> None:
+def test_multistep_and_scipy_methods_are_refused(method: str) -> None:
     with pytest.raises(ValueError, match=rf"{method}.*needs those before it too: use a Runge-Kutta method such as"):
         ODEBlock(Constant(MLPBranch(2)), Adaptive(method), Checkpointed())
 
@@ -149,13 +151,13 @@ def test_dropout_under_error_control_is_refused() -> None:
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "2"], ids=repr)
 @pytest.mark.parametrize("name", ["segments", "memory"])
-def test_what_is_no_positive_integer_is_refused(name: str, value: Any) -> None:
+def test_a_number_that_is_not_a_positive_integer_is_refused(name: str, value: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=rf"{name} must be a whole number.*, got {value!r}"):
         Checkpointed(**{name: value})
 
 
 def test_segments_and_a_budget_at_once_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"segments = 3 and memory = 100 were given; .* pass one of them"):
+    with pytest.raises(ValueError, match=r"segments = 3 and memory = 100 were both given, .*: pass one of them"):
         Checkpointed(3, memory=100)
 
 
@@ -177,7 +179,7 @@ def test_a_budget_costs_the_first_step_once_more() -> None:
 
 
 class Meter:
-    """Bytes that autograd holds for the backward pass, at the moment and at most."""
+    """A meter of the bytes that autograd saves for the backward pass: the present number and the largest."""
 
     def __init__(self) -> None:
         self.now = self.most = 0
@@ -195,7 +197,7 @@ class Meter:
 
 
 class Box:
-    """A tensor that is weighed while it is held."""
+    """A saved tensor, which counts for the meter while it is alive."""
 
     def __init__(self, meter: Meter, tensor: Tensor) -> None:
         self.meter, self.tensor = meter, tensor
@@ -215,7 +217,7 @@ def peak(steps: int, gradient: Any) -> int:
     return meter.most // x.nbytes
 
 
-def test_it_holds_a_state_for_each_segment_and_the_values_within_one() -> None:
+def test_it_stores_a_state_per_segment_and_the_values_within_one_segment() -> None:
     assert peak(64, Backprop()) == 128
     # x and seven more states; two values in each of eight steps
     assert peak(64, Checkpointed()) <= 8 + 2 * 8
@@ -228,17 +230,15 @@ def test_it_keeps_to_its_budget(states_allowed: int) -> None:
     assert peak(64, Checkpointed(memory=4000 * states_allowed)) <= states_allowed
 
 
-def test_a_budget_that_cannot_be_kept_is_reported_and_the_least_is_taken() -> None:
-    with pytest.warns(
-        MemoryWarning, match=r"memory = 8000 bytes .* need 92000 at least. They are cut into 11 segments"
-    ):
+def test_a_budget_that_cannot_be_kept_gives_a_warning_and_the_least_memory() -> None:
+    with pytest.warns(MemoryWarning, match=r"memory = 8000 bytes .* need at least 92000 bytes, with 11 segments"):
         least = peak(64, Checkpointed(memory=8000))
     assert least <= 23
 
 
-def test_states_that_are_not_all_tensors_are_put_together_again() -> None:
+def test_solver_states_may_hold_other_values_than_tensors() -> None:
     class Counting(Euler):
-        """Carries x, the number of steps, and nothing."""
+        """Euler's method with a state of x, the number of steps, and None."""
 
         def start(self, f: Any, t0: float, x: Tensor) -> Any:
             return {"x": x, "others": (0, None)}
@@ -254,7 +254,7 @@ def test_states_that_are_not_all_tensors_are_put_together_again() -> None:
     assert all(map(torch.equal, *(outcome(block, states(), m) for m in BOTH)))
 
 
-def test_frozen_pieces_before_the_first_that_learns_are_not_taken_again() -> None:
+def test_frozen_pieces_before_the_first_trainable_one_are_not_recomputed() -> None:
     spies = [Spy(node) for node in logistic_nodes(4)]
     spies[0].requires_grad_(False)
     spies[1].requires_grad_(False)

@@ -1,3 +1,5 @@
+"""Gradients of parameters are accumulated in the order of one graph, also under DDP and autocast."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -24,7 +26,7 @@ from odenet.blocks.theta.base import wants_gradient
 from tests.laws import logistic_nodes, states
 
 
-def test_totals_are_added_up_in_the_order_of_one_graph() -> None:
+def test_gradients_are_accumulated_in_the_order_of_one_graph() -> None:
     weight = nn.Parameter(torch.tensor([1.0]))
     scales = [1e8, 1.0, -1e8, 3.0, 1e-3]
 
@@ -39,12 +41,12 @@ def test_totals_are_added_up_in_the_order_of_one_graph() -> None:
     y = torch.zeros(1)
     for scale in scales:
         y = y + weight * scale
-    total = totals.of[weight]
+    total = totals.gradients[weight]
     assert total is not None
     assert torch.equal(total, *torch.autograd.grad(y, weight))
 
 
-def test_a_parameter_named_by_several_nodes_is_one() -> None:
+def test_a_parameter_shared_by_several_nodes_is_counted_once() -> None:
     theta = PiecewiseLinear(logistic_nodes(4))
     pieces = list(theta.pieces())
     assert len(trainable_parameters(pieces)) == 4
@@ -52,7 +54,7 @@ def test_a_parameter_named_by_several_nodes_is_one() -> None:
     assert len(trainable_parameters(pieces)) == 3
 
 
-def test_a_gradient_is_wanted_where_x_or_a_parameter_asks_and_autograd_listens() -> None:
+def test_a_gradient_is_wanted_if_x_or_a_parameter_requires_one_and_autograd_is_enabled() -> None:
     theta = PiecewiseConstant(logistic_nodes(2))
     pieces, x = list(theta.pieces()), states()
     assert wants_gradient(pieces, x)
@@ -64,7 +66,7 @@ def test_a_gradient_is_wanted_where_x_or_a_parameter_asks_and_autograd_listens()
 
 
 def train_in_a_group(rank: int, folder: str) -> None:
-    """One step of each gradient method under DDP, on the half of a batch that belongs to `rank`."""
+    """Take a step with each gradient method under DDP, on the half of a batch that belongs to `rank`."""
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     torch.manual_seed(0)
     x = torch.randn(8, 2)[rank::2]

@@ -1,3 +1,5 @@
+"""Error norms do not depend on the batch, and step sizes follow the published controller."""
+
 from __future__ import annotations
 
 import math
@@ -44,7 +46,7 @@ def test_norms_are_the_same_under_autocast() -> None:
     assert torch.equal(under, mean_square((x,)))
 
 
-def test_a_field_is_handed_a_t_for_each_sample_in_the_precision_of_the_state() -> None:
+def test_a_field_receives_a_t_for_each_sample_in_the_dtype_of_the_state() -> None:
     x = torch.zeros(3, 2)
     t = time_of(double(1, 2, 3).view(3, 1), x)
     assert t.dtype == torch.float32
@@ -56,7 +58,7 @@ def test_the_tolerance_is_never_zero() -> None:
     torch.testing.assert_close(Tolerance(0.1, 0.5).of(torch.tensor([-2.0, 1.0])), torch.tensor([0.7, 0.6]))
 
 
-def test_a_step_whose_error_is_as_aimed_at_is_followed_by_its_like() -> None:
+def test_a_step_with_the_target_error_is_followed_by_an_equal_step() -> None:
     aimed = math.log(0.9) * 5
     growth, _ = log_growth(double(aimed), double(error_control.BETA * aimed), order=5)
     assert float(growth) == pytest.approx(math.log(0.9) + 0.17 * -aimed + 0.04 * aimed, rel=1e-12)
@@ -64,7 +66,7 @@ def test_a_step_whose_error_is_as_aimed_at_is_followed_by_its_like() -> None:
 
 
 @pytest.mark.parametrize("order", [2, 3, 5])
-def test_a_rejected_step_is_followed_by_one_whose_error_is_aimed_at(order: int) -> None:
+def test_a_rejected_step_is_followed_by_one_with_the_target_error(order: int) -> None:
     growth, log_previous_error = log_growth(double(math.log(3.0)), double(0.123), order)
     assert math.exp(float(growth)) == pytest.approx(0.9 * 3 ** (-1 / order), rel=1e-12)
     assert float(log_previous_error) == 0.123
@@ -78,7 +80,7 @@ def test_growth_is_bounded_whatever_the_error_is() -> None:
 
 
 @pytest.mark.parametrize("order", [3, 5])
-def test_the_first_step_is_scipys(order: int) -> None:
+def test_the_first_step_is_that_of_scipy(order: int) -> None:
     from scipy.integrate._ivp.common import select_initial_step
 
     x, end = double(1.0, -0.5).view(1, 2), 10.0
@@ -95,7 +97,7 @@ def test_the_first_step_is_scipys(order: int) -> None:
     assert float(ours) == pytest.approx(float(theirs), rel=1e-12)
 
 
-def test_the_first_step_is_a_number_whatever_the_slope_is() -> None:
+def test_the_first_step_is_finite_for_every_slope() -> None:
     t, x = torch.zeros(5, 1).double(), torch.ones(5, 2).double()
     for slope in (0.0, 1e300, -1e-300, math.inf, math.nan):
         h = initial_step(lambda _, x: x / 0, t, x, torch.full_like(x, slope), Tolerance(1e-6, 1e-6), 5, END)

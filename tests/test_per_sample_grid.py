@@ -32,10 +32,10 @@ class NeitherBatchNormNorDropout(ExactGradientLaws):
     """What a stepping of each sample refuses, as tests/test_per_sample_separable.py holds."""
 
     @pytest.mark.skip(reason="batch statistics are refused")
-    def test_batch_norm_statistics_are_updated_once_an_evaluation_of_the_forward_pass(self) -> None: ...
+    def test_batch_norm_statistics_are_updated_once_per_evaluation_of_the_forward_pass(self) -> None: ...
 
     @pytest.mark.skip(reason="batch statistics are refused")
-    def test_batch_norm_goes_on_tracking_afterwards(self) -> None: ...
+    def test_batch_norm_continues_to_track_statistics_afterwards(self) -> None: ...
 
     @pytest.mark.skip(reason="batch statistics are refused")
     def test_batch_norm_that_averages_over_all_batches_counts_each_once(self) -> None: ...
@@ -62,7 +62,7 @@ class TestBackprop(NeitherBatchNormNorDropout):
 class AcceptedStepsTakenAgain(NeitherBatchNormNorDropout, RecomputationLaws):
     """Checkpointed: once the grid is known, its steps are taken again, rejected attempts left out."""
 
-    def test_the_state_it_arrives_at_is_that_of_backpropagation(self) -> None:
+    def test_its_forward_pass_is_that_of_backpropagation(self) -> None:
         block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), self.stepping)
         expected, evaluations = block(states()), block.evaluations
         block.gradient = self.gradient

@@ -1,3 +1,5 @@
+"""Branches whose samples depend on each other, or that draw random numbers, are refused per sample."""
+
 from __future__ import annotations
 
 import pytest
@@ -33,7 +35,7 @@ def block(branch: nn.Module) -> ODEBlock:
     return ODEBlock(Constant(branch), STEPPING)
 
 
-def test_batch_norm_in_training_mode_is_refused_and_in_evaluation_mode_taken() -> None:
+def test_batch_norm_is_refused_in_training_mode_and_accepted_in_evaluation_mode() -> None:
     flow, x = block(BasicBranch(2)), torch.randn(2, 2, 4, 4)
     with pytest.raises(ValueError, match=r"per_sample=True .* 'norm1' normalizes by the .* batch.*: use GroupNorm"):
         flow(x)
@@ -67,7 +69,7 @@ def test_dropout_is_refused_where_it_is_active(dropout: nn.Module) -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
-def test_every_branch_takes_a_t_for_each_sample(branch: nn.Module, shape: tuple[int, ...]) -> None:
+def test_every_branch_accepts_a_t_for_each_sample(branch: nn.Module, shape: tuple[int, ...]) -> None:
     branch, x = branch.double(), torch.randn(shape, dtype=torch.float64)
     t = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     together = branch(t.view(3, *[1] * (len(shape) - 1)), x)

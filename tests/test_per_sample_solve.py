@@ -68,7 +68,7 @@ class PerSampleLaws(SteppingLaws):
     """A t for each sample, so a branch is asked at many at once."""
 
     @pytest.mark.parametrize("horizon", [0.1, 1.0, 49.0, math.pi, 1 / 3])
-    def test_it_asks_each_branch_on_its_closed_piece_alone(self, horizon: float) -> None:
+    def test_it_evaluates_each_branch_only_on_its_closed_piece(self, horizon: float) -> None:
         seen: list[list[Tensor]] = [[] for _ in range(7)]
 
         def spying(index: int) -> nn.Module:
@@ -215,7 +215,7 @@ def test_a_budget_holds_for_each_sample_and_the_others_go_on() -> None:
 @pytest.mark.parametrize("budget", [1, 2, 7])
 def test_a_budget_of_less_than_a_step_leaves_the_state_as_it_is(budget: int) -> None:
     x = states()
-    with pytest.warns(BudgetWarning, match=r"for the first at t = 0: 3 spent the budget"):
+    with pytest.warns(BudgetWarning, match=r"the first one at t = 0: 3 spent the budget"):
         y, report = solved(flow(lambda _, x: -x, max_evaluations=budget), x)
     assert torch.equal(y, x)
     assert (report.evaluations == 0).all()
@@ -252,7 +252,7 @@ def test_a_blow_up_in_finite_time_stops_the_sample_before_it_and_no_other() -> N
 )
 def test_a_slope_that_is_not_finite_leaves_the_state_as_it_is(function: Callable[[Any, Tensor], Tensor]) -> None:
     x = states().float()
-    with pytest.warns(BudgetWarning, match="3 met a state or slope that is not finite"):
+    with pytest.warns(BudgetWarning, match="3 met a non-finite state or slope"):
         y, report = solved(flow(function), x)
     assert torch.equal(y, x)
     assert spent(report) == [Status.NOT_FINITE] * 3

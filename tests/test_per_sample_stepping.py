@@ -1,4 +1,4 @@
-"""`Adaptive(per_sample=True)` is a stepping of its own class, which says so and refuses what it cannot do."""
+"""`Adaptive(per_sample=True)` makes a `PerSampleAdaptive`, which refuses unsupported options."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from odenet.blocks.per_sample.stepping import PerSampleAdaptive
 from tests.problems import Logistic
 
 
-def test_adaptive_constructs_the_stepping_of_each_sample() -> None:
+def test_adaptive_constructs_the_stepping_per_sample() -> None:
     stepping = Adaptive("bosh3", rtol=1e-4, per_sample=True)
     assert type(stepping) is PerSampleAdaptive
     assert stepping == PerSampleAdaptive("bosh3", rtol=1e-4) == copy.deepcopy(stepping)
     assert type(Adaptive("bosh3", per_sample=False)) is Adaptive
 
 
-def test_a_stepping_of_each_sample_survives_a_pickle() -> None:
+def test_a_stepping_per_sample_can_be_pickled() -> None:
     stepping = Adaptive("tsit5", rtol=1e-5, max_evaluations=70, per_sample=True)
     found = pickle.loads(pickle.dumps(stepping))
     assert type(found) is PerSampleAdaptive
     assert found == stepping
 
 
-def test_a_subclass_for_the_batch_refuses_to_be_one_for_each_sample() -> None:
+def test_a_subclass_for_the_batch_refuses_per_sample() -> None:
     class Careful(Adaptive):
         pass
 
@@ -36,7 +36,7 @@ def test_a_subclass_for_the_batch_refuses_to_be_one_for_each_sample() -> None:
         Careful(per_sample=True)
 
 
-def test_a_stepping_of_each_sample_says_so() -> None:
+def test_the_repr_of_a_stepping_per_sample_says_so() -> None:
     shown = "Adaptive('tsit5', rtol=1e-06, atol=0.001, max_evaluations=50, per_sample=True)"
     assert repr(Adaptive("tsit5", 1e-6, max_evaluations=50, per_sample=True)) == shown
     assert Adaptive(per_sample=True) != Adaptive()
@@ -64,8 +64,8 @@ def test_a_projection_is_refused_for_each_sample_too() -> None:
         ODEBlock(theta, Adaptive(per_sample=True), projection=torch.relu)
 
 
-def test_an_adjoint_that_cannot_follow_each_sample_is_refused() -> None:
+def test_the_continuous_adjoint_is_refused_per_sample() -> None:
     block = ODEBlock(Constant(Logistic(1.0)), gradient=Checkpointed(), stepping=Adaptive(per_sample=True))
-    said = r"solved backwards by torchdiffeq, at one t .*: use Backprop\(\) or Checkpointed\(\)"
+    said = r"torchdiffeq solves the adjoint equation backwards with one t .*: use Backprop\(\) or Checkpointed\(\)"
     with pytest.raises(ValueError, match=said):
         block.gradient = ContinuousAdjoint()

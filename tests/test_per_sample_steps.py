@@ -1,3 +1,5 @@
+"""Steps per sample have the order of their pair, and samples that finished do not change."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -38,7 +40,7 @@ def begun(x: Tensor, f: Callable[..., Tensor] = decay, tolerance: float = 1e-6) 
 
 
 def error_of_equal_steps(name: str, problem: Problem, number: int, of: str) -> float:
-    """Of the solution (`of` = "b") or of the embedded one ("b - e"), after equal steps of the former."""
+    """Return the error of the method b, or of the embedded method b - e, after equal steps of the method b."""
     method, (piece,) = steps(name), problem.theta.pieces()
     f, x = piece.field, problem.x
     times = [torch.full((len(x), 1), piece.end * k / number, dtype=torch.float64) for k in range(number + 1)]
@@ -71,7 +73,7 @@ def test_equal_steps_converge_with_order_five_until_rounding_hides_it(name: str)
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_the_error_that_is_measured_has_the_order_of_the_embedded_method(name: str) -> None:
+def test_the_error_estimate_has_the_order_of_the_embedded_method(name: str) -> None:
     counts = (32, 48, 64, 96, 128)
     with torch.no_grad():
         errors = [error_of_equal_steps(name, SMOOTH[1](), number, "b - e") for number in counts]
@@ -90,7 +92,7 @@ def test_a_step_of_length_zero_changes_no_bit(shape: tuple[int, ...]) -> None:
     assert (x1[[1, 3]] != x[[1, 3]]).all()
 
 
-def test_a_sample_that_finished_stays_as_it_is_while_others_go_on() -> None:
+def test_a_finished_sample_does_not_change_while_others_continue() -> None:
     x = torch.randn(3, 2)
     samples = begun(x)
     status = torch.tensor([[FINISHED], [RUNNING], [FINISHED]], dtype=torch.int32)
@@ -114,7 +116,7 @@ def test_the_last_step_ends_at_the_end_exactly() -> None:
     assert (samples.h == 0).all()
 
 
-def test_a_trial_that_is_not_finite_is_rejected_and_a_shorter_one_tried() -> None:
+def test_a_non_finite_attempt_is_rejected_and_a_shorter_one_tried() -> None:
     def f(t: Any, x: Tensor) -> Tensor:
         return torch.where(t > 0.05, torch.nan, -x)
 

@@ -1,3 +1,5 @@
+"""Recomputation finds the buffers of the forward pass, and leaves the present ones unchanged."""
+
 from __future__ import annotations
 
 import copy
@@ -25,7 +27,7 @@ class Counter(nn.Module):
         return x + self.get_buffer("count")
 
 
-def test_an_evaluation_at_an_earlier_moment_leaves_the_buffers_of_now() -> None:
+def test_an_evaluation_with_earlier_buffers_leaves_the_present_ones_unchanged() -> None:
     module = Counter()
     buffers = Buffers([module])
     found = []
@@ -43,7 +45,7 @@ def test_an_evaluation_at_an_earlier_moment_leaves_the_buffers_of_now() -> None:
     assert torch.equal(own, torch.full((2,), 3.0))
 
 
-def test_moments_without_a_change_share_their_values() -> None:
+def test_snapshots_without_a_change_share_their_values() -> None:
     buffers = Buffers([Counter()])
     buffers.note()
     buffers.note()
@@ -53,7 +55,7 @@ def test_moments_without_a_change_share_their_values() -> None:
     assert not buffers.moved
 
 
-def test_a_change_by_way_of_data_or_of_assignment_is_seen() -> None:
+def test_a_change_through_data_or_by_assignment_is_detected() -> None:
     for change in (lambda m: m.count.data.add_(1), lambda m: setattr(m, "count", torch.ones(2))):
         module = Counter()
         buffers = Buffers([module])
@@ -64,7 +66,7 @@ def test_a_change_by_way_of_data_or_of_assignment_is_seen() -> None:
         assert buffers.changed() == "'count' of a Counter"
 
 
-def test_buffers_changed_between_the_passes_are_lent_as_they_were() -> None:
+def test_buffers_changed_between_the_passes_have_their_former_values_in_the_backward_pass() -> None:
     module = Counter()
     buffers = Buffers([module])
     buffers.note()
@@ -74,7 +76,7 @@ def test_buffers_changed_between_the_passes_are_lent_as_they_were() -> None:
     assert torch.equal(module.get_buffer("count"), torch.ones(2))
 
 
-def test_standard_normalizations_are_left_to_themselves_and_subclasses_are_not() -> None:
+def test_standard_normalizations_are_not_recorded_but_their_subclasses_are() -> None:
     class Renorm(nn.BatchNorm2d):
         pass
 
@@ -84,7 +86,7 @@ def test_standard_normalizations_are_left_to_themselves_and_subclasses_are_not()
     assert not is_standard_norm(nn.GroupNorm(1, 2))
 
 
-def test_measuring_a_module_leaves_all_of_its_buffers_alone() -> None:
+def test_measuring_a_module_leaves_its_buffers_unchanged() -> None:
     module = nn.Sequential(Counter(), nn.BatchNorm1d(2))
     before = copy.deepcopy(dict(module.named_buffers()))
     with resting_statistics(module):
@@ -93,7 +95,7 @@ def test_measuring_a_module_leaves_all_of_its_buffers_alone() -> None:
 
 
 def observed() -> nn.Module:
-    """A layer behind a moving average of ranges, as quantization-aware training has it."""
+    """Return a layer after a moving-average observer, as in quantization-aware training."""
     return nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), Observer())
 
 
@@ -140,7 +142,7 @@ def test_modules_of_torch_with_state_have_backpropagations_gradient_and_buffers(
         torch.testing.assert_close(ours, exact, rtol=1e-10, atol=1e-10)
 
 
-def test_a_replay_is_in_the_modes_of_the_forward_pass_and_goes_back() -> None:
+def test_a_replay_has_the_modes_of_the_forward_pass_and_restores_the_present_ones() -> None:
     layer = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2))
     replay = Replay([layer], "cpu")
     replay.buffers.note()
@@ -163,7 +165,7 @@ def test_statistics_that_the_forward_pass_read_and_that_changed_since_are_refuse
         y.backward()
 
 
-def test_recomputed_steps_that_end_elsewhere_are_refused() -> None:
+def test_recomputed_steps_with_another_result_are_refused() -> None:
     class Drifting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -175,5 +177,5 @@ def test_recomputed_steps_that_end_elsewhere_are_refused() -> None:
 
     block = ODEBlock(PiecewiseConstant([Autonomous(Drifting())]), FixedSteps("euler", 4), Checkpointed(4))
     y = block(torch.randn(3, 2)).sum()
-    with pytest.raises(RuntimeError, match=r"the state after them differs .*a branch computes something else"):
+    with pytest.raises(RuntimeError, match=r"the state after them differs .*a branch does not repeat its results"):
         y.backward()

@@ -1,3 +1,5 @@
+"""Tensors that a branch captures get their gradients, or the branch is refused."""
+
 from __future__ import annotations
 
 import copy
@@ -33,7 +35,7 @@ FINE = FixedSteps(RK4(), per_piece=16)
 
 
 class Reader(nn.Module):
-    """x′ = tanh(W·[x, z]), where z is whatever was assigned to it."""
+    """x′ = tanh(W·[x, z]) with a tensor z that is assigned to an attribute."""
 
     def __init__(self, size: int = 2) -> None:
         super().__init__()
@@ -66,7 +68,7 @@ def test_an_encoder_is_trained_through_its_output(method: GradientMethod, steppi
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_all_but_what_is_captured_may_be_frozen(method: GradientMethod) -> None:
+def test_all_but_the_captured_tensors_may_be_frozen(method: GradientMethod) -> None:
     branch = Reader().double().requires_grad_(False)
     found = []
     for gradient in (method, Backprop()):
@@ -77,7 +79,7 @@ def test_all_but_what_is_captured_may_be_frozen(method: GradientMethod) -> None:
 
 
 @pytest.mark.parametrize("gradient", [Backprop(), Checkpointed(), Reversible()], ids=repr)
-def test_so_they_may_for_steps_of_each_sample(gradient: GradientMethod) -> None:
+def test_all_but_the_captured_tensors_may_be_frozen_per_sample(gradient: GradientMethod) -> None:
     branch = Reader().double().requires_grad_(False)
     found = []
     for stepping, method in ((Adaptive("dopri5", 1e-8, 1e-8, per_sample=True), gradient), (FINE, Backprop())):
@@ -88,7 +90,7 @@ def test_so_they_may_for_steps_of_each_sample(gradient: GradientMethod) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_a_parameter_that_is_read_by_itself_and_through_a_captured_tensor_is_counted_once_on_each_way(
+def test_a_parameter_read_directly_and_through_a_captured_tensor_counts_once_on_each_path(
     method: GradientMethod,
 ) -> None:
     branch = Reader().double()
@@ -101,7 +103,7 @@ def test_a_parameter_that_is_read_by_itself_and_through_a_captured_tensor_is_cou
 
 
 @pytest.mark.parametrize("method", METHODS[:2], ids=repr)
-def test_the_state_itself_may_be_captured_as_by_a_field_that_reads_x0(method: GradientMethod) -> None:
+def test_the_initial_state_may_be_captured(method: GradientMethod) -> None:
     branch = Reader().double()
     found = []
     for gradient in (method, Backprop()):
@@ -111,9 +113,9 @@ def test_the_state_itself_may_be_captured_as_by_a_field_that_reads_x0(method: Gr
     torch.testing.assert_close(*found, rtol=1e-6, atol=1e-6)
 
 
-def test_a_theta_may_make_its_weights_by_a_module_of_its_own() -> None:
+def test_a_theta_may_compute_its_weights_by_a_hypernetwork() -> None:
     class Hyper(Theta):
-        """A linear field whose matrix is made of t by a module that is no node."""
+        """A linear field whose matrix is computed from t by a hypernetwork that is not one of its nodes."""
 
         def __init__(self, node: nn.Module) -> None:
             super().__init__([node])
@@ -143,7 +145,7 @@ def test_replicas_whose_weights_are_no_parameters_are_trained() -> None:
         weights = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
         replica = Autonomous(nn.Linear(2, 2, bias=False)).double()
         del replica.module.weight
-        replica.module.weight = weights * 1  # as DataParallel's copies have them
+        replica.module.weight = weights * 1  # as in the replicas of DataParallel
         return gradients(
             ODEBlock(PiecewiseConstant([replica, MLPBranch(2).double()]), FINE, gradient), states(), [weights]
         )
@@ -152,7 +154,7 @@ def test_replicas_whose_weights_are_no_parameters_are_trained() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_a_tensor_that_is_read_at_some_times_only_is_not_lost_but_refused(method: GradientMethod) -> None:
+def test_a_tensor_that_is_read_only_at_some_times_is_refused(method: GradientMethod) -> None:
     class Late(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -170,7 +172,7 @@ def test_a_tensor_that_is_read_at_some_times_only_is_not_lost_but_refused(method
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_a_node_that_was_closed_and_captures_later_is_refused_or_right_but_never_silent(method: GradientMethod) -> None:
+def test_a_node_that_captures_a_tensor_later_is_refused_or_has_the_right_gradient(method: GradientMethod) -> None:
     branch = Reader().double()
     block = ODEBlock(Constant(branch), FINE, method)
     block(states()).sum().backward()
@@ -180,7 +182,7 @@ def test_a_node_that_was_closed_and_captures_later_is_refused_or_right_but_never
         block(states()).sum().backward()
 
 
-def test_a_constant_that_becomes_a_parameter_is_noticed() -> None:
+def test_a_constant_that_becomes_a_parameter_is_detected() -> None:
     branch = Reader().double()
     branch.z = torch.ones(2, dtype=torch.float64)
     block = ODEBlock(Constant(branch), FINE, Checkpointed())
@@ -236,7 +238,7 @@ def test_a_tensor_that_is_changed_without_being_a_buffer_is_refused() -> None:
         block(states())
 
 
-def test_a_tensor_that_no_operation_is_given_is_refused() -> None:
+def test_a_captured_tensor_that_is_no_argument_of_an_operation_is_refused() -> None:
     class Hidden(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Tensor, z: Tensor) -> Tensor:  # noqa: ARG004
@@ -248,7 +250,7 @@ def test_a_tensor_that_no_operation_is_given_is_refused() -> None:
 
     z = torch.ones(2, dtype=torch.float64, requires_grad=True) * 1
     block = ODEBlock(Constant(Autonomous(Apply(lambda x: Hidden.apply(x, z)))), FINE, Checkpointed())
-    with pytest.raises(ValueError, match=r"reads a tensor made by MulBackward0 outside of it .*: assign the tensor"):
+    with pytest.raises(ValueError, match=r"reads a tensor that MulBackward0 made outside of it .*: assign the tensor"):
         block(states().requires_grad_())
 
 
@@ -261,7 +263,7 @@ class Apply(nn.Module):
         return self.function(x)
 
 
-def test_a_branch_that_captures_nothing_is_looked_at_once_in_each_mode() -> None:
+def test_a_branch_that_captures_nothing_is_examined_once_in_each_mode() -> None:
     closed, branch = ClosedNodes(), MLPBranch(2)
     (piece,) = Constant(branch).pieces()
     assert Captures(closed, "a block").may_be_read_on(piece)
@@ -271,7 +273,7 @@ def test_a_branch_that_captures_nothing_is_looked_at_once_in_each_mode() -> None
     assert Captures(closed, "a block").may_be_read_on(piece)
 
 
-def test_what_is_known_of_nodes_stays_with_the_block() -> None:
+def test_knowledge_about_nodes_is_not_copied_with_the_block() -> None:
     closed, node = ClosedNodes(), MLPBranch(2)
     closed.add([node])
     assert (node,) in closed
@@ -279,14 +281,14 @@ def test_what_is_known_of_nodes_stays_with_the_block() -> None:
         assert (node,) not in again
 
 
-def test_the_derivative_of_the_gradient_counts_each_way_once() -> None:
+def test_second_derivatives_count_each_path_once() -> None:
     layer = nn.Linear(4, 2).double()
 
     def twice(x: Tensor, *_: Tensor) -> Tensor:
         branch = Reader()
         branch.layer, branch.z = layer, (x * layer.weight.sum()).sin()
         block = ODEBlock(Constant(branch), FixedSteps(RK4()), Checkpointed())
-        return block(block(x))  # the second solve starts from what depends on the same parameters
+        return block(block(x))  # the initial state of the second solve depends on the same parameters
 
     inputs = states(2).requires_grad_(), *layer.parameters()
     assert torch.autograd.gradcheck(twice, inputs)

@@ -1,3 +1,5 @@
+"""A restored generator draws the same numbers again."""
+
 from __future__ import annotations
 
 import torch
@@ -7,7 +9,7 @@ from odenet.blocks.replay.generators import Generators
 CPU = torch.device("cpu")
 
 
-def test_turned_back_to_a_moment_a_generator_draws_what_it_drew_then() -> None:
+def test_a_restored_generator_draws_the_same_numbers() -> None:
     generators, drawn = Generators(CPU), []
     for _ in range(3):
         generators.note()
@@ -18,7 +20,7 @@ def test_turned_back_to_a_moment_a_generator_draws_what_it_drew_then() -> None:
         assert torch.equal(torch.rand(4), drawn[moment])
 
 
-def test_what_is_drawn_meanwhile_leaves_no_trace() -> None:
+def test_numbers_drawn_within_undisturbed_leave_no_trace() -> None:
     generators = Generators(CPU)
     torch.manual_seed(0)
     expected = torch.rand(2)
@@ -28,18 +30,18 @@ def test_what_is_drawn_meanwhile_leaves_no_trace() -> None:
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_where_nothing_is_drawn_one_state_serves_all_moments_and_nothing_is_turned_back() -> None:
+def test_without_draws_all_snapshots_share_one_state_and_nothing_is_restored() -> None:
     generators = Generators(CPU)
     for _ in range(1000):
         generators.note()
     assert not generators.moved
-    assert len({id(states) for states in generators._moments}) == 1
+    assert len({id(states) for states in generators._snapshots}) == 1
     before = torch.rand(1)
     generators.turn_back(0)
     assert not torch.equal(torch.rand(1), before)
 
 
-def test_it_notices_that_something_was_drawn() -> None:
+def test_a_draw_between_snapshots_is_detected() -> None:
     generators = Generators(CPU)
     generators.note()
     torch.rand(1)

@@ -1,3 +1,5 @@
+"""Substituted tensors take the place of captured ones, and a closed gate stops gradients."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 from odenet.blocks.replay.substitution import Gate, cut, replaced
 
 
-def test_within_it_a_function_reads_another_tensor() -> None:
+def test_functions_read_the_substitute_within_the_context() -> None:
     a, b = torch.ones(2), torch.full((2,), 3.0)
     layer = nn.Linear(2, 2, bias=False)
 
@@ -35,7 +37,7 @@ def test_a_graph_made_of_cut_tensors_ends_at_them() -> None:
     assert torch.equal(of_leaf, made), "not by way of what was made of it"
 
 
-def test_a_compiled_module_runs_as_it_is_within() -> None:
+def test_a_compiled_module_runs_uncompiled_within_the_context() -> None:
     a, b = torch.ones(2), torch.full((2,), 3.0)
     compiled = torch.compile(nn.Tanh(), backend="eager", fullgraph=True)
     with replaced({a: b}):
@@ -55,7 +57,7 @@ def test_a_closed_gate_stops_a_gradient_and_an_open_one_does_not() -> None:
     torch.testing.assert_close(whole, made + leaf * leaf.exp())
 
 
-def test_what_has_no_gradient_passes_the_gate_as_it_is() -> None:
+def test_a_tensor_without_a_gradient_passes_the_gate_unchanged() -> None:
     x = torch.ones(2)
     assert Gate().stopping(x) is x
 

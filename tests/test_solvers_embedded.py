@@ -1,4 +1,4 @@
-"""The pairs have the numbers of torchdiffeq and their orders, as error control and as solvers of fixed steps."""
+"""Embedded pairs have the coefficients of torchdiffeq and their orders, under error control and fixed steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.test_solvers_tableau import replace_fields
 
 
 def solve_in_forty_digits(solver: Any, f: Callable[[Decimal, Decimal], Decimal], x: Decimal, n: int) -> Decimal:
-    """x(1) after n steps of the solver's tableau by the loop of stages, in decimal arithmetic."""
+    """Return x(1) after n steps with the tableau of a solver, in decimal arithmetic of forty digits."""
     stages = [(decimal(c), list(map(decimal, row))) for c, row in zip(solver.tableau.c, solver.tableau.a, strict=True)]
     weights, h = list(map(decimal, solver.tableau.b)), 1 / Decimal(n)
 
@@ -45,11 +45,11 @@ ORDER_FIVE = {
     "logistic": (lambda _, x: 3 * x * (1 - x), Decimal("0.1"), lambda: 1 / (1 + 9 * Decimal(-3).exp())),
     "moving": (lambda t, x: 2 * t * x, Decimal(1), lambda: Decimal(1).exp()),
 }
-"""Fields, x(0) and x(1)."""
+"""Problems: vector field, x(0) and x(1)."""
 
 
 class OrderFiveLaws(RungeKuttaLaws):
-    """The other laws hold as they are; the order shows in more than sixteen digits alone."""
+    """The laws for methods of order 5, whose order can only be measured with more than sixteen digits."""
 
     steps = dict.fromkeys(ORDER_FIVE, (512, 1024))
 
@@ -77,7 +77,7 @@ class TestBosh3(RungeKuttaLaws):
 
 
 @pytest.mark.parametrize("name", ["dopri5", "bosh3"])
-def test_a_name_that_torchdiffeq_has_means_its_numbers(name: str) -> None:
+def test_a_pair_with_a_name_of_torchdiffeq_has_its_coefficients(name: str) -> None:
     from torchdiffeq._impl.odeint import SOLVERS
 
     theirs, ours = SOLVERS[name].tableau, PAIRS[name]
@@ -92,7 +92,10 @@ def test_adaptive_heun_is_torchdiffeqs_with_the_slope_at_its_end() -> None:
 
     theirs = SOLVERS["adaptive_heun"].tableau
     assert [row for _, row in HEUN_EULER.stages] == [(), (1.0,), tuple(theirs.c_sol.tolist())]
-    assert HEUN_EULER.error_weights == (*(-theirs.c_error).tolist(), 0.0)  # an error has no sign
+    assert HEUN_EULER.error_weights == (
+        *(-theirs.c_error).tolist(),
+        0.0,
+    )  # the sign of an error estimate does not matter
 
 
 def test_the_midpoint_of_dopri5_is_torchdiffeqs() -> None:
@@ -121,7 +124,7 @@ def test_every_pair_is_first_same_as_last(pair: ButcherTableau) -> None:
 
 
 @pytest.mark.parametrize("solver", [Dopri5(), Tsit5(), Bosh3()], ids=repr)
-def test_a_fixed_step_leaves_out_the_slope_that_serves_the_error_alone(solver: RungeKutta) -> None:
+def test_a_fixed_step_does_not_evaluate_the_slope_for_the_error_only(solver: RungeKutta) -> None:
     assert solver.stages == len(solver.tableau.b) - 1
 
 

@@ -1,4 +1,4 @@
-"""Every solver has the name that torchdiffeq gives it, and an unknown name is refused with the nearest."""
+"""Solvers have the names of torchdiffeq, and an unknown name is refused with the nearest one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_the_laws_of_solvers_are_tested_for_every_one_with_a_name() -> None:
 
 
 @pytest.mark.parametrize("name", SOLVERS)
-def test_a_solver_is_had_by_its_name(name: str) -> None:
+def test_a_solver_is_found_by_its_name(name: str) -> None:
     assert solver_named(name) == SOLVERS[name]() == FixedSteps(name).solver
 
 

@@ -1,3 +1,5 @@
+"""Reversible solvers invert their steps, have their order, and are as stable as documented."""
+
 from __future__ import annotations
 
 import math
@@ -29,10 +31,10 @@ from tests.problems import Linear, Logistic, jumping_linear
 
 
 class ReversibleSolverLaws(SolverLaws):
-    """Besides, a step back undoes a step, whatever the field is."""
+    """The laws of solvers, and the inverse of a step undoes the step for every field."""
 
     @pytest.mark.parametrize("h", [0.01, 1.0, -0.3])
-    def test_a_step_back_undoes_a_step(self, h: float) -> None:
+    def test_a_backward_step_inverts_a_step(self, h: float) -> None:
         solver = self.solver
         assert isinstance(solver, ReversibleSolver)
 
@@ -45,7 +47,7 @@ class ReversibleSolverLaws(SolverLaws):
         torch.testing.assert_close(found.halves, state.halves, rtol=1e-14, atol=1e-14)
         assert not torch.allclose(after.halves[0], state.halves[0])
 
-    def test_in_single_precision_the_pair_is_carried_in_double(self) -> None:
+    def test_for_single_precision_the_pair_is_stored_in_double(self) -> None:
         solver = self.solver
         assert isinstance(solver, ReversibleSolver)
         kinds: set[torch.dtype] = set()
@@ -76,7 +78,7 @@ class TestReversibleHeun(ReversibleSolverLaws):
 
 
 def spread(solver: ReversibleSolver, rate: float, steps: int) -> float:
-    """|p - q| at the end of x′ = -rate·x on [0, 1], from x = 1."""
+    """Return |p - q| at the end of x′ = -rate·x on [0, 1], from x = 1."""
     solver, h = solver.fitted(steps), 1 / steps  # pyright: ignore[reportAssignmentType]
 
     def field(t: Any, x: Tensor) -> Tensor:
@@ -100,7 +102,7 @@ def test_reversible_heun_drifts_apart_on_every_flow_that_contracts_and_so_does_a
     assert spread(Coupled(Heun(), coupling=0.9), 30.0, 1000) < 1e-6
 
 
-def test_the_coupling_follows_from_the_number_of_steps_so_that_rounding_grows_by_the_same() -> None:
+def test_the_default_coupling_gives_the_same_growth_of_rounding_for_every_number_of_steps() -> None:
     for steps in (1, 8, 1024):
         coupling = Coupled(RK4()).fitted(steps).coupling
         assert coupling is not None
@@ -110,13 +112,13 @@ def test_the_coupling_follows_from_the_number_of_steps_so_that_rounding_grows_by
 
 @pytest.mark.parametrize("coupling", [None, 0.6])
 @pytest.mark.parametrize("method", [make() for make in SOLVERS.values()], ids=repr)
-def test_around_every_runge_kutta_method_it_has_its_order_for_twice_its_evaluations(
+def test_coupling_keeps_the_order_of_every_runge_kutta_method_at_twice_the_cost(
     method: Any, coupling: float | None
 ) -> None:
     laws, solver = SolverLaws(), Coupled(method, coupling)
     laws.solver = solver
     assert solver.order == method.order
-    if method.order < 5:  # whose errors are above rounding
+    if method.order < 5:  # methods whose errors are larger than rounding
         laws.test_it_converges_with_its_order_and_no_faster(jumping_linear)
     block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), FixedSteps(solver, 3))
     block(states())
@@ -130,9 +132,9 @@ def test_a_coupling_outside_its_interval_is_refused(coupling: float) -> None:
 
 
 @pytest.mark.parametrize("method", [AsynchronousLeapfrog(), "rk4", RK4], ids=str)
-def test_what_is_no_runge_kutta_method_is_not_coupled(method: Any) -> None:
+def test_only_runge_kutta_methods_can_be_coupled(method: Any) -> None:
     with pytest.raises(
-        TypeError, match=r"the increment of an explicit Runge-Kutta method is coupled: pass e\.g\. Euler"
+        TypeError, match=r"it couples the increments of an explicit Runge-Kutta method: pass e\.g\. Euler"
     ):
         Coupled(method)
 
@@ -144,10 +146,10 @@ def test_evaluations_of_a_solve(solver: ReversibleSolver, evaluations: int) -> N
     assert block.evaluations == evaluations
 
 
-def test_the_leapfrog_solves_the_equation_of_the_second_order_with_order_two() -> None:
+def test_the_leapfrog_solves_the_second_order_equation_with_order_two() -> None:
     matrix = [[-4.0, 1.0], [1.0, -2.0]]
     x = torch.tensor([[1.0, 0.5]], dtype=torch.float64)
-    # x″ = A·x with x′(0) = 0 is a system of the first order in (x, x′)
+    # x″ = A·x with x′(0) = 0 is a first-order system in (x, x′).
     A, zero = torch.tensor(matrix, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
     system = torch.cat([torch.cat([zero, torch.eye(2, dtype=torch.float64)], 1), torch.cat([A, zero], 1)])
     exact = (torch.matrix_exp(system) @ torch.cat([x[0], torch.zeros(2)]))[:2]
@@ -159,7 +161,7 @@ def test_the_leapfrog_solves_the_equation_of_the_second_order_with_order_two() -
     assert slope(STEP_COUNTS, errors) == pytest.approx(2, abs=0.05)
 
 
-def test_the_leapfrog_is_the_recursion_of_the_paper_at_the_middles_of_its_steps() -> None:
+def test_the_leapfrog_is_the_recursion_of_the_paper_at_the_midpoints_of_its_steps() -> None:
     solver, h, middles = Leapfrog(), 0.1, []
 
     def field(t: Any, x: Tensor) -> Tensor:
@@ -208,5 +210,7 @@ def test_symplectic_euler_converges_with_order_one_and_undoes_its_steps() -> Non
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 5, 4, 4)], ids=str)
 def test_a_state_without_two_halves_is_refused(shape: tuple[int, ...]) -> None:
     block = ODEBlock(Constant(Logistic(1.0)), FixedSteps(SymplecticEuler()))
-    with pytest.raises(ValueError, match=r"SymplecticEuler was given a state of shape .* pass an even number of them"):
+    with pytest.raises(
+        ValueError, match=r"SymplecticEuler was given a state of shape .* pass an even number of channels"
+    ):
         block(torch.zeros(shape, dtype=torch.float64))

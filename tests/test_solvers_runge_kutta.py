@@ -1,4 +1,4 @@
-"""A Runge-Kutta method converges with its order, costs its stages and asks for slopes where its tableau says."""
+"""A Runge-Kutta method converges with its order, and evaluates its stages at the times of its tableau."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class TestClassicalRK4(RungeKuttaLaws):
 
 
 class Leapfrog(Solver):
-    """x[k+1] = x[k-1] + 2·h·f(x[k]): order 2, and it carries the state before as well."""
+    """x[k+1] = x[k-1] + 2·h·f(x[k]): a method of order 2 whose state includes the state before."""
 
     order = 2
 
@@ -85,7 +85,7 @@ def test_a_solver_may_carry_more_than_x() -> None:
     assert blocks[0].evaluations == 201
 
 
-def test_the_contract_is_broken_by_an_order_that_is_overstated() -> None:
+def test_the_laws_fail_for_an_overstated_order() -> None:
     class Overstated(Euler):
         pass
 
@@ -96,19 +96,19 @@ def test_the_contract_is_broken_by_an_order_that_is_overstated() -> None:
         laws.test_it_converges_with_its_order_and_no_faster(linear)
 
 
-def test_euler_of_step_one_adds_the_slope_and_multiplies_nothing() -> None:
+def test_euler_with_step_one_adds_the_slope_without_multiplication() -> None:
     x, slope = states().float() * 1e-3, states().float() + 7
     assert torch.equal(Euler().step(lambda *_: slope, 3.0, 4.0, x), x + slope)
 
 
-def test_rk4_is_the_three_eighths_rule_and_its_classical_namesake_is_not() -> None:
+def test_rk4_is_the_three_eighths_rule_and_classical_rk4_is_not() -> None:
     assert list(RK4.tableau.b) == [Fraction(1, 8), Fraction(3, 8), Fraction(3, 8), Fraction(1, 8)]
     assert RK4.tableau.c == (0, THIRD, 2 * THIRD, 1)
     assert list(ClassicalRK4.tableau.b) == [Fraction(1, 6), THIRD, THIRD, Fraction(1, 6)]
     assert ClassicalRK4.tableau.c == (0, HALF, HALF, 1)
 
 
-def test_a_stage_may_leave_the_state_where_it_was() -> None:
+def test_a_stage_may_use_the_state_unchanged() -> None:
     class Repeated(RungeKutta):
         tableau = ButcherTableau(order=1, a=[[], [0]], b=[HALF, HALF])
 
@@ -116,7 +116,7 @@ def test_a_stage_may_leave_the_state_where_it_was() -> None:
     assert torch.equal(ODEBlock(theta, FixedSteps(Repeated()))(states()), ODEBlock(theta)(states()))
 
 
-def test_the_last_stage_of_a_step_is_at_its_end_to_the_last_bit() -> None:
+def test_the_last_stage_of_a_step_is_exactly_at_its_end() -> None:
     times: list[float] = []
     start, end = 0.3, 0.9
     assert start + (end - start) > end

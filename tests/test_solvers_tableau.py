@@ -1,4 +1,4 @@
-"""A tableau refuses the first order condition that its coefficients break, of any order, by name."""
+"""A tableau with wrong coefficients is refused, and the message names the first order condition that fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def replace_fields(tableau: ButcherTableau, **changes: Any) -> ButcherTableau:
     return ButcherTableau(**{name: getattr(tableau, name) for name in names} | changes)
 
 
-def test_rooted_trees_are_as_many_as_there_are() -> None:
+def test_the_numbers_of_rooted_trees_are_the_known_ones() -> None:
     assert [len(rooted_trees(nodes)) for nodes in range(1, 9)] == [1, 1, 2, 4, 9, 20, 48, 115]
     assert all(len(set(rooted_trees(nodes))) == len(rooted_trees(nodes)) for nodes in range(1, 8))
 
@@ -63,7 +63,7 @@ def test_coefficients_may_satisfy_more_than_they_claim() -> None:
 
 
 @pytest.mark.parametrize("order", [0, 5, 2.5, -1])
-def test_an_order_that_no_method_or_not_this_one_has_is_refused(order: Any) -> None:
+def test_a_wrong_order_is_refused(order: Any) -> None:
     with pytest.raises(
         (TypeError, ValueError),
         match=rf"a tableau of order {order} has Σ|order = {order}; .*claim 1 or more|order must be .*, got {order}",
@@ -72,7 +72,7 @@ def test_an_order_that_no_method_or_not_this_one_has_is_refused(order: Any) -> N
 
 
 @pytest.mark.parametrize("a", [[[], [1, 1]], [[]], [[0], [1]]], ids=["implicit", "too few rows", "a first row"])
-def test_rows_that_make_no_explicit_method_are_refused(a: Any) -> None:
+def test_rows_that_do_not_define_an_explicit_method_are_refused(a: Any) -> None:
     with pytest.raises(ValueError, match=r"rows of A have lengths .* for 2 stages.*strictly lower triangle"):
         ButcherTableau(order=1, a=a, b=[HALF, HALF])
 
@@ -87,14 +87,14 @@ def test_a_wrong_coefficient_is_refused_with_the_condition_that_fails() -> None:
         replace_fields(DOPRI5, middle=[Fraction(1, 3), *DOPRI5.middle[1:]])
 
 
-def test_decimals_are_held_to_their_rounding() -> None:
+def test_decimal_coefficients_are_checked_up_to_their_rounding() -> None:
     with pytest.raises(ValueError, match="correct them"):
         replace_fields(TSIT5, rounding=Fraction(0))
 
 
 @pytest.mark.parametrize("name", ["error", "middle"])
 def test_weights_that_do_not_fit_the_stages_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=rf"{name} has 2 weights for 4 stages; every stage has one: give 4, or none"):
+    with pytest.raises(ValueError, match=rf"{name} has 2 weights for 4 stages; every stage has one: pass 4, or none"):
         replace_fields(BOSH3, **{name: [Fraction(0)] * 2})
 
 

@@ -1,3 +1,5 @@
+"""Constant, piecewise constant and piecewise linear θ evaluate the right nodes on every piece."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -82,7 +84,7 @@ def test_a_theta_may_be_built_from_a_generator() -> None:
 
 
 class Recorded(nn.Module):
-    """A branch that keeps the tensors that it was evaluated with."""
+    """A branch that records the tensors with which it is evaluated."""
 
     seen: list[torch.Tensor]
     mean: torch.Tensor
@@ -120,7 +122,7 @@ def test_between_its_nodes_parameters_and_statistics_move_linearly(s: float) -> 
         assert count == 3
 
 
-def test_both_nodes_get_their_share_of_the_gradient() -> None:
+def test_both_nodes_of_a_piece_get_a_gradient() -> None:
     left, right = Recorded(1.0), Recorded(3.0)
     (piece,) = PiecewiseLinear([left, right]).pieces()
     piece.field(0.25, torch.ones(1, 2, dtype=torch.float64)).sum().backward()

@@ -1,3 +1,5 @@
+"""A combination evaluates the branch with the weighted tensors of its nodes."""
+
 from __future__ import annotations
 
 import pytest
@@ -21,13 +23,13 @@ def test_tensors_are_parameters_then_buffers() -> None:
     assert names == ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]
 
 
-def test_real_and_complex_numbers_have_derivatives() -> None:
+def test_only_floating_point_and_complex_tensors_are_differentiable() -> None:
     kinds = (torch.float16, torch.float64, torch.complex64, torch.int64, torch.bool)
     assert [is_differentiable(torch.ones(1, dtype=kind)) for kind in kinds] == [True, True, True, False, False]
 
 
 class Averaging(nn.Module):
-    """x′ = x - m, with a moving average m."""
+    """x′ = x - m with a moving average m of the states."""
 
     def __init__(self, *, by_data: bool) -> None:
         super().__init__()
@@ -42,7 +44,7 @@ class Averaging(nn.Module):
 
 
 @pytest.mark.parametrize("by_data", [True, False])
-def test_a_buffer_that_changes_between_two_nodes_is_not_lost_but_refused(by_data: bool) -> None:
+def test_a_branch_that_changes_a_buffer_between_two_nodes_is_refused(by_data: bool) -> None:
     block = ODEBlock(PiecewiseLinear([Averaging(by_data=by_data) for _ in range(2)]))
     with pytest.raises(ValueError, match=r"a Averaging changed its buffer 'mean' .*: use PiecewiseConstant, or eval"):
         block(torch.randn(3, 2))

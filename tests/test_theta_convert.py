@@ -1,3 +1,5 @@
+"""Projection of θ onto another kind is exact if that kind contains θ, and the nearest in L² otherwise."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -40,18 +42,18 @@ KINDS = (PiecewiseConstant, PiecewiseLinear, CUBIC, Galerkin, FOURIER)
 
 
 def made(kind: Callable[..., LinearTheta], nodes: int, horizon: float = 2.0, seed: int = 0) -> LinearTheta:
-    """A θ of random logistic rates."""
+    """Return a θ with random logistic rates."""
     rates = np.random.default_rng(seed).normal(size=nodes)
     return kind([Logistic(float(rate)) for rate in rates], horizon=horizon)
 
 
 def rates(theta: LinearTheta) -> np.ndarray:
-    """The one number of each node."""
+    """Return the rate of each node."""
     return np.array([float(node.get_parameter("rates").detach()) for node in theta.nodes])
 
 
 def value(theta: LinearTheta, t: float) -> float:
-    """The rate at t."""
+    """Return the rate at t."""
     for index in range(theta.number_of_pieces):
         start, end = theta.interval(index)
         if start <= t <= end:
@@ -61,7 +63,7 @@ def value(theta: LinearTheta, t: float) -> float:
 
 
 def distance(one: LinearTheta, other: LinearTheta) -> float:
-    """∫(θ - θ̂)² dt, by another quadrature."""
+    """Return ∫(θ - θ̂)² dt, by an independent quadrature."""
     ends = sorted({end for theta in (one, other) for i in range(theta.number_of_pieces) for end in theta.interval(i)})
     gaps = [(a + 1e-12, b - 1e-12) for a, b in pairwise(ends) if b - a > 1e-9]
     return sum(quad(lambda t: (value(one, t) - value(other, t)) ** 2, a, b, epsabs=1e-12)[0] for a, b in gaps)
@@ -91,7 +93,7 @@ def built(kind: Any, nodes: int) -> LinearTheta:
 
 
 @pytest.mark.parametrize(("kind", "nodes", "other", "number"), CONTAINED)
-def test_a_kind_that_contains_theta_gives_it_back(kind: Any, nodes: int, other: Any, number: int) -> None:
+def test_a_kind_that_contains_theta_reproduces_it(kind: Any, nodes: int, other: Any, number: int) -> None:
     theta = built(kind, nodes)
     found = project_theta(theta, other, number)
     assert len(found.nodes) == number
@@ -111,7 +113,7 @@ def test_the_same_kind_and_number_are_copies_to_the_last_bit(kind: Callable[...,
 
 @pytest.mark.parametrize("other", KINDS, ids=name_of)
 @pytest.mark.parametrize("kind", KINDS, ids=name_of)
-def test_what_it_finds_is_nearest_in_the_mean_over_depth(
+def test_the_projection_is_the_nearest_theta_in_the_mean_over_depth(
     kind: Callable[..., LinearTheta], other: Callable[..., LinearTheta]
 ) -> None:
     theta = made(kind, 7)
@@ -172,7 +174,7 @@ def test_statistics_are_projected_counts_and_modes_copied() -> None:
     assert not project_theta(theta.eval(), PiecewiseConstant, 2).training
 
 
-def test_theta_is_left_as_it_is() -> None:
+def test_projection_does_not_change_theta() -> None:
     theta = made(PiecewiseConstant, 6)
     before = rates(theta)
     project_theta(theta, PiecewiseLinear, 3)
@@ -187,20 +189,18 @@ def test_a_combination_is_computed_in_double_precision() -> None:
     assert float(nodes[0].weight) == 1.0
 
 
-# Bad input
+# Invalid arguments
 
 
 @pytest.mark.parametrize(("kind", "nodes"), [(PiecewiseLinear, 5), (CUBIC, 8), (Galerkin, 5), (PiecewiseConstant, 6)])
-def test_more_nodes_than_the_data_determine_are_refused(kind: Callable[..., LinearTheta], nodes: int) -> None:
-    said = (
-        rf"{nodes} nodes of \w+ were asked for out of 4 .* do not determine {nodes}\. .*4 nodes or fewer, then refine"
-    )
+def test_more_nodes_than_theta_determines_are_refused(kind: Callable[..., LinearTheta], nodes: int) -> None:
+    said = rf"a \w+ of {nodes} nodes was asked for, .* do not determine {nodes}\. .*4 nodes or fewer, then use refine"
     with pytest.raises(ValueError, match=said):
         project_theta(made(PiecewiseConstant, 4), kind, nodes)
 
 
 @pytest.mark.parametrize("nodes", [0, -1, 2.0, True], ids=repr)
-def test_a_number_of_nodes_that_is_no_positive_integer_is_refused(nodes: Any) -> None:
+def test_a_number_of_nodes_that_is_not_a_positive_integer_is_refused(nodes: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=rf"nodes must be a whole number.*, got {nodes!r}"):
         project_theta(made(PiecewiseConstant, 4), PiecewiseConstant, nodes)
 
@@ -211,7 +211,7 @@ def test_fewer_nodes_than_the_kind_needs_are_refused() -> None:
 
 
 def test_several_nodes_of_a_constant_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 nodes of Constant were asked for, which has one: pass nodes=1"):
+    with pytest.raises(ValueError, match=r"nodes must be 1 for Constant, got 2; .*: pass nodes=1"):
         project_theta(made(PiecewiseConstant, 4), Constant, 2)
 
 
@@ -222,7 +222,7 @@ def test_nodes_of_different_architectures_are_refused() -> None:
 
 
 class Backwards(Theta):
-    """A θ that says nothing of weights."""
+    """A θ that is not a combination of nodes."""
 
     @property
     def number_of_pieces(self) -> int:
@@ -233,7 +233,7 @@ class Backwards(Theta):
         return self.nodes[-1 - index], (self.nodes[-1 - index],)
 
 
-def test_what_is_no_combination_of_nodes_is_refused_on_either_side() -> None:
+def test_a_theta_that_is_not_a_combination_of_nodes_is_refused_as_source_and_target() -> None:
     with pytest.raises(TypeError, match=r"project_theta was given a Backwards; .* pass Constant, PiecewiseConstant"):
         project_theta(Backwards(logistic_nodes(2)), PiecewiseConstant, 1)
     with pytest.raises(TypeError, match=r"kind = <class .*Backwards'> makes a Backwards; "):

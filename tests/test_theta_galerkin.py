@@ -1,3 +1,5 @@
+"""Galerkin series have the basis functions of NumPy and the flow of SciPy."""
+
 from __future__ import annotations
 
 import math
@@ -44,7 +46,7 @@ def weights(basis: str, n: int, t: float, horizon: float = 1.0) -> list[float]:
 
 
 @given(st.integers(1, 12), st.floats(0, 1), st.floats(0.1, 10))
-def test_chebyshev_functions_are_numpys(n: int, s: float, horizon: float) -> None:
+def test_chebyshev_functions_are_those_of_numpy(n: int, s: float, horizon: float) -> None:
     expected = chebyshev.chebvander(2 * (s * horizon / horizon) - 1, n - 1)[0]
     assert weights("chebyshev", n, s * horizon, horizon) == pytest.approx(expected.tolist(), abs=1e-12)
 
@@ -56,21 +58,21 @@ def test_fourier_functions_are_a_constant_then_cosines_and_sines(n: int, s: floa
 
 
 @pytest.mark.parametrize("basis", ["chebyshev", "fourier"])
-def test_a_tensor_and_a_number_are_the_same_time(basis: str) -> None:
+def test_time_may_be_a_tensor_or_a_number(basis: str) -> None:
     theta = Galerkin(logistic_nodes(5), basis, 2.0)
     (piece,) = theta.pieces()
     number, tensor = piece.field(0.7, states()), piece.field(torch.tensor(0.7, dtype=torch.float64), states())
     torch.testing.assert_close(tensor, number, rtol=1e-14, atol=1e-14)
 
 
-def test_fourier_returns_to_where_it_began_and_chebyshev_ends_at_the_sum_of_its_nodes() -> None:
+def test_fourier_is_periodic_and_chebyshev_ends_at_the_sum_of_its_nodes() -> None:
     assert weights("fourier", 5, 1.0) == pytest.approx(weights("fourier", 5, 0.0), abs=1e-14)
     assert weights("chebyshev", 5, 1.0) == [1] * 5
     assert weights("chebyshev", 5, 0.0) == [1, -1, 1, -1, 1]
 
 
 @pytest.mark.parametrize("basis", ["chebyshev", "fourier"])
-def test_its_flow_is_scipys(basis: str) -> None:
+def test_its_flow_is_that_of_scipy(basis: str) -> None:
     rates = [0.9, -0.6, 0.4, 1.1]
     theta = Galerkin([Logistic(rate) for rate in rates], basis, horizon=2.0)
 
@@ -91,7 +93,7 @@ def test_it_compiles_as_one_graph(basis: str) -> None:
     torch.testing.assert_close(compiled(states()), block(states()), rtol=1e-14, atol=1e-14)
 
 
-def test_one_node_is_a_constant_one() -> None:
+def test_a_series_of_one_node_is_constant() -> None:
     (node,) = logistic_nodes(1)
     (piece,) = Galerkin([node]).pieces()
     assert piece.field is node

@@ -1,3 +1,5 @@
+"""Splines have the B-splines of SciPy, and knot insertion does not change them."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -47,7 +49,7 @@ class TestPolygon(ThetaLaws):
 
 
 def weights_at(theta: LinearTheta, piece: int, t: float) -> np.ndarray:
-    """The values of all basis functions at t, on the closed piece."""
+    """Return the values at t of all basis functions on a closed piece."""
     values = np.zeros(len(theta.nodes))
     columns = theta.nodes_of_piece(piece)
     values[columns.start : columns.stop] = theta.weights(piece, *theta.interval(piece), t)
@@ -55,20 +57,20 @@ def weights_at(theta: LinearTheta, piece: int, t: float) -> np.ndarray:
 
 
 def scipys(degree: int, pieces: int, horizon: float) -> BSpline:
-    """All B-splines of the degree on equal spans of [0, horizon], as one function with values in a vector."""
+    """Return SciPy's B-splines on equal spans of [0, horizon], as one vector-valued function."""
     inner = np.linspace(0, horizon, pieces + 1)
     knots = np.concatenate([[0.0] * degree, inner, [horizon] * degree])
     return BSpline(knots, np.eye(pieces + degree), degree)
 
 
 @given(st.sampled_from(DEGREES), st.integers(1, 9), st.floats(0.01, 100), st.floats(0, 1))
-def test_its_basis_is_scipys(degree: int, pieces: int, horizon: float, s: float) -> None:
+def test_its_basis_functions_are_those_of_scipy(degree: int, pieces: int, horizon: float, s: float) -> None:
     theta = Spline([Autonomous(nn.Identity())] * (pieces + degree), degree, horizon)
     reference = scipys(degree, pieces, horizon)
     for piece in range(pieces):
         start, end = theta.interval(piece)
         t = min(start + s * (end - start), end)
-        if degree > 0 or start < t < end:  # at a jump, scipy takes one side
+        if degree > 0 or start < t < end:  # at a jump, SciPy takes the limit from one side
             np.testing.assert_allclose(weights_at(theta, piece, t), reference(t), atol=1e-12)
 
 
@@ -91,7 +93,7 @@ def test_it_begins_at_its_first_node_and_ends_at_its_last_exactly(degree: int, h
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3])
-def test_it_goes_on_across_knots_with_one_derivative_fewer_than_its_degree(degree: int) -> None:
+def test_it_has_one_continuous_derivative_fewer_than_its_degree_at_knots(degree: int) -> None:
     theta = Spline(logistic_nodes(7), degree)
     t = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
     sides = []
@@ -150,17 +152,17 @@ def test_it_compiles_as_one_graph() -> None:
 
 
 @given(st.sampled_from(DEGREES), st.integers(1, 5), st.integers(1, 5), st.integers(0, 10**6))
-def test_inserted_knots_leave_the_function_as_it_is(degree: int, pieces: int, factor: int, seed: int) -> None:
+def test_knot_insertion_does_not_change_the_function(degree: int, pieces: int, factor: int, seed: int) -> None:
     coarse = np.random.default_rng(seed).normal(size=pieces + degree)
     rows = knot_insertion(degree, pieces, factor)
     fine = [sum(float(weight) * coarse[k] for k, weight in row.items()) for row in rows]
-    for t in np.linspace(0.01, pieces - 0.01, 31) * (1 - 1e-9):  # off the jumps of degree 0
+    for t in np.linspace(0.01, pieces - 0.01, 31) * (1 - 1e-9):  # avoid the jumps of degree 0
         expected = scipys(degree, pieces, float(pieces))(t) @ coarse
         found = scipys(degree, pieces * factor, float(pieces))(t) @ np.array(fine)
         assert found == pytest.approx(expected, abs=1e-10)
 
 
-def test_inserted_knots_are_exact_fractions_that_sum_to_one() -> None:
+def test_weights_of_knot_insertion_are_exact_fractions_that_sum_to_one() -> None:
     for degree in DEGREES:
         for row in knot_insertion(degree, 3, 3):
             assert sum(row.values()) == 1
@@ -170,7 +172,7 @@ def test_inserted_knots_are_exact_fractions_that_sum_to_one() -> None:
 
 
 @pytest.mark.parametrize("degree", DEGREES)
-def test_integrals_are_scipys(degree: int) -> None:
+def test_integrals_are_those_of_scipy(degree: int) -> None:
     for pieces in (1, 2, 7):
         expected = scipys(degree, pieces, float(pieces)).integrate(0, pieces)
         np.testing.assert_allclose([float(value) for value in integrals(degree, pieces)], expected, rtol=1e-12)
@@ -182,11 +184,11 @@ def test_a_blossom_does_not_depend_on_the_order_of_its_arguments() -> None:
     assert weights[0] == pytest.approx(weights[1], rel=1e-12)
 
 
-# Bad input
+# Invalid arguments
 
 
 @pytest.mark.parametrize("degree", [-1, 1.0, True, "3", None], ids=repr)
-def test_a_degree_that_is_no_whole_number_is_refused(degree: Any) -> None:
+def test_a_degree_that_is_not_a_whole_number_is_refused(degree: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=rf"degree must be a whole number.*, got {degree!r}"):
         Spline(logistic_nodes(5), degree)
 

@@ -41,7 +41,7 @@ def test_a_value_outside_its_bounds_is_refused_with_the_bounds(field: str, value
 
 @pytest.mark.parametrize("value", [1.5, True, "3"])
 def test_a_count_that_is_no_whole_number_is_refused(value: Any) -> None:
-    with pytest.raises(TypeError, match="epochs="):
+    with pytest.raises(TypeError, match="epochs must be a whole number, got"):
         Training(epochs=value)
 
 

@@ -1,1 +1,1 @@
-"""Residual flows: θ(t) × stepping × gradient."""
+"""Residual flows: ODE blocks made of θ(t), a stepping, a gradient method and noise on the steps."""

@@ -1,4 +1,4 @@
-"""What an annotation says of a value: the marks of its bounds, and its kind in words, for messages."""
+"""Annotations of arguments: marks for the bounds of a value, and the words for its type in error messages."""
 
 from __future__ import annotations
 
@@ -28,33 +28,36 @@ KINDS = {
     NoneType: "None",
     collections.abc.Mapping: "a dictionary, {…: …}",
 }
-"""Words for types whose name is not enough."""
+"""Phrases for types whose names say too little to a reader of a message."""
 
 SEQUENCE = "a sequence of values, (…, …)"
-"""Words for a tuple, a list or another sequence."""
+"""Phrase for a tuple, a list or another sequence."""
 
-SEVERAL: dict[Any, tuple[type, ...]] = {
+SEQUENCE_TYPES: dict[Any, tuple[type, ...]] = {
     tuple: (tuple, list),
     list: (tuple, list),
     collections.abc.Sequence: (collections.abc.Sequence, nn.ModuleList, nn.Sequential),
     collections.abc.Iterable: (collections.abc.Iterable,),
 }
-"""What may be given where several values are meant, by the type of the annotation."""
+"""Types accepted where several values are expected, by the type in the annotation."""
 
 
 @dataclass(frozen=True)
 class Within:
-    """A bound of a number: `Annotated[float, Within(0, 1)]`."""
+    """Bounds of a number, both included: `Annotated[float, Within(0, 1)]`."""
 
     least: float
-    """The smallest value."""
+    """The smallest allowed value."""
     most: float = math.inf
-    """The largest value."""
+    """The largest allowed value."""
 
 
 @dataclass(frozen=True)
 class Inside:
-    """The function compares the value itself, and says more: of a number its bounds, of anything else its kind too."""
+    """Mark of an argument that the function checks itself, with a more specific message.
+
+    The bounds of a marked number are left to the function; of any other marked value, its type is too.
+    """
 
 
 Whole = Annotated[int, Inside()]
@@ -69,34 +72,34 @@ Seed = Annotated[int, Within(0, 2**64 - 1)]
 
 @dataclass(frozen=True)
 class OneOf:
-    """The names that a text may be: `Annotated[tuple[str, ...], OneOf(NETS)]`."""
+    """The names that a string may be: `Annotated[tuple[str, ...], OneOf(NETS)]`."""
 
     names: Iterable[str]
-    """All of them."""
+    """The allowed names."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(self.names))  # an annotation can be hashed
+        object.__setattr__(self, "names", tuple(self.names))  # annotations must be hashable
 
 
 @dataclass(frozen=True)
 class Different:
-    """The entries of a tuple are different: `Annotated[tuple[int, ...], Different()]`."""
+    """Mark of a sequence whose entries must be different: `Annotated[tuple[int, ...], Different()]`."""
 
 
 @dataclass(frozen=True)
 class MayBeEmpty:
-    """There may be no entries, though the default has some: `Annotated[Sequence[float], MayBeEmpty()]`."""
+    """Mark of a sequence that may be empty although its default is not: `Annotated[Sequence[float], MayBeEmpty()]`."""
 
 
-def described(hint: Any) -> str:
-    """What a value of the annotation is, in words."""
+def describe(hint: Any) -> str:
+    """Return a noun phrase for the values that an annotation allows."""
     hint = hint.__bound__ if isinstance(hint, TypeVar) else hint
     kind = get_origin(hint) or hint
     if kind is Literal:
         return f"one of {', '.join(map(repr, get_args(hint)))}"
     if kind is Annotated:
-        return described(get_args(hint)[0])
-    if kind in SEVERAL:
+        return describe(get_args(hint)[0])
+    if kind in SEQUENCE_TYPES:
         return SEQUENCE
     if kind is collections.abc.Callable:
         return "a callable, such as a function or a class"
@@ -106,18 +109,24 @@ def described(hint: Any) -> str:
 
 
 def shown(value: object) -> str:
-    """Return the value as messages show it: its representation, or its type where that is long."""
+    """Return a value as messages show it: its representation, or its type if the representation is long."""
     text = repr(value)
     return text if len(text) <= 80 and "\n" not in text else f"<{kind_of(value)}>"
 
 
 def kind_of(value: object) -> str:
-    """Return the type of the value in words; of a class, its name."""
+    """Return the type of a value in words, or the name of the class if the value is a class."""
     return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
 
 
-def of_other_kind(name: str, value: Any, kind: str) -> TypeError:
-    """Return the error for an argument `name` whose value is not `kind`, which is a noun phrase."""
+def wrong_type(name: str, value: Any, kind: str) -> TypeError:
+    """Return the error for an argument of the wrong type.
+
+    Args:
+        name: name of the argument.
+        value: value that was passed.
+        kind: noun phrase for the expected type.
+    """
     if isinstance(value, type):
         return TypeError(f"{name} must be {kind}, got {kind_of(value)}: pass an instance instead.")
     text = shown(value)
@@ -125,6 +134,13 @@ def of_other_kind(name: str, value: Any, kind: str) -> TypeError:
     return TypeError(f"{name} must be {kind}, got {given}: pass such a value.")
 
 
-def out_of_bounds(name: str, value: Any, bounds: str, advice: str = "pass such a value") -> ValueError:
-    """Return the error for an argument `name` of the right kind whose value is not `bounds`, a noun phrase."""
+def wrong_value(name: str, value: Any, bounds: str, advice: str = "pass such a value") -> ValueError:
+    """Return the error for an argument of the right type with a value that is not allowed.
+
+    Args:
+        name: name of the argument.
+        value: value that was passed.
+        bounds: noun phrase for the allowed values.
+        advice: clause that says what to do.
+    """
     return ValueError(f"{name} must be {bounds}, got {shown(value)}: {advice}.")

@@ -1,9 +1,9 @@
 """Branches: vector fields F(t, x) for residual flows, ordinary modules that keep the shape of the state.
 
-A branch knows nothing about depth. Images: x is (batch, channels, height, width); vectors: (batch, features).
-With `in_channels` or `stride` a convolutional branch changes the shape instead and serves in a transition (a residual
-block between two flows), never in a flow. `SymmetricBranch` and `HamiltonianBranch` are stable both forwards and
-backwards in time (Haber and Ruthotto 2017; Chang et al. 2018).
+A branch does not know its depth. An image state x has the shape (batch, channels, height, width), a vector state
+(batch, features). With `in_channels` or `stride`, a convolutional branch changes the shape; it then belongs in a
+transition (a residual block between two flows) and not in a flow. `SymmetricBranch` and `HamiltonianBranch` are stable
+both forwards and backwards in time (Haber and Ruthotto 2017; Chang et al. 2018).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from odenet.blocks.arguments import checked
 from odenet.blocks.theta.base import Time
 
 Norm: TypeAlias = Callable[[int], nn.Module]
-"""Makes the normalization of a number of channels: `nn.BatchNorm2d`, `group_norm`, …"""
+"""Function that makes a normalization layer for a given number of channels: `nn.BatchNorm2d`, `group_norm`, …"""
 
 Activation: TypeAlias = Literal["pre", "post"]
 
 
 @checked
 def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm of 32 groups, or of one group a channel where there are fewer (Chen et al. 2018, released code).
+    """Return a GroupNorm of 32 groups, or one group per channel if there are fewer (Chen et al. 2018, released code).
 
     Raises:
-        ValueError: more than 32 channels that 32 does not divide (from `nn.GroupNorm`).
+        ValueError: if there are more than 32 channels and 32 does not divide their number (from `nn.GroupNorm`).
     """
     return nn.GroupNorm(min(32, channels), channels)
 
@@ -39,14 +39,14 @@ class BasicBranch(nn.Module):
     """F(x) = conv₃ₓ₃ ∘ conv₃ₓ₃ with normalizations and ReLUs: the branch of ResNet-18/34 and of the CIFAR nets.
 
     `activation="pre"` (He et al. 2016b): norm-relu-conv, norm-relu-conv. `"post"` (He et al. 2015): conv-norm-relu,
-    conv-norm; the ReLU after the addition is the flow's `projection`. Without biases.
+    conv-norm; the ReLU after the addition is the flow's `projection`. The convolutions have no biases.
 
     Args:
-        channels: of the output, and of x unless `in_channels` says otherwise.
+        channels: number of channels of the output, and of x unless `in_channels` is given.
         activation: "pre" or "post".
-        norm: makes the normalization of a number of channels.
-        in_channels: of x, for a transition.
-        stride: of the first convolution, for a transition.
+        norm: function that makes a normalization layer for a number of channels.
+        in_channels: number of channels of x, in a transition.
+        stride: stride of the first convolution, in a transition.
     """
 
     @checked
@@ -68,7 +68,7 @@ class BasicBranch(nn.Module):
         self.norm2 = norm(channels)
 
     def forward(self, t: Time, x: Tensor) -> Tensor:  # noqa: ARG002
-        """F(x) for x of shape (batch, channels, height, width); the same at every t."""
+        """Compute F(x) for x of shape (batch, channels, height, width); t is not used."""
         if self.activation == "pre":
             x = self.conv1(torch.relu(self.norm1(x)))
             return self.conv2(torch.relu(self.norm2(x)))
@@ -82,18 +82,18 @@ class BottleneckBranch(nn.Module):
     The stride is in the 3×3 convolution, as in torchvision ("v1.5"; He et al. have it in the first 1×1).
 
     Args:
-        channels: of the output, and of x unless `in_channels` says otherwise.
-        width: of the 3×3 convolution; by default ⌊channels/4 · width_per_group/64⌋·groups.
+        channels: number of channels of the output, and of x unless `in_channels` is given.
+        width: number of channels of the 3×3 convolution; by default ⌊channels/4 · width_per_group/64⌋·groups.
         activation: "pre" or "post", as in `BasicBranch`.
-        norm: makes the normalization of a number of channels.
-        groups: of the 3×3 convolution (ResNeXt; Xie et al. 2017).
-        width_per_group: channels of a group where `channels` is 256, as in a name like 32x4d; 128 with one group makes
-            a wide ResNet (Zagoruyko and Komodakis 2016).
-        in_channels: of x, for a transition.
-        stride: for a transition.
+        norm: function that makes a normalization layer for a number of channels.
+        groups: number of groups of the 3×3 convolution (ResNeXt; Xie et al. 2017).
+        width_per_group: channels per group at 256 `channels`, as in a name like 32x4d; 128 with one group makes a wide
+            ResNet (Zagoruyko and Komodakis 2016).
+        in_channels: number of channels of x, in a transition.
+        stride: stride of the 3×3 convolution, in a transition.
 
     Raises:
-        ValueError: counts that are not positive whole numbers, or both `width` and `width_per_group`.
+        ValueError: if a count is not a positive whole number, or both `width` and `width_per_group` are given.
     """
 
     @checked
@@ -122,7 +122,7 @@ class BottleneckBranch(nn.Module):
         self.norm3 = norm(width if before else channels)
 
     def forward(self, t: Time, x: Tensor) -> Tensor:  # noqa: ARG002
-        """F(x) for x of shape (batch, channels, height, width); the same at every t."""
+        """Compute F(x) for x of shape (batch, channels, height, width); t is not used."""
         if self.activation == "pre":
             x = self.conv1(torch.relu(self.norm1(x)))
             x = self.conv2(torch.relu(self.norm2(x)))
@@ -141,7 +141,7 @@ class ConcatConv(nn.Module):
         self.conv = nn.Conv2d(in_channels + 1, out_channels, 3, padding=1)
 
     def forward(self, t: Time, x: Tensor) -> Tensor:
-        """(batch, in_channels, height, width) → (batch, out_channels, height, width)."""
+        """Map x of shape (batch, in_channels, height, width) to (batch, out_channels, height, width), at time t."""
         time = torch.ones_like(x[:, :1]) * t
         return self.conv(torch.cat([time, x], dim=1))
 
@@ -159,7 +159,7 @@ class ConcatConvBranch(nn.Module):
         self.norm3 = norm(channels)
 
     def forward(self, t: Time, x: Tensor) -> Tensor:
-        """F(t, x) for x of shape (batch, channels, height, width)."""
+        """Compute F(t, x) for x of shape (batch, channels, height, width)."""
         x = self.conv1(t, torch.relu(self.norm1(x)))
         x = self.conv2(t, torch.relu(self.norm2(x)))
         return self.norm3(x)
@@ -169,7 +169,7 @@ class MLPBranch(nn.Module):
     """F(t, x) = W₂·tanh(W₁·[x, t] + b₁) + b₂ for vector states, of shape (batch, features).
 
     Args:
-        features: of the state.
+        features: number of features of the state.
         hidden: width of the hidden layer.
         layers: number of hidden layers.
     """
@@ -182,13 +182,13 @@ class MLPBranch(nn.Module):
         self.net = nn.Sequential(*modules, nn.Linear(hidden, features))
 
     def forward(self, t: Time, x: Tensor) -> Tensor:
-        """F(t, x) for x of shape (..., features)."""
+        """Compute F(t, x) for x of shape (..., features)."""
         time = torch.ones_like(x[..., :1]) * t
         return self.net(torch.cat([x, time], dim=-1))
 
 
 class Autonomous(nn.Module):
-    """F(t, x) = module(x): makes a branch of any module that takes the state alone and keeps its shape.
+    """F(t, x) = module(x): a branch made of any module that takes the state alone and keeps its shape.
 
     >>> branch = Autonomous(nn.Linear(3, 3))
     >>> branch(0.0, torch.zeros(2, 3)).shape
@@ -201,7 +201,7 @@ class Autonomous(nn.Module):
         self.module = module
 
     def forward(self, t: Time, x: Tensor) -> Tensor:  # noqa: ARG002
-        """module(x)."""
+        """Return module(x), whatever t is."""
         return self.module(x)
 
 
@@ -214,21 +214,21 @@ def _bottleneck_width(channels: int, width: int | None, groups: int, width_per_g
         return max(1, channels // 4 * width_per_group // 64) * groups
     if width_per_group != 64:
         raise ValueError(
-            f"width = {width} and width_per_group = {width_per_group} were asked for; the second is another way to say "
-            "the first: pass one of them."
+            f"width = {width} and width_per_group = {width_per_group} were both given, but the first follows from the "
+            "second: pass one of them."
         )
     return width
 
 
 class SymmetricBranch(nn.Module):
-    """F(x) = -Kᵀ·σ(norm(K·x)), K a 3×3 convolution and σ the ReLU: its Jacobian is symmetric and negative.
+    """F(x) = -Kᵀ·σ(norm(K·x)) with a 3×3 convolution K and the ReLU σ: its Jacobian is symmetric and negative.
 
-    Exactly so without a norm, for a norm is no diagonal matrix. Stepped by `Leapfrog` it is the leapfrog block of Chang
-    et al. 2018; x′ = F(x) is a heat equation, which contracts.
+    This holds exactly without a norm; the Jacobian of a norm is not a diagonal matrix. With the solver `Leapfrog` the
+    branch is the leapfrog block of Chang et al. 2018. The flow x′ = F(x) is a heat equation, which contracts.
 
     Args:
-        channels: of the state.
-        norm: makes the normalization of a number of channels; `nn.Identity` for none.
+        channels: number of channels of the state.
+        norm: function that makes a normalization layer for a number of channels; `nn.Identity` for none.
     """
 
     @checked
@@ -238,22 +238,22 @@ class SymmetricBranch(nn.Module):
         self.norm = norm(channels)
 
     def forward(self, t: Time, x: Tensor) -> Tensor:  # noqa: ARG002
-        """F(x) for x of shape (batch, channels, height, width)."""
+        """Compute F(x) for x of shape (batch, channels, height, width)."""
         return -F.conv_transpose2d(torch.relu(self.norm(self.conv(x))), self.conv.weight, padding=1)
 
 
 class HamiltonianBranch(nn.Module):
     """F([y, z]) = [K₁ᵀ·σ(norm(K₁·z)), -K₂ᵀ·σ(norm(K₂·y))] on two halves of the channels (Chang et al. 2018, section 3).
 
-    Without norms a Hamiltonian system: nothing contracts, forwards or backwards. Stepped by `SymplecticEuler` it is the
-    Hamiltonian block of the paper.
+    Without norms x′ = F(x) is a Hamiltonian system, which does not contract forwards or backwards. With the solver
+    `SymplecticEuler` the branch is the Hamiltonian block of the paper.
 
     Args:
-        channels: of the state, an even number.
-        norm: makes the normalization of a number of channels; `nn.Identity` for none.
+        channels: number of channels of the state, an even number.
+        norm: function that makes a normalization layer for a number of channels; `nn.Identity` for none.
 
     Raises:
-        ValueError: an odd number of channels.
+        ValueError: if the number of channels is odd.
     """
 
     @checked
@@ -261,13 +261,13 @@ class HamiltonianBranch(nn.Module):
         super().__init__()
         if channels % 2:
             raise ValueError(
-                f"a Hamiltonian branch of {channels} channels was asked for; it moves one half of them by the other: "
-                "pass an even number."
+                f"channels must be even for a Hamiltonian branch, got {channels}; it moves one half of the channels by "
+                "the other: pass an even number."
             )
         self.of_z = SymmetricBranch(channels // 2, norm=norm)
         self.of_y = SymmetricBranch(channels // 2, norm=norm)
 
     def forward(self, t: Time, x: Tensor) -> Tensor:
-        """F(x) for x of shape (batch, channels, height, width)."""
+        """Compute F(x) for x of shape (batch, channels, height, width)."""
         y, z = x.chunk(2, dim=1)
         return torch.cat([-self.of_z(t, z), self.of_y(t, y)], dim=1)

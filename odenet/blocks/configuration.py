@@ -1,4 +1,4 @@
-"""Settings of all blocks of a network at once: a call, or a context manager."""
+"""Configuration of all ODE blocks of a network at once, by a call or as a context manager."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def configure(
     *,
     stepping: Annotated[Stepping | None, Inside()] = None,
     gradient: Annotated[GradientMethod | None, Inside()] = None,
-    compile: Compiled | None = None,  # noqa: A002 (torch's word for it)
+    compile: Compiled | None = None,  # noqa: A002 (the name in torch)
     **unknown: object,
 ) -> Configuration:
-    """Set stepping, gradient method and compilation on every ODE block of `model`: a call, or a context manager.
+    """Set stepping, gradient method and compilation on every ODE block of `model`, for good or as a context manager.
 
     >>> from odenet import BasicBranch, FixedSteps, ODEBlock, PiecewiseConstant, RK4
     >>> net = nn.Sequential(ODEBlock(PiecewiseConstant([BasicBranch(4)])))
@@ -34,28 +34,30 @@ def configure(
     >>> net[0].stepping
     FixedSteps(Euler(), per_piece=1)
 
-    Either every block changes or, where one refuses, none does.
+    If one block refuses a setting, no block changes.
 
     Args:
-        model: a block or a network with blocks in it.
-        stepping: for all blocks; None leaves each its own.
-        gradient: likewise.
-        compile: whether integrations are compiled, `ODEBlock.compiled`, likewise.
-        **unknown: refused, with the nearest right name.
+        model: an ODE block, or a network that contains some.
+        stepping: stepping of every block; None leaves each block its own.
+        gradient: gradient method of every block; None leaves each block its own.
+        compile: whether integrations are compiled (`ODEBlock.compiled`); None leaves each block as it is.
+        **unknown: options that do not exist; they are refused, with the nearest known name.
 
     Returns:
-        An object that, as a context manager, gives every block its former settings back at the end.
+        A context manager that restores the former settings of every block at its exit.
 
     Raises:
-        TypeError: an unknown option, or no module.
-        ValueError: a model without ODE blocks, nothing to set, or a setting that a block refuses.
+        TypeError: if an option is unknown, or `model` is not a module.
+        ValueError: if `model` has no ODE block, nothing is set, or a block refuses a setting.
     """
     for name in unknown:
         near = difflib.get_close_matches(name, ["stepping", "gradient", "compile"], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ": blocks have stepping and gradient, and compile."
+        hint = f"; did you mean {near[0]!r}?" if near else ": pass stepping, gradient or compile."
         raise TypeError(f"configure has no option {name!r}{hint}")
     if not isinstance(model, nn.Module):
-        raise TypeError(f"configure was given a {type(model).__name__}; settings are those of blocks: pass a network.")
+        raise TypeError(
+            f"configure was given a {type(model).__name__}; it sets the blocks of a module: pass a network."
+        )
     blocks = [module for module in model.modules() if isinstance(module, ODEBlock)]
     if not blocks:
         raise ValueError(f"configure was given a {type(model).__name__} without an ODEBlock: there is nothing to set.")
@@ -68,7 +70,7 @@ _Setting: TypeAlias = tuple[ODEBlock, Stepping, GradientMethod, Compiled]
 
 
 class Configuration:
-    """Settings just made on `blocks`, and those they had before."""
+    """Applies settings to `blocks` and, as a context manager, restores the former ones at its exit."""
 
     def __init__(
         self,

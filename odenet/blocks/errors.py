@@ -1,4 +1,4 @@
-"""What can go wrong in a solve: errors and warnings, and the status of each sample at its end."""
+"""Errors and warnings of a solve, and the status of each sample at its end."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 
 
-class NonFiniteState(FloatingPointError):  # noqa: N818 (a state, as ZeroDivision is a division)
-    """The state x(t) of a block became NaN or infinite: the message says in which block, at which t and step."""
+class NonFiniteState(FloatingPointError):  # noqa: N818 (named after the state)
+    """Raised when the state x(t) of a block becomes NaN or infinite; the message names the block, t and the step."""
 
 
 class OdenetWarning(UserWarning):
-    """Something the user should know about a result that is returned all the same."""
+    """Base class of the warnings about a result that is returned all the same."""
 
 
 class BudgetWarning(OdenetWarning):
-    """An adaptive solve stopped before the end of its interval: the state returned is that of an earlier t."""
+    """Warns that an adaptive solve stopped early: the state returned belongs to a t before the end of the interval."""
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
-    """A `ValueError` for a `name` that is none of the `known` ones, naming the nearest right one.
+    """Return the `ValueError` for a `name` that is not among the `known` ones, with the nearest known name.
 
     >>> raise unknown_name("solver", "dopri6", ["dopri5", "rk4"])
     Traceback (most recent call last):
@@ -39,7 +39,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
 
 
 class Status(IntEnum):
-    """What became of a sample; all but `FINISHED` leave it before the end of the interval."""
+    """State of a sample in an adaptive solve; only `FINISHED` means that it reached the end of the interval."""
 
     RUNNING = 0
     FINISHED = 1
@@ -51,16 +51,16 @@ class Status(IntEnum):
 _REASONS = {
     Status.BUDGET_SPENT: "spent the budget of evaluations",
     Status.STEP_UNDERFLOW: "needed steps below the rounding of t",
-    Status.NOT_FINITE: "met a state or slope that is not finite",
+    Status.NOT_FINITE: "met a non-finite state or slope",
 }
 
 
 MOST_ATTEMPTS = 4096
-"""Steps tried on a piece of θ where no budget was given: for each sample, or for the batch."""
+"""Default limit on the steps tried on one piece of θ, for each sample or for the batch, if no budget is given."""
 
 
 def advice(rtol: float | Tensor, dtype: torch.dtype) -> str:
-    """What to do about a solve that stopped early; the field is not to blame where no step could be so exact."""
+    """Return advice on a solve that stopped early; it names rtol if that is below the rounding of `dtype`."""
     rtol, rounding = float(rtol), torch.finfo(dtype).eps
     if is_below_rounding(rtol, dtype):
         finer = "" if dtype == torch.float64 else ", or use x.double()"
@@ -69,36 +69,36 @@ def advice(rtol: float | Tensor, dtype: torch.dtype) -> str:
 
 
 def is_below_rounding(rtol: float, dtype: torch.dtype) -> bool:
-    """Whether no step could be so exact in this precision."""
+    """Whether no step can meet the relative tolerance `rtol`, because the rounding of `dtype` is as large."""
     return rtol <= 4 * torch.finfo(dtype).eps
 
 
 class SolveReport(NamedTuple):
-    """One entry for every sample, of shape (batch,).
+    """Report of an adaptive solve: each field has one entry for every sample, of shape (batch,).
 
-    A sample that stopped early counts as if it had been alone: evaluations that were made for its batch-mates, and
-    masked for it, are not in its number.
+    The counts of a sample are those of a solve of this sample alone: evaluations that were made for the rest of the
+    batch after it stopped are not included.
     """
 
     status: Tensor
-    """`Status` as an integer."""
+    """Status of each sample, a `Status` as an integer."""
     t: Tensor
-    """Where it is, in units of depth-time: T where it is `FINISHED`."""
+    """Depth-time that each sample reached: T if it is `FINISHED`."""
     evaluations: Tensor
-    """Of F at this sample."""
+    """Number of evaluations of F."""
     accepted: Tensor
-    """Steps taken."""
+    """Number of accepted steps."""
     rejected: Tensor
-    """Steps tried and not taken, for their error was too large."""
+    """Number of rejected steps, whose error was too large."""
 
     def warn(self, method: str, label: str, end: float, hint: str) -> None:
-        """One `BudgetWarning` for all samples that stopped before `end`, if any did, which counts them.
+        """Issue one `BudgetWarning` that counts the samples that stopped before `end`, if there are any.
 
         Args:
-            method: of the steps.
-            label: of the block.
-            end: of the solve.
-            hint: what to do, from `advice`.
+            method: name of the method.
+            label: name of the block in messages.
+            end: end of the solve in depth-time.
+            hint: clause that says what to do, from `advice`.
         """
         stopped = {status: int((self.status == status).sum()) for status in _REASONS}
         if not any(stopped.values()):
@@ -107,8 +107,8 @@ class SolveReport(NamedTuple):
         first = float(self.t[self.status != Status.FINISHED].min())
         warnings.warn(
             f"{method} stopped in {label} before t = {end:g} for {sum(stopped.values())} of {len(self.status)} "
-            f"samples, for the first at t = {first:g}: {reasons}. The states that they reached are returned, and "
-            f"their gradients are those at that t, as if it did not depend on x: {hint}.",
+            f"samples, the first one at t = {first:g}: {reasons}. The states that they reached are returned, with "
+            f"gradients that treat the t reached as independent of x: {hint}.",
             BudgetWarning,
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""The vector field of one forward pass: calls the branch in force, counts, and checks what it returns."""
+"""The vector field of one forward pass: it calls the branch of the current piece, counts, and checks the result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from odenet.blocks.compile.programs import Programs, first_line
 from odenet.blocks.errors import NonFiniteState, SolveReport
 from odenet.blocks.replay.captures import Captures, ClosedNodes
-from odenet.blocks.signature import refusal_of_times
+from odenet.blocks.signature import signature_error
 from odenet.blocks.theta.base import Piece, Time
 
 P = ParamSpec("P")
@@ -19,14 +19,14 @@ R = TypeVar("R")
 
 
 class Field:
-    """f(t, x) = F(t, x; θ(t)) on the piece entered last, with a count of its evaluations.
+    """f(t, x) = F(t, x; θ(t)) on the current piece of θ, with a count of the evaluations.
 
     Args:
-        label: what messages call the block.
-        watchful: look at every state and slope and raise `NonFiniteState` at the first one that is not finite. This
-            reads values back from the device, so it serves to find a fault, not in training.
-        programs: of the block, where it is compiled.
-        closed: the nodes of the block that are known to capture no tensors.
+        label: name of the block in messages.
+        watchful: whether to check every state and slope and to raise `NonFiniteState` at the first one that is not
+            finite. Each check waits for the device, so this serves to find a fault and not for training.
+        programs: compiled programs of the block, if it is compiled.
+        closed: nodes of the block that are known to capture no tensors.
     """
 
     def __init__(
@@ -44,139 +44,140 @@ class Field:
         self.step = -1
         self.piece = -1
         self.cost = 1
-        self._entered: Piece | None = None
+        self._current: Piece | None = None
         self._captures: Captures | None = None
         self.branch: Callable[[Time, Tensor], Tensor]
 
     def enter(self, piece: Piece) -> None:
-        """From now on, evaluate the branch of `piece`."""
+        """Make `piece` the current piece: from now on its branch is evaluated."""
         self.branch = self._field_of(piece)
-        self.cost = 1 if piece.nodes else 0  # where stochastic depth leaves the branch out, nothing is evaluated
+        self.cost = 1 if piece.nodes else 0  # a piece without nodes was skipped by stochastic depth
         self.piece += 1
-        self._entered = piece
+        self._current = piece
 
     def at(self, piece: Piece) -> Self:
-        """The field for one more step, which lies on `piece`."""
-        if piece is not self._entered:
+        """Return this field, ready for one more step, which lies on `piece`."""
+        if piece is not self._current:
             self.enter(piece)
         self.step += 1
         return self
 
     def find_captures(self) -> list[Tensor]:
-        """From now on, look for tensors that branches capture: the list that is returned grows as they are found."""
+        """Start to look for tensors that branches capture, and return the list that grows as they are found."""
         if self._captures is None:
             self._captures = Captures(ClosedNodes() if self._closed is None else self._closed, self.label)
-            if self._entered is not None:
-                self.branch = self._field_of(self._entered)
+            if self._current is not None:
+                self.branch = self._field_of(self._current)
         return self._captures.tensors
 
     def _field_of(self, piece: Piece) -> Callable[[Time, Tensor], Tensor]:
-        looking = self._captures is not None and self._captures.may_be_read_on(piece)
-        return self._looking_for_captures if looking else piece.field
+        look = self._captures is not None and self._captures.may_be_read_on(piece)
+        return self._find_captures_at if look else piece.field
 
-    def _looking_for_captures(self, t: Time, x: Tensor) -> Tensor:
+    def _find_captures_at(self, t: Time, x: Tensor) -> Tensor:
         assert self._captures is not None
-        assert self._entered is not None
-        if torch.is_grad_enabled():  # on autograd's own tape nothing is lost
-            return self._entered.field(t, x)
-        self.branch = self._entered.field  # the next evaluation is like any other
-        return self._captures.first_evaluation(self._entered, t, x)
+        assert self._current is not None
+        if torch.is_grad_enabled():  # autograd records the captured tensors itself
+            return self._current.field(t, x)
+        self.branch = self._current.field  # only the first evaluation on a piece is examined
+        return self._captures.first_evaluation(self._current, t, x)
 
     def program(self, key: Hashable, function: Callable[P, R]) -> Callable[P, R]:
-        """`function` itself, or, where the block is compiled, its compiled form, which the block keeps under `key`.
+        """Return `function` or, if the block is compiled, the compiled function that the block keeps under `key`.
 
         Args:
-            key: everything that the function reads besides its arguments: settings by value, modules not at all (pass
-                them as arguments, by position). Under a key that was seen before, `function` is not looked at.
-            function: of tensors, modules and plain values, without side effects; all that it calls becomes one graph.
-                A plain value among its arguments is compiled in, and another value compiles again.
+            key: values of all settings that the function reads besides its arguments. It must not read modules except
+                those passed as positional arguments. If the key is known, its first function is used instead.
+            function: function of tensors, modules and plain values, without side effects; it becomes one graph. A plain
+                value among its arguments is compiled in, and another value compiles again.
         """
         return function if self.programs is None else self.programs.compiled(key, function, self.label)
 
     def fall_back_to_eager(self, why: str, instead: str) -> None:
-        """From now on `program` hands functions back; whoever asked for a compiled block is told, once.
+        """Stop compiling: from now on `program` returns functions as they are, and a compiled block warns once.
 
         Args:
-            why: the reason, a sentence.
-            instead: what would be compiled.
+            why: reason, a clause.
+            instead: advice on an alternative that can be compiled, a clause.
         """
         if self.programs is not None:
             self.programs.report(self.label, why, instead)
             self.programs = None
 
     def __call__(self, t: Time, x: Tensor) -> Tensor:
-        """x′ at (t, x); counted, and of the shape, dtype and device of x.
+        """Evaluate x′ at (t, x), count the evaluation, and require the shape, dtype and device of x.
 
         Raises:
-            TypeError, ValueError: the branch returned something else, does not take (t, x), or changed x in place.
+            TypeError: if the branch does not return a tensor, or does not take (t, x).
+            ValueError: if the result has another shape, dtype or device, or the branch changed x in place.
         """
         if torch.compiler.is_compiling() or x.is_inference():
-            # There are no versions to compare; a compiler leaves the copy out unless the branch changes it.
+            # These tensors have no version counter. A compiler removes the copy unless the branch changes it.
             slope = self.branch(t, x.clone())
         else:
             version = x._version
             try:
                 slope = self.branch(t, x)
             except (TypeError, RuntimeError) as error:
-                explained = self._explained(error, t)
-                if explained is None:
+                clearer = self._clearer_error(error, t)
+                if clearer is None:
                     raise
-                raise explained from error
+                raise clearer from error
             if x._version != version:
-                raise self._overwritten(t)
+                raise self._in_place_error(t)
         self.evaluations += self.cost
         if not isinstance(slope, Tensor) or slope.shape != x.shape or slope.device != x.device:
-            raise self._misfit(t, x, slope)
+            raise self._mismatch_error(t, x, slope)
         if slope.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
-            raise self._misfit(t, x, slope)
+            raise self._mismatch_error(t, x, slope)
         if self.watchful:
             self.require_finite("state", t, x)
             self.require_finite("slope F(t, x)", t, slope)
         return slope
 
     def require_finite(self, what: str, t: Time, value: Tensor) -> None:
-        """Raise `NonFiniteState` where `value` has a NaN or an infinity."""
+        """Raise `NonFiniteState` if `value`, called `what` in the message, has a NaN or an infinity."""
         if not torch.isfinite(value).all():
             kind = "NaN" if torch.isnan(value).any() else "infinite"
-            where = f"t = {float(t):g} ({self._place()})"
+            where = f"t = {float(t):g} ({self._location()})"
             raise NonFiniteState(
-                f"the {what} of {self.label} is {kind} at {where}; a flow cannot go on from there: look at the input "
-                "and the learning rate, take smaller steps (per_piece), or normalize inside the branch."
+                f"the {what} of {self.label} is {kind} at {where}; the flow cannot continue from there: check the "
+                "input and the learning rate, take smaller steps (per_piece), or normalize inside the branch."
             )
 
-    def _place(self) -> str:
+    def _location(self) -> str:
         step = f", step {self.step}" if self.step >= 0 else ""
         return f"piece {self.piece}{step}, evaluation {self.evaluations}"
 
-    def _overwritten(self, t: Time) -> ValueError:
+    def _in_place_error(self, t: Time) -> ValueError:
         return ValueError(
-            f"in {self.label}, at t = {float(t):g} ({self._place()}), the branch changed its state x in place, and the "
-            "solver still needs it: let the first layer work on a copy (inplace=False in a ReLU or dropout; x * 2 in "
-            "the place of x.mul_(2))."
+            f"in {self.label}, at t = {float(t):g} ({self._location()}), the branch changed its state x in place, but "
+            "the solver still needs x: let the first layer work on a copy (inplace=False in a ReLU or dropout; x * 2 "
+            "instead of x.mul_(2))."
         )
 
-    def _explained(self, error: Exception, t: Time) -> Exception | None:
-        """What says better why a branch raised; None where that is not known."""
+    def _clearer_error(self, error: Exception, t: Time) -> Exception | None:
+        """Return a clearer error than the one that a branch raised, or None if there is none."""
         if "in-place operation" in str(error) and "leaf Variable" in str(error):
-            return self._overwritten(t)
+            return self._in_place_error(t)
         if "vmap" in str(error) and isinstance(error, RuntimeError):
             return ValueError(
-                f"in {self.label} θ is interpolated between nodes, another one for every sample, so the branch is "
-                f"evaluated under torch.func.vmap, which it does not bear ({first_line(error)}): use "
+                f"in {self.label} θ is interpolated between nodes at a different t for every sample, so the branch is "
+                f"evaluated under torch.func.vmap, which it does not support ({first_line(error)}): use "
                 "PiecewiseConstant or Constant, or per_sample=False."
             )
-        nodes = () if self._entered is None else self._entered.nodes
-        refusals = map(refusal_of_times, nodes) if isinstance(error, TypeError) else ()
+        nodes = () if self._current is None else self._current.nodes
+        refusals = map(signature_error, nodes) if isinstance(error, TypeError) else ()
         return next((refusal for refusal in refusals if refusal is not None), None)
 
-    def _misfit(self, t: Time, x: Tensor, slope: object) -> Exception:
-        where = f"in {self.label}, at t = {float(t):g} ({self._place()}), the branch"
+    def _mismatch_error(self, t: Time, x: Tensor, slope: object) -> Exception:
+        where = f"in {self.label}, at t = {float(t):g} ({self._location()}), the branch"
         if not isinstance(slope, Tensor):
-            return TypeError(f"{where} returned a {type(slope).__name__}; F(t, x) is a tensor like x: return x′.")
+            return TypeError(f"{where} returned a {type(slope).__name__}; F(t, x) must be a tensor like x: return x′.")
         pairs = {"shape": (tuple(slope.shape), tuple(x.shape)), "dtype": (slope.dtype, x.dtype)}
         pairs["device"] = (slope.device, x.device)
         name, (found, expected) = next((k, v) for k, v in pairs.items() if v[0] != v[1])
         return ValueError(
             f"{where} returned {name} {found} for a state of {name} {expected}; a vector field keeps the {name} of its "
-            "state: mend the branch, or put what changes it into a transition between two flows."
+            "state: correct the branch, or move the layer that changes it into a transition between two flows."
         )

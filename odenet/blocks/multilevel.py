@@ -1,13 +1,14 @@
 """Refinement: the same flow with smaller steps, or the same θ(t) on more pieces (Chang et al. 2018, section 3).
 
-Two operators, not one. `refine_steps` halves the step and keeps θ, so the map moves by O(h^order): a Euler net of h = 1
-becomes the same vector field solved better. `refine_theta` holds the same function θ(t) on twice the pieces and takes
-half the steps on each, so the map does not move, and there are twice the parameters to train on. Chang et al.'s
-prolongation of a ResNet is the first followed by the second. Each has a left inverse, `coarsen_…`.
+There are two operators. `refine_steps` halves the step and keeps θ, so the map changes by O(h^order): a network of
+Euler steps with h = 1 becomes a more accurate solution of the same equation. `refine_theta` represents the same
+function θ(t) on twice the pieces and takes half the steps on each, so the map does not change, and there are twice as
+many parameters to train. The prolongation of a ResNet in Chang et al. is the first followed by the second. Each has a
+left inverse, `coarsen_steps` and `coarsen_theta`.
 
-All four are pure: they take a block or a whole network and return a new one; weights and BatchNorm statistics are
-copied, and nothing is shared with the original. How far the output moves, on inputs of yours, is
-`odenet.measure.output_distance(before, after, x)`.
+All four are pure functions: they take a block or a whole network and return a new one. Weights and BatchNorm statistics
+are copied, and nothing is shared with the original. `odenet.measure.output_distance(before, after, x)` measures how far
+the output moves on given inputs.
 """
 
 from __future__ import annotations
@@ -31,71 +32,73 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @checked
 def refine_steps(model: Model, factor: int = 2) -> Model:
-    """The same θ(t) with `factor` times the steps: h → h/factor on every block; the output moves by O(h^order).
+    """Return a copy with the same θ(t) and `factor` times the steps, h → h/factor; the output moves by O(h^order).
 
     Args:
-        model: a block, or a network with blocks, all of `FixedSteps`.
-        factor: a whole number, 1 or more.
+        model: an ODE block, or a network that contains some; all must step by `FixedSteps`.
+        factor: number of new steps for each old one, at least 1.
 
     Raises:
-        ValueError: a block whose steps are not fixed.
+        ValueError: if a block has another stepping than `FixedSteps`.
     """
-    return _on_copies(model, lambda block: _step(block, _fixed(block).per_piece * factor))
+    return _changed_copy(model, lambda block: _set_per_piece(block, _fixed_stepping(block).per_piece * factor))
 
 
 @checked
 def coarsen_steps(model: Model, factor: int = 2) -> Model:
-    """The left inverse of `refine_steps`: a `factor`-th of the steps on every piece.
+    """Return a copy with 1/factor of the steps on every piece: the left inverse of `refine_steps`.
 
     Raises:
-        ValueError: the number of steps on a piece is not a multiple of `factor`.
+        ValueError: if the number of steps on a piece is not a multiple of `factor`.
     """
-    return _on_copies(model, lambda block: _step(block, _divided(_fixed(block).per_piece, factor, block)))
+    return _changed_copy(
+        model, lambda block: _set_per_piece(block, _divide_steps(_fixed_stepping(block).per_piece, factor, block))
+    )
 
 
 @checked
 def refine_theta(model: Model, factor: int = 2) -> Model:
-    """The same function θ(t) on `factor` times the pieces, a `factor`-th of the steps on each: the output is the same.
+    """Return a copy with the same θ(t) on `factor` times the pieces and 1/factor of the steps on each: the same output.
 
-    A block with one step a piece has no steps to share out: `refine_theta(refine_steps(model))` doubles the layers of a
-    ResNet, halves its h and starts from the same θ(t). New nodes are copies (`PiecewiseConstant`), lie on the polygon
-    (`PiecewiseLinear`), or follow from knot insertion (`Spline`). An optimizer of the nodes goes on by
-    `odenet.training.refine_optimizer_state`.
+    A block with one step on each piece has to be refined in its steps first: `refine_theta(refine_steps(model))`
+    doubles the layers of a ResNet, halves h and starts from the same θ(t). New nodes are copies (`PiecewiseConstant`),
+    lie on the polygon (`PiecewiseLinear`), or follow from knot insertion (`Spline`). To continue with the state of an
+    optimizer of the nodes, use `odenet.training.refine_optimizer_state`.
 
     Raises:
-        ValueError: the steps on a piece are not a multiple of `factor`, or θ is `Constant` or `Galerkin` (one function
-            at every t, with no pieces to share out: `PiecewiseConstant([branch])` has).
+        ValueError: if the number of steps on a piece is not a multiple of `factor`, or θ is `Constant` or `Galerkin`,
+            which has no pieces to divide (`PiecewiseConstant([branch])` has).
     """
 
     def refine(block: ODEBlock) -> None:
-        per_piece = _divided(_fixed(block).per_piece, factor, block)
-        _hold(block, _refined(block.theta, factor))
-        _step(block, per_piece)
+        per_piece = _divide_steps(_fixed_stepping(block).per_piece, factor, block)
+        _set_theta(block, _refine_nodes(block.theta, factor))
+        _set_per_piece(block, per_piece)
 
-    return _on_copies(model, refine)
+    return _changed_copy(model, refine)
 
 
 @checked
 def coarsen_theta(model: Model, factor: int = 2) -> Model:
-    """The left inverse of `refine_theta`: every `factor`-th node, with `factor` times the steps on each piece.
+    """Return a copy with every `factor`-th node and `factor` times the steps on each piece: inverts `refine_theta`.
 
-    On a θ(t) that is no refinement of a coarser one, the nodes in between are dropped. The nodes of a `Spline` of
-    degree 2 or more are no values of θ: its coarser one is the nearest in L² (`project_theta`), and after a refinement
-    the original to rounding.
+    If θ(t) is not a refinement of a coarser one, the nodes in between are dropped. The nodes of a `Spline` of degree 2
+    or more are not values of θ; its coarser spline is the nearest one in L² (`project_theta`), which after a refinement
+    is the original up to rounding.
 
     Raises:
-        ValueError: the number of pieces is not a multiple of `factor`, or θ is `Constant` or `Galerkin`.
+        ValueError: if the number of pieces is not a multiple of `factor`, or θ is `Constant` or `Galerkin`.
     """
 
     def coarsen(block: ODEBlock) -> None:
-        per_piece = _fixed(block).per_piece * factor
-        _hold(block, _coarsened(block.theta, factor))
-        _step(block, per_piece)
+        per_piece = _fixed_stepping(block).per_piece * factor
+        _set_theta(block, _coarsen_nodes(block.theta, factor))
+        _set_per_piece(block, per_piece)
 
-    return _on_copies(model, coarsen)
+    return _changed_copy(model, coarsen)
 
 
-def _on_copies(model: Model, change: Callable[[ODEBlock], None]) -> Model:
+def _changed_copy(model: Model, change: Callable[[ODEBlock], None]) -> Model:
     new = copy.deepcopy(model)
     blocks = [module for module in new.modules() if isinstance(module, ODEBlock)]
     if not blocks:
@@ -105,28 +108,28 @@ def _on_copies(model: Model, change: Callable[[ODEBlock], None]) -> Model:
     return new
 
 
-def _fixed(block: ODEBlock) -> FixedSteps:
+def _fixed_stepping(block: ODEBlock) -> FixedSteps:
     if not isinstance(block.stepping, FixedSteps):
         raise ValueError(
-            f"{block.label} steps by {block.stepping!r}, which chooses its own steps; set stepping=FixedSteps(...) "
-            "before refining or coarsening."
+            f"{block.label} has the stepping {block.stepping!r}, which chooses its own steps; set "
+            "stepping=FixedSteps(...) before refining or coarsening."
         )
     return block.stepping
 
 
-def _step(block: ODEBlock, per_piece: int) -> None:
-    block.stepping = FixedSteps(_fixed(block).solver, per_piece)
+def _set_per_piece(block: ODEBlock, per_piece: int) -> None:
+    block.stepping = FixedSteps(_fixed_stepping(block).solver, per_piece)
 
 
-def _hold(block: ODEBlock, theta: Theta) -> None:
-    """Give the block another θ, in the mode of its former one; the nodes have theirs."""
+def _set_theta(block: ODEBlock, theta: Theta) -> None:
+    """Give the block another θ, in the training mode of its former one; the nodes keep their own modes."""
     theta.training = theta.nodes.training = block.theta.training
     noise, block.noise = block.noise, None
     block.theta = theta
     block.noise = None if noise is None else noise.on_pieces(theta.number_of_pieces)
 
 
-def _divided(number: int, factor: int, block: ODEBlock) -> int:
+def _divide_steps(number: int, factor: int, block: ODEBlock) -> int:
     if number % factor:
         raise ValueError(
             f"{block.label} takes {number} steps on a piece, not a multiple of {factor}; a piece is cut into whole "
@@ -135,33 +138,33 @@ def _divided(number: int, factor: int, block: ODEBlock) -> int:
     return number // factor
 
 
-def _refined(theta: Theta, factor: int) -> Theta:
+def _refine_nodes(theta: Theta, factor: int) -> Theta:
     finer = []
     for weights in knot_insertion(degree_of(theta), theta.number_of_pieces, factor):
         node = copy.deepcopy(theta.nodes[min(weights)])
         if len(weights) > 1:
             combine(node, theta.nodes, weights)
         finer.append(node)
-    return _of_nodes(theta, finer)
+    return _with_nodes(theta, finer)
 
 
-def _coarsened(theta: Theta, factor: int) -> Theta:
+def _coarsen_nodes(theta: Theta, factor: int) -> Theta:
     degree = degree_of(theta)
     if theta.number_of_pieces % factor:
         raise ValueError(
             f"θ has {theta.number_of_pieces} pieces, not a multiple of {factor}; they are joined {factor} at a time: "
-            "use a factor that divides them."
+            "use a factor that divides the number of pieces."
         )
     if degree > 1:
         return project_theta(theta, partial(Spline, degree=degree), theta.number_of_pieces // factor + degree)
-    return _of_nodes(theta, list(theta.nodes)[::factor])
+    return _with_nodes(theta, list(theta.nodes)[::factor])
 
 
 def degree_of(theta: Theta) -> int:
-    """Of the polynomials between its jumps and bends that θ is made of; all these kinds are splines.
+    """Return the degree of the polynomial pieces of θ; the kinds of θ that can be refined are all splines.
 
     Raises:
-        ValueError: a θ that is made otherwise, and cannot be refined.
+        ValueError: if θ is not piecewise polynomial and cannot be refined.
     """
     match theta:
         case PiecewiseConstant():
@@ -172,12 +175,12 @@ def degree_of(theta: Theta) -> int:
             return theta.degree
     raise ValueError(
         f"θ is {type(theta).__name__}, which has no pieces to refine or join; use PiecewiseConstant, PiecewiseLinear "
-        "or Spline: project_theta makes one of it."
+        "or Spline: project_theta converts it."
     )
 
 
-def _of_nodes(theta: Theta, nodes: list[nn.Module]) -> Theta:
-    """A θ of the kind of `theta`."""
+def _with_nodes(theta: Theta, nodes: list[nn.Module]) -> Theta:
+    """Return a θ of the class of `theta` with other nodes."""
     if isinstance(theta, Spline):
         return Spline(nodes, theta.degree, theta.horizon)
     return (PiecewiseConstant if isinstance(theta, PiecewiseConstant) else PiecewiseLinear)(nodes, theta.horizon)

@@ -1,4 +1,4 @@
-"""Modules with properties: whatever is assigned to a property goes through its setter."""
+"""Modules with properties whose setters are always called."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import nn
 
 
 class ModuleWithProperties(nn.Module):
-    """A module whose properties are set by their setters alone.
+    """A module whose properties can only be assigned through their setters.
 
-    `nn.Module` registers a module or a parameter under the name that it is assigned to, and does not look whether the
-    class has a property of that name: the setter would not be called, and what it refuses would be shown by `print`
-    and never used.
+    `nn.Module` registers a module or a parameter under the name to which it is assigned, even if the class has a
+    property of that name. The setter would not be called, and a module that it refuses would be shown by `print` but
+    never used.
 
     >>> class Positive(ModuleWithProperties):
     ...     @property

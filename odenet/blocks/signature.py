@@ -1,4 +1,4 @@
-"""Whether a module can be called as a branch, F(t, x)."""
+"""A check that a module can be called as a branch, F(t, x)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import inspect
 from torch import nn
 
 
-def refusal_of_times(branch: nn.Module) -> TypeError | None:
-    """What to raise where `branch.forward` does not take (t, x); None where it does, or where that is not known."""
+def signature_error(branch: nn.Module) -> TypeError | None:
+    """Return the error to raise if `branch.forward` does not take (t, x), or None if it does or that is unknown."""
     if branch._forward_pre_hooks:
-        return None  # they may change what forward is given
+        return None  # they may change the arguments of forward
     try:
         signature = inspect.signature(branch.forward)
     except (TypeError, ValueError):

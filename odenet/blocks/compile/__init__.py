@@ -1,1 +1,1 @@
-"""Compiled programs: what makes a solve fast, and may be left out."""
+"""Compilation of solves by torch.compile, an optional speed-up that does not change results."""

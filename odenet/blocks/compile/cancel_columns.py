@@ -1,12 +1,12 @@
-"""A pass over the graphs that torch.compile makes: columns that are joined and taken apart again cancel.
+"""A graph pass for torch.compile that removes a concatenation of columns which are then taken apart again.
 
     cat((a, b), 1)[:, 1] = b[:, 0],      cat((a, b), 1)[:, 1:2] = b,      for a, b of shape (batch, 1),
 
-and likewise for what `unbind`, `split` and `chunk` yield. A field such as `stack((v, -x), -1)` of the columns x, v of
-its argument is then a function of columns alone, and becomes one loop with all that is around it, without a state in
-memory. Inductor itself writes every `cat` to memory and reads its parts back from there; and a `cat` is nothing that it
-computes twice, so the pass comes before the graph is cut into a forward and a backward pass, for which states would be
-kept otherwise.
+and the same for the results of `unbind`, `split` and `chunk`. A field such as `stack((v, -x), -1)` of the columns x, v
+of its argument then becomes a function of columns alone, which inductor can fuse with the operations around it into one
+loop, without a state in memory. Without the pass, inductor writes every `cat` to memory and reads its parts back. The
+pass runs before the graph is partitioned into a forward and a backward pass, because inductor does not recompute a
+`cat` and would save it for the backward pass.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ ATEN = torch.ops.aten
 
 
 class CancelColumns(CustomGraphPass):
-    """Rewrites a graph in place; what it computes is the same, bit for bit."""
+    """Rewrites a graph in place; the graph computes the same numbers, bit for bit."""
 
     def __call__(self, graph: fx.Graph) -> None:
-        """Cancel every `cat` of columns against those of its users that take columns out of it."""
+        """Replace every operation that takes a column out of a `cat` of columns by the column itself."""
         for node in graph.find_nodes(op="call_function", target=ATEN.cat.default):
             if columns := _columns(node):
                 for user in list(node.users):
@@ -32,12 +32,12 @@ class CancelColumns(CustomGraphPass):
         graph.eliminate_dead_code()
 
     def uuid(self) -> Any:
-        """Under which compiled graphs are cached: another text of this file is another pass."""
+        """Return the key of this pass in the cache of compiled graphs, which changes with the source of this file."""
         return get_hash_for_files((__file__,))
 
 
 def _columns(cat: fx.Node) -> list[fx.Node] | None:
-    """The parts of a matrix that is made of columns."""
+    """Return the columns that a `cat` joins, or None if it joins anything else."""
     parts: Any = cat.args[0]
     if len(_shape(cat)) != 2 or _axis(cat, 1) != 1:
         return None
@@ -60,7 +60,7 @@ def _cancel(user: fx.Node, cat: fx.Node, columns: list[fx.Node]) -> None:
 
 
 def _replace_flat(node: fx.Node, column: fx.Node) -> None:
-    """Put `column`, without its axis of length 1, in the place of `node`."""
+    """Replace `node` by `column` without its axis of length 1."""
     if column.target is ATEN.unsqueeze.default:
         flat = column.all_input_nodes[0]
     else:
@@ -71,7 +71,7 @@ def _replace_flat(node: fx.Node, column: fx.Node) -> None:
 
 
 def _axis(node: fx.Node, position: int) -> int:
-    """The axis of a matrix that a node works on, its argument at `position`."""
+    """Return the axis, 0 or 1, that is the argument of a node at `position`."""
     return _number(node, position) % 2
 
 

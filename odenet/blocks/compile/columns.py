@@ -1,9 +1,9 @@
-"""Narrow states by columns: each entry of a sample in a tensor of its own, for programs that run over the samples.
+"""Narrow states split into columns, so that vector instructions run over the samples.
 
-A state of shape (batch, d) with a small d lies in memory sample by sample, so that vector instructions would have to
-run along d, or gather. As d tensors of shape (batch, 1) it is the same numbers, over which everything runs at full
-width; and what belongs to a sample has that shape too. A field is handed the whole state, and returns a whole one:
-`CancelColumns` takes out of a compiled program what is joined only to be taken apart again.
+A state of shape (batch, d) with a small d lies in memory sample by sample, so vector instructions would have to run
+along d, or gather. Split into d tensors of shape (batch, 1), the same numbers are processed at full vector width, and
+t, h and other quantities of a sample have that shape too. The field still takes and returns whole states; in a compiled
+program, `CancelColumns` removes the concatenations that are only taken apart again.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 NARROW = 4
-"""The most entries of a state that is taken by columns; the program grows with them."""
+"""Largest number of columns into which a state is split; the size of the program grows with it."""
 
 Parts: TypeAlias = tuple[Tensor, ...]
-"""A state: itself alone, of shape (batch, …), or its columns, each of shape (batch, 1)."""
+"""A state as a tuple: the state itself, of shape (batch, …), or its columns, each of shape (batch, 1)."""
 
 
 def is_narrow(x: Tensor) -> bool:
-    """Whether samples are so small that a CPU's vector instructions would be idle if they ran along one of them."""
+    """Whether the samples of x are so small that vector instructions of a CPU along one sample would be mostly idle."""
     return x.device.type == "cpu" and x.dim() == 2 and 1 < x.shape[1] <= NARROW
 
 
 def columns(x: Tensor) -> Parts:
-    """A state of shape (batch, d) as d tensors of shape (batch, 1)."""
+    """Split a state of shape (batch, d) into d tensors of shape (batch, 1)."""
     return torch.split(x, 1, dim=1)
 
 
 def joined(parts: Parts) -> Tensor:
-    """The state that these are the parts of."""
+    """Return the whole state from its parts."""
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

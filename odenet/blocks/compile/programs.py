@@ -1,4 +1,4 @@
-"""Compiled programs: functions that a block hands to torch.compile once, and what happens where that fails."""
+"""Compiled programs: functions that a block compiles once by torch.compile, with a fallback if that fails."""
 
 from __future__ import annotations
 
@@ -16,35 +16,41 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 BACKEND: str | Callable[..., Any] = "inductor"
-"""torch.compile's backend of programs that are yet to be made; "aot_eager" shows, in seconds, what one graph is."""
+"""Backend of torch.compile for new programs; "aot_eager" traces the graphs only, which takes seconds."""
 
 
 class CompileWarning(OdenetWarning):
-    """Something was to be compiled and runs uncompiled: the numbers are the same, the speed is not."""
+    """Warns that a block that was to be compiled runs uncompiled: with the same results, but slower."""
 
 
 class Programs:
-    """The compiled functions of one block, each under a key that says all that it reads besides its arguments.
+    """The compiled functions of one block, each under a key for everything it reads besides its arguments.
 
-    A copy, or what comes out of a pickle, starts empty.
+    A copy of this object, or one restored from a pickle, starts empty.
 
     Args:
-        cuda_graphs: whether, on a GPU, one launch starts all kernels of a program.
+        cuda_graphs: whether programs run as CUDA graphs on a GPU, so that one launch starts all their kernels.
     """
 
     def __init__(self, cuda_graphs: bool = False) -> None:
         self.cuda_graphs = cuda_graphs
-        self._of: dict[Hashable, Callable[..., Any]] = {}
+        self._programs: dict[Hashable, Callable[..., Any]] = {}
         self._reported: set[str] = set()
 
     def compiled(self, key: Hashable, function: Callable[P, R], label: str) -> Callable[P, R]:
-        """The program under `key`, of the function that was given with this key first."""
-        if key not in self._of:
-            self._of[key] = _Program(self, function, label)
-        return cast("Callable[P, R]", self._of[key])
+        """Return the program under `key`, which was made from the first function passed with this key."""
+        if key not in self._programs:
+            self._programs[key] = _Program(self, function, label)
+        return cast("Callable[P, R]", self._programs[key])
 
     def report(self, label: str, why: str, instead: str) -> None:
-        """Warn, once, that the block runs uncompiled."""
+        """Warn, once per message, that the block runs uncompiled.
+
+        Args:
+            label: name of the block.
+            why: reason, a clause.
+            instead: advice on an alternative, a clause.
+        """
         message = f"{label} was to be compiled; {why}, so it runs uncompiled: {instead}."
         if message not in self._reported:
             self._reported.add(message)
@@ -55,10 +61,10 @@ class Programs:
 
 
 class _Program:
-    """A function of which torch.compile makes one graph, forward and backward; where it cannot, the function itself.
+    """A function that torch.compile compiles into one forward and backward graph; if that fails, it runs as it is.
 
-    Each shape of the arguments has a graph of its own, for one that serves several is slower. Where they become more
-    than torch keeps, one that serves all takes their place.
+    Each shape of the arguments gets its own graph, because a graph for several shapes is slower. If there are more
+    shapes than torch keeps graphs for, one graph for all shapes replaces them.
     """
 
     def __init__(self, programs: Programs, function: Callable[..., Any], label: str) -> None:
@@ -70,15 +76,15 @@ class _Program:
         try:
             return self.run(*arguments)
         except Exception as error:
-            if not _is_of_the_compiler(error):
+            if not _is_compiler_error(error):
                 raise
             reason = error
         if type(reason).__name__ == "FailOnRecompileLimitHit" and not self.for_all_shapes:
             self.for_all_shapes = True
             self.run = self._compiled()
             return self(*arguments)
-        result = self.function(*arguments)  # says better what is wrong, if it is the arguments
-        self._give_up(reason)
+        result = self.function(*arguments)  # if the arguments are at fault, this raises a clearer error
+        self._fall_back_to_eager(reason)
         return result
 
     def _compiled(self) -> Callable[..., Any]:
@@ -89,24 +95,24 @@ class _Program:
             fullgraph=True,
             dynamic=self.for_all_shapes,
         )
-        return _copied(compiled) if self.programs.cuda_graphs else compiled
+        return _with_copied_results(compiled) if self.programs.cuda_graphs else compiled
 
-    def _give_up(self, error: Exception) -> None:
+    def _fall_back_to_eager(self, error: Exception) -> None:
         self.run = self.function
         self.programs.report(
             self.label,
             f"torch.compile failed with {type(error).__name__} ({first_line(error)})",
-            "mend what is named, or set compiled = False",
+            "correct the cause, or set compiled = False",
         )
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first; those of torch.compile say much."""
+    """Return the first line of the message of an error; messages of torch.compile are long."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
 
 
-def _copied(program: Callable[..., Any]) -> Callable[..., Any]:
-    """The program, whose results stay as they are: a CUDA graph writes to the same memory whenever it is launched."""
+def _with_copied_results(program: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the program with copied results, because a CUDA graph writes to the same memory at every launch."""
 
     def run(*arguments: Any) -> Any:
         return tree_map_only(torch.Tensor, torch.clone, program(*arguments))
@@ -115,10 +121,10 @@ def _copied(program: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _options(*, cuda_graphs: bool) -> dict[str, Any]:
-    """Of inductor; other backends have none of these."""
+    """Return the options of inductor; other backends have none of these."""
     if BACKEND != "inductor":
         return {}
-    # A second of imports that an uncompiled block is spared.
+    # These imports take a second, and uncompiled blocks do not need them.
     from odenet.blocks.compile.cancel_columns import CancelColumns
     from odenet.blocks.compile.thin_products import TransposeThinProducts
 
@@ -126,20 +132,20 @@ def _options(*, cuda_graphs: bool) -> dict[str, Any]:
         "triton.cudagraphs": cuda_graphs,
         "joint_custom_pre_pass": CancelColumns(),
         "post_grad_custom_post_pass": TransposeThinProducts(),
-        # Steps of narrow states are long chains of operations on a few numbers for each sample: one loop, if it may be
-        # long. Inductor writes a value out anew wherever it is used unless it took more operations than so many, which
-        # is exponential in the steps where each uses the state more than once.
+        # Steps of narrow states are long chains of operations on a few numbers per sample, which run fastest as one
+        # loop, so large fusions are allowed. Inductor recomputes a value wherever it is used unless it takes more
+        # operations than the second threshold; where each step uses the state twice, that grows exponentially.
         "max_fusion_size": 256,
         "realize_opcount_threshold": 16,
     }
 
 
-def _is_of_the_compiler(error: Exception) -> bool:
+def _is_compiler_error(error: Exception) -> bool:
     return type(error).__module__.startswith(("torch._dynamo.", "torch._inductor.", "torch._functorch."))
 
 
 def with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; torch.compile keeps, searches and limits graphs by the code object that they are of."""
+    """Return the function with its own code object, because torch.compile keeps and limits graphs by code object."""
     if not isinstance(function, types.FunctionType):
         return function
     own = types.FunctionType(

@@ -1,1 +1,1 @@
-"""Gradient methods: how the derivatives of a solve are computed."""
+"""Gradient methods: ways to differentiate a solve."""

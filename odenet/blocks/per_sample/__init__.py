@@ -1,1 +1,1 @@
-"""Error control for each sample: every sample of a batch has a t and an h of its own."""
+"""Error control per sample: every sample of a batch has its own t and its own step h."""

@@ -1,16 +1,16 @@
-r"""Error control: how long a step may be, for every sample of a batch by itself.
+r"""Error control per sample: whether a step is accepted, and how long the next one is, for every sample of a batch.
 
-The error of a step is measured in the unit of the tolerances,
+The error of a step is measured in units of the tolerances,
 
     ratio = ‖error/(atol + rtol·max(|x₀|, |x₁|))‖,   ‖v‖ = root mean square over the entries of one sample,
 
-and a step is accepted where ratio ≤ 1. The next one is h·s·ratio^(-α)·former^β, former being the ratio of the step
-accepted before: Gustafsson's PI control with the constants of Hairer and Wanner's code (Hairer, Nørsett and Wanner,
-*Solving Ordinary Differential Equations I*, section II.4; Hairer and Wanner, *II*, section IV.2). It is computed in
-logarithms.
+and a step is accepted if ratio ≤ 1. The next step is h·s·ratio^(-α)·previous^β, where `previous` is the ratio of the
+last accepted step: Gustafsson's PI controller with the constants of Hairer and Wanner's code (Hairer, Nørsett and
+Wanner, *Solving Ordinary Differential Equations I*, section II.4; Hairer and Wanner, *II*, section IV.2). It is
+computed in logarithms.
 
-Everything here is a tensor program without control flow that depends on data. What belongs to a sample (t, h, ratio)
-has the shape (batch, 1, …, 1) beside states of shape (batch, …).
+All functions are tensor programs without control flow that depends on data. For states of shape (batch, …), quantities
+of a sample (t, h, ratio) have the shape (batch, 1, …, 1).
 """
 
 from __future__ import annotations
@@ -26,36 +26,38 @@ from odenet.blocks.compile.columns import Parts
 from odenet.blocks.solvers.runge_kutta import VectorField
 
 SAFETY = 0.9
-"""s: a step that aims at a ratio below 1 is seldom rejected."""
+"""Safety factor s: a step that aims at a ratio below 1 is rarely rejected."""
 SMALLEST_GROWTH, LARGEST_GROWTH = 0.2, 10.0
+"""Bounds of the ratio of one step to the step before."""
 NOT_FINITE_GROWTH = 0.1
-"""After a trial that is not finite, whose error says nothing."""
+"""Ratio of the next step to this one after a trial with a non-finite result, which has no error estimate."""
 BETA = 0.04
+"""Exponent β of the PI controller."""
 LONGEST_ROW = 4096
-"""Entries that are summed at once; torch divides a sum among threads from 32768 on."""
+"""Number of entries summed at once; torch divides sums of 32768 entries or more among threads."""
 
 
 class Tolerance(NamedTuple):
-    """The error allowed in a step, atol + rtol·|x|."""
+    """Tolerances of a step: the allowed error is atol + rtol·|x|."""
 
     rtol: float | Tensor
     atol: float | Tensor
 
     def of(self, x: Tensor) -> Tensor:
-        """The error allowed in each entry of x, never 0."""
+        """Return the error allowed in each entry of x, which is never 0."""
         return (self.atol + self.rtol * x.abs()).clamp_min(torch.finfo(x.dtype).tiny)
 
 
 def time_of(t: Tensor, x: Tensor) -> Any:
-    """T as a field takes it, in the dtype of the state."""
+    """Return t in the dtype of the state x, as the vector field expects it."""
     return t.to(x.dtype)
 
 
 def mean_square(parts: Parts) -> Tensor:
-    """‖x‖² of every sample of a state, of shape (batch, 1, …, 1).
+    """Return ‖x‖² of every sample of a state, of shape (batch, 1, …, 1).
 
-    The sum over a sample's entries is the same bit for bit in any batch: always over rows in one layout of memory, and
-    no row so long that torch would divide it among threads if there were few.
+    The result for a sample is the same bit for bit in any batch: the sums always run over contiguous rows, which are
+    too short for torch to divide a row among threads.
     """
     x, *others = parts
     if others:
@@ -70,12 +72,12 @@ def mean_square(parts: Parts) -> Tensor:
 
 
 def log_growth(log_ratio: Tensor, log_previous_error: Tensor, order: int) -> tuple[Tensor, Tensor]:
-    """The logarithm of the next step over this one, and the memory that the next one is controlled with.
+    """Return the logarithm of next step/this step, and β·log of the ratio of the last accepted step.
 
     Args:
-        log_ratio: log of the error ratio of this step; NaN or infinite where the trial was not finite.
-        log_previous_error: β·log of the ratio of the step accepted before, 0 at first.
-        order: of the step's error, h^order: one more than that of the embedded method.
+        log_ratio: logarithm of the error ratio of this step; NaN or infinite if the trial was not finite.
+        log_previous_error: β·log of the ratio of the last accepted step before this one, at first 0.
+        order: exponent of the error h^order of a step: one more than the order of the embedded method.
     """
     accepted = log_ratio <= 0
     alpha = 1 / order - 0.75 * BETA
@@ -86,23 +88,23 @@ def log_growth(log_ratio: Tensor, log_previous_error: Tensor, order: int) -> tup
 
 
 def smallest_step(end: Tensor) -> Tensor:
-    """The shortest h on an interval that ends there: with less, t + h is hardly to be told from t."""
+    """Return the shortest h on an interval that ends at `end`: below it, t + h is t up to rounding."""
     return 16 * torch.finfo(end.dtype).eps * end
 
 
 def initial_step(
     f: VectorField, t: Tensor, x: Tensor, slope: Tensor, tolerance: Tolerance, order: int, end: Tensor
 ) -> Tensor:
-    """The first h, after an Euler step that probes x″ (Hairer, Nørsett and Wanner, *I*, section II.4).
+    """Return the first h, from an Euler step that estimates x″ (Hairer, Nørsett and Wanner, *I*, section II.4).
 
     Args:
-        f: the field, evaluated once.
-        t: where the step begins, of shape (batch, 1, …, 1).
-        x: the state there.
-        slope: f(t, x).
-        tolerance: of the steps to come.
-        order: of their error.
-        end: of the interval, beyond which f is not asked.
+        f: vector field, which is evaluated once.
+        t: start of the step, of shape (batch, 1, …, 1).
+        x: state at t.
+        slope: slope f(t, x).
+        tolerance: tolerances of the solve.
+        order: exponent of the error h^order of a step.
+        end: end of the interval, beyond which f is not evaluated.
     """
 
     def norm(v: Tensor) -> Tensor:
@@ -112,7 +114,9 @@ def initial_step(
     size, speed = norm(x), norm(slope)
     probe = torch.where((size < 1e-5) | (speed < 1e-5), 1e-6, 0.01 * size / speed)
     change = f(time_of(torch.minimum(t + probe, end), x), x + probe.to(x.dtype) * slope).to(x.dtype) - slope
-    bend = torch.maximum(speed, norm(change) / probe)
-    h = torch.where(bend <= 1e-15, (1e-3 * probe).clamp_min(1e-6), (0.01 / bend) ** (1 / order))
+    second_derivative = torch.maximum(speed, norm(change) / probe)
+    h = torch.where(
+        second_derivative <= 1e-15, (1e-3 * probe).clamp_min(1e-6), (0.01 / second_derivative) ** (1 / order)
+    )
     h = torch.minimum(100 * probe, h)
     return torch.maximum(torch.where(torch.isfinite(h), h, probe.nan_to_num(1e-6)), smallest_step(end))

@@ -1,4 +1,4 @@
-"""Fields of which each sample has its own: what error control for each sample by itself asks of a branch."""
+"""Separable fields: error control per sample needs branches whose samples do not depend on each other."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from odenet.blocks.theta.base import Piece
 
 
 def separable(piece: Piece, label: str) -> Piece:
-    """The piece with a field that takes a t for each sample, of shape (batch, 1, …, 1).
+    """Return the piece with a field that takes a t of shape (batch, 1, …, 1), one for each sample.
 
-    A θ that is interpolated between nodes is another one at every t, so there the samples are evaluated one by one as
-    far as their parameters go, by `torch.func.vmap`: the memory of θ(t) times the batch.
+    If θ is interpolated between nodes, every sample has its own parameters θ(t), and the branch is evaluated under
+    `torch.func.vmap`; this takes the memory of θ(t) times the batch size.
 
     Args:
-        piece: of θ.
-        label: of the block, for messages.
+        piece: piece of θ.
+        label: name of the block in messages.
 
     Raises:
-        ValueError: a branch whose samples depend on each other, or that draws random numbers.
+        ValueError: if the samples of a branch depend on each other, or the branch draws random numbers.
     """
     for node in piece.nodes:
         for name, module in node.named_modules():
@@ -36,39 +36,39 @@ def separable(piece: Piece, label: str) -> Piece:
 def _require_separable(name: str, module: nn.Module, label: str) -> None:
     if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
         raise ValueError(
-            f"per_sample=True was asked for in {label}, and {name!r} normalizes by the statistics of the batch, so a "
-            "sample's slope depends on its batch-mates, which are at other times: use GroupNorm (norm=group_norm), "
-            "evaluation mode, or per_sample=False."
+            f"per_sample=True was asked for in {label}, but {name!r} normalizes by the statistics of the batch, so "
+            "the slope of a sample depends on other samples, which are at other times: use GroupNorm "
+            "(norm=group_norm), evaluation mode, or per_sample=False."
         )
     if isinstance(module, _DropoutNd | nn.AlphaDropout) and module.training and module.p > 0:
         raise draws(label, f"{name!r} drops out")
 
 
 def draws(label: str, what: str = "a branch draws") -> ValueError:
-    """What to raise where a branch is another one at every evaluation."""
+    """Return the error to raise if a branch draws random numbers at every evaluation."""
     return ValueError(
-        f"per_sample=True was asked for in {label}, and {what} at random, so that no two evaluations agree and no "
+        f"per_sample=True was asked for in {label}, but {what} at random, so that no two evaluations agree and no "
         "error can be estimated: use dropout outside the flow, or FixedSteps."
     )
 
 
 def scalar_time_error(error: Exception, label: str) -> ValueError:
-    """What to raise where a branch takes a number as t, and not a tensor of one for each sample."""
+    """Return the error to raise if a branch cannot take a tensor t with one entry for each sample."""
     return ValueError(
-        f"per_sample=True was asked for in {label}, whose branch takes one t for the whole batch, and not one of shape "
-        f"(batch, 1, …, 1) ({type(error).__name__}: {error}): write it so that t broadcasts against x, or take "
+        f"per_sample=True was asked for in {label}, whose branch takes one t for the whole batch, and not a tensor of "
+        f"shape (batch, 1, …, 1) ({type(error).__name__}: {error}): write it so that t broadcasts against x, or use "
         "per_sample=False."
     )
 
 
 def _sample_by_sample(field: VectorField) -> VectorField:
-    if isinstance(field, Scaled):  # by a factor for each sample
+    if isinstance(field, Scaled):  # the factors of stochastic depth have one entry per sample already
         return field._replace(field=_sample_by_sample(field.field))
 
-    def of_one(t: Any, x: Tensor) -> Tensor:
+    def one_sample(t: Any, x: Tensor) -> Tensor:
         return field(t, x.unsqueeze(0)).squeeze(0)
 
-    def of_all(t: Any, x: Tensor) -> Tensor:
-        return torch.func.vmap(of_one)(t.flatten().expand(len(x)), x)
+    def all_samples(t: Any, x: Tensor) -> Tensor:
+        return torch.func.vmap(one_sample)(t.flatten().expand(len(x)), x)
 
-    return of_all
+    return all_samples

@@ -1,4 +1,4 @@
-"""Adaptive stepping for each sample: every sample of a batch has a t, an h and an error norm of its own."""
+"""Adaptive stepping per sample: every sample of a batch has its own t, step h and error norm."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from odenet.blocks.theta.base import Piece
 
 
 class PerSampleAdaptive(Adaptive):
-    """Steps chosen by error control of each sample: what `Adaptive(…, per_sample=True)` constructs.
+    """Stepping with error control for each sample, which `Adaptive(…, per_sample=True)` constructs.
 
-    The first axis of x is that of the samples. odenet's own steps are taken by "dopri5", "tsit5", "bosh3" or
-    "adaptive_heun", with a t, an h and a norm for every sample, so its result is the same alone and in any batch.
-    t reaches the branch as a tensor of shape (batch, 1, …, 1). Everything is a tensor, with one look of the host every
-    few steps, and in a block with `compiled = True` whole steps are one graph; so it is many times faster than
-    torchdiffeq, most of all on small states. `ODEBlock.last_solve` has the status, t, evaluations and steps of every
-    sample. Samples that stop early, at a budget, a singularity or a NaN, stay at the state they reached, the others go
-    on, and one `BudgetWarning` counts them.
+    The first axis of x is the batch. The steps are odenet's own, by "dopri5", "tsit5", "bosh3" or "adaptive_heun".
+    Every sample has its own t, h and error norm, so its result is the same alone and in any batch. The branch receives
+    t as a tensor of shape (batch, 1, …, 1). The solve synchronizes with the device only once every few steps, and in a
+    block with `compiled = True` whole steps are one graph; so it is many times faster than torchdiffeq, above all on
+    small states. `ODEBlock.last_solve` holds the status, t, number of evaluations and number of steps of every sample.
+    A sample that stops early, at the budget, a singularity or a NaN, keeps the state that it reached while the others
+    continue, and one `BudgetWarning` counts such samples.
 
-    The gradient is that of the steps accepted, and not of their choice (ACA, Zhuang et al. 2020): with `Backprop` of
-    the trials as they were made; with `Checkpointed`, and with `Reversible` by a coupled method, the grid is found
-    first and its steps are taken again.
+    The gradient is that of the accepted steps, and not of their choice (ACA, Zhuang et al. 2020). `Backprop`
+    differentiates the attempts as they were made; `Checkpointed`, and `Reversible` by a coupled method, first find the
+    grid and then take its steps again.
 
-    It is not for stiff fields, no more than torchdiffeq's explicit methods are. Batch normalization in training mode is
-    refused, for it couples the samples, and so is active dropout. A θ that is interpolated between nodes
-    (`PiecewiseLinear`, `Spline`, `Galerkin`) is another one for every sample: it works, at the price of one θ(t) a
-    sample in memory. `max_evaluations` holds for each sample by itself, for the solve and not for steps taken again.
+    Like torchdiffeq's explicit methods, it is not suited to stiff fields. Batch normalization in training mode is
+    refused, because it couples the samples, and so is active dropout. If θ is interpolated between nodes
+    (`PiecewiseLinear`, `Spline`, `Galerkin`), every sample needs its own θ(t) in memory. `max_evaluations` limits each
+    sample separately; steps that are taken again do not count.
 
     >>> from odenet import Adaptive
     >>> Adaptive("tsit5", rtol=1e-6, atol=1e-6, per_sample=True)
@@ -48,50 +48,50 @@ class PerSampleAdaptive(Adaptive):
 
     @property
     def solver(self) -> PerSample:
-        """The solver of these settings."""
+        """Solver with these settings."""
         return PerSample(self.method, Tolerance(self.rtol, self.atol), self.max_evaluations)
 
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
-        """x(T), each piece solved to the tolerance."""
+        """Compute x(T), solving each piece to the tolerance."""
         del projection  # refused by `check_projection`
         return self.solver.solve(list(pieces), field, x)
 
     def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
-        """The steps that each sample accepts, which are taken once to be found."""
+        """Find the steps that each sample accepts, by taking them once."""
         del projection
         return Plan([Step(piece, steps) for piece, steps in self.solver.accepted_steps(pieces, field, x)])
 
     def reversible_plan(
         self, pieces: Sequence[Piece], field: Field, x: Tensor, coupling: float | None
     ) -> ReversiblePlan | None:
-        """The steps that each sample accepts; on them the method of the pair is coupled.
+        """Find the steps that each sample accepts, to be taken by the coupled method of the pair.
 
         Raises:
-            ValueError: a branch changes a buffer, which it would do where steps are found and again where they are
-                taken.
+            ValueError: if a branch changes a buffer, because it would do so when the steps are found and again when
+                they are taken.
         """
         buffers = buffers_of(node for piece in pieces for node in piece.nodes)
         plan = coupled_plan(self.solver, pieces, field, x, coupling)
         buffers.note()
         if buffers.moved:
             raise ValueError(
-                f"Reversible was asked for with {self!r} in {field.label}, and a branch changes the buffer "
-                f"{buffers.changed()}; where the steps were found it has changed it already, and would again where "
+                f"Reversible was asked for with {self!r} in {field.label}, but a branch changes the buffer "
+                f"{buffers.changed()}; it changed it when the steps were found, and would change it again when "
                 "they are taken: use FixedSteps, Backprop(), or evaluation mode."
             )
         return plan
 
     def check_plan(self) -> None:
-        """The steps of every pair can be taken again one by one."""
+        """Accept: the steps of every pair can be taken again one by one."""
 
     def check_reversible(self, coupling: float | None) -> None:
-        """The method of every pair can be coupled."""
+        """Accept: the method of every pair can be coupled."""
 
     def check_adjoint(self, backward: Mapping[str, Any]) -> None:
-        """Refuse: backwards, torchdiffeq knows one t alone."""
+        """Refuse: torchdiffeq solves the adjoint equation with one t for the whole batch."""
         del backward
         raise ValueError(
-            f"ContinuousAdjoint was asked for with {self!r}; its equation is solved backwards by torchdiffeq, at "
+            f"ContinuousAdjoint was asked for with {self!r}; torchdiffeq solves the adjoint equation backwards with "
             "one t for the whole batch: use Backprop() or Checkpointed(), whose gradient is exact, or per_sample=False."
         )
 
@@ -100,8 +100,8 @@ class PerSampleAdaptive(Adaptive):
             raise unknown_name("method of steps per sample", method, PAIRS)
         if options:
             raise ValueError(
-                f"options {', '.join(map(repr, options))} were given with per_sample=True; they are torchdiffeq's, and "
-                "the steps of each sample are odenet's own: leave them out, or take per_sample=False."
+                f"options {', '.join(map(repr, options))} were given with per_sample=True; they are options of "
+                "torchdiffeq, which does not take these steps: leave them out, or use per_sample=False."
             )
 
 

@@ -1,7 +1,7 @@
-"""One step of an embedded pair for all samples of a batch at once, each with a t, an h and an acceptance of its own.
+"""Steps of an embedded pair for all samples of a batch at once, each sample with its own t, h and acceptance.
 
-Tensor programs: nothing in them depends on data but the numbers, so each compiles as one graph. The field is handed
-t of shape (batch, 1, …, 1), in the dtype of x.
+The functions are tensor programs without control flow that depends on data, so each compiles as one graph. The field is
+called with t of shape (batch, 1, …, 1), in the dtype of x.
 """
 
 from __future__ import annotations
@@ -25,52 +25,53 @@ from odenet.blocks.per_sample.error_control import (
 from odenet.blocks.solvers.runge_kutta import VectorField, evaluate_stages
 from odenet.blocks.solvers.tableau import ButcherTableau
 
-# Plain numbers: torch.compile takes a tensor and a member of an enumeration to be unequal.
+# Plain integers, because torch.compile treats a tensor and a member of an enumeration as unequal.
 RUNNING, FINISHED, BUDGET_SPENT, STEP_UNDERFLOW, NOT_FINITE = map(int, Status)
 
 
 class Samples(NamedTuple):
-    """A batch in the middle of a solve; all but x and its slope belong to samples: (batch, 1, …, 1)."""
+    """A batch during a solve; every field but x and slope has one entry per sample, of shape (batch, 1, …, 1)."""
 
     t: Tensor
     h: Tensor
-    """Of the next attempt, 0 where there is none."""
+    """Length of the next attempted step, 0 for a sample that has stopped."""
     x: Parts
     slope: Parts
     log_previous_error: Tensor
-    """Of the error control."""
+    """State of the error control, as in `log_growth`."""
     status: Tensor
     accepted: Tensor
     rejected: Tensor
     finite: Tensor
-    """Whether all trials were."""
+    """Whether the results of all attempts were finite."""
 
 
 class Bounds(NamedTuple):
-    """What the steps on a piece are held to."""
+    """Bounds of the steps on one piece of θ."""
 
     end: Tensor
-    """Of the piece."""
+    """End of the piece."""
     limit: Tensor
-    """The attempts that each sample may make."""
+    """Largest number of attempts of each sample."""
     tolerance: Tolerance
 
 
 class Attempt(NamedTuple):
-    """What an attempt came to: steps that end at t1, of length h, 0 where the step was rejected."""
+    """Result of an attempted step for all samples: its end t1 and its length h, which is 0 if it was rejected."""
 
     t1: Tensor
     h: Tensor
 
 
 class EmbeddedSteps:
-    """Steps of `pair`, and their control.
+    """Steps of an embedded pair with error control per sample.
 
-    A step costs one evaluation less than the pair has stages, for its first slope is the last one of the step before.
+    A step costs one evaluation less than the pair has stages, because its first slope is the last one of the step
+    before.
 
     Args:
-        pair: of methods.
-        by_columns: take the states, of shape (batch, d), by their columns.
+        pair: tableau of the embedded pair.
+        by_columns: whether to split states of shape (batch, d) into columns.
     """
 
     def __init__(self, pair: ButcherTableau, *, by_columns: bool = False) -> None:
@@ -79,47 +80,47 @@ class EmbeddedSteps:
         self.order = pair.embedded_order + 1
 
     def begin(self, f: VectorField, t: Tensor, x: Tensor, slope: Tensor, status: Tensor, bounds: Bounds) -> Samples:
-        """The samples at the start of a piece, with the h of their first attempt; f is evaluated once.
+        """Return the samples at the start of a piece, with the h of their first attempt; f is evaluated once.
 
         Args:
-            f: the field.
-            t: where they are, of shape (batch, 1, …, 1).
-            x: the states there.
-            slope: f(t, x).
-            status: of shape (batch, 1, …, 1); those that run are to run over the piece.
-            bounds: that they are held to there.
+            f: vector field.
+            t: depth-time of each sample, of shape (batch, 1, …, 1).
+            x: state at t.
+            slope: slope f(t, x).
+            status: status of each sample, of shape (batch, 1, …, 1); the running ones take steps on the piece.
+            bounds: bounds of the steps on the piece.
         """
         with torch.no_grad():
             h = initial_step(f, t, x, slope, bounds.tolerance, self.order, bounds.end)
         h = _clipped(h.to(torch.promote_types(x.dtype, torch.float32)), bounds.end - t, status == RUNNING)
-        # A tensor twice among the arguments of a compiled program would be another program.
+        # Two tensors, because torch.compile would specialize on arguments that are the same tensor.
         accepted, rejected = torch.zeros_like(status), torch.zeros_like(status)
         x_parts, slope_parts = (tuple(part.contiguous() for part in self.parts(each)) for each in (x, slope))
         finite = torch.ones_like(status, dtype=torch.bool)
         return Samples(t, h, x_parts, slope_parts, 0 * h, status, accepted, rejected, finite)
 
     def attempt(self, f: VectorField, samples: Samples, bounds: Bounds) -> tuple[Samples, Attempt]:
-        """One step tried, and taken where the error allows it.
+        """Try one step of every sample, and take it for the samples whose error is small enough.
 
         Args:
-            f: the field.
-            samples: before it.
-            bounds: that they are held to.
+            f: vector field.
+            samples: samples before the attempt.
+            bounds: bounds of the steps on the piece.
         """
         end, last = bounds.end, samples.h == (bounds.end - samples.t).to(samples.h.dtype)
         t1 = torch.where(last, end, samples.t + samples.h)
         x1, slopes = self.slopes(f, samples.t, t1, samples.h, samples.x, samples.slope)
-        with torch.no_grad():  # the grid is taken as given: what would follow it are no derivatives of the flow
+        with torch.no_grad():  # the gradient is that of the steps on a given grid, not of their choice
             log_ratio = self.log_ratio(samples.h, samples.x, x1, slopes, bounds.tolerance).to(samples.h.dtype)
             good = (samples.status == RUNNING) & (log_ratio <= 0)
             t = torch.where(good, t1, samples.t)
             controlled = self._controlled(samples, t, log_ratio, good, good & last, bounds)
         states = {"x": _where(good, x1, samples.x), "slope": _where(good, slopes[-1], samples.slope)}
-        after = Samples(**{**controlled._asdict(), **states})  # torch.compile 2.11 loses the entries after `_replace`
+        after = Samples(**{**controlled._asdict(), **states})  # torch.compile 2.11 loses fields after `_replace`
         return after, Attempt(t1, samples.h * good)
 
     def ahead(self, samples: Samples, end: Tensor) -> Tensor:
-        """How many steps of the length of its next one the slowest sample has before it; 0 where none runs."""
+        """Return the largest number of steps, of the length of its next one, that any running sample has left."""
         running = samples.status == RUNNING
         steps = (end - samples.t).to(samples.h.dtype) / torch.where(running, samples.h, 1.0)
         return torch.where(running, steps, 0.0).max()
@@ -127,7 +128,7 @@ class EmbeddedSteps:
     def _controlled(
         self, samples: Samples, t: Tensor, log_ratio: Tensor, good: Tensor, finished: Tensor, bounds: Bounds
     ) -> Samples:
-        """The samples at t after an attempt, but for their states."""
+        """Return the samples at t after an attempt, with their states not yet updated."""
         running, is_finite = samples.status == RUNNING, log_ratio < torch.inf
         growth, log_previous_error = log_growth(log_ratio, samples.log_previous_error, self.order)
         accepted, rejected = samples.accepted + good, samples.rejected + (running ^ good)
@@ -144,27 +145,27 @@ class EmbeddedSteps:
     def step(
         self, f: VectorField, t0: Tensor, t1: Tensor, h: Tensor, x: Tensor, slope: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """X and its slope after a step that is known; where h = 0 they are what they were, bit for bit."""
+        """Return x and its slope after a step of known length h; samples with h = 0 keep theirs, bit for bit."""
         parts, slope_parts = self.parts(x), self.parts(slope)
         x1, slopes = self.slopes(f, t0, t1, h, parts, slope_parts)
         return joined(_where(h > 0, x1, parts)), joined(_where(h > 0, slopes[-1], slope_parts))
 
     def parts(self, x: Tensor) -> Parts:
-        """A state as it is handled here."""
+        """Return a state as a tuple: its columns if `by_columns`, or else the state itself."""
         return columns(x) if self.by_columns else (x,)
 
     def slopes(
         self, f: VectorField, t0: Tensor, t1: Tensor, h: Tensor, x: Parts, slope: Parts
     ) -> tuple[Parts, list[Parts]]:
-        """x₁, and the slopes of all stages, the last one at x₁.
+        """Return x₁, and the slopes of all stages; the last slope is the one at x₁.
 
         Args:
-            f: the field.
-            t0: where the step begins.
-            t1: where it ends, t0 + h up to rounding.
-            h: its length.
-            x: the state at t0.
-            slope: f(t0, x).
+            f: vector field.
+            t0: start of the step.
+            t1: end of the step, t0 + h up to rounding.
+            h: length of the step.
+            x: state at t0.
+            slope: slope f(t0, x).
         """
         dtype, step = x[0].dtype, h.to(x[0].dtype)
 
@@ -180,13 +181,13 @@ class EmbeddedSteps:
         return x1, slopes
 
     def increment(self, f: VectorField, t0: Tensor, t1: Tensor, x: Tensor) -> Tensor:
-        """h·Σ b_i·k_i, what the step from t0 to t1 adds to x, by as many evaluations as it costs.
+        """Return the increment h·Σ b_i·k_i that the step from t0 to t1 adds to x, after `cost` evaluations of f.
 
         Args:
-            f: the field.
-            t0: where the step begins, of shape (batch, 1, …, 1).
-            t1: where it ends, before or after that.
-            x: the state at t0.
+            f: vector field.
+            t0: start of the step, of shape (batch, 1, …, 1).
+            t1: end of the step, before or after t0.
+            x: state at t0.
         """
         h = t1 - t0
         step, (*stages, last) = h.to(x.dtype), self.pair.stages
@@ -200,16 +201,16 @@ class EmbeddedSteps:
         return step * _combined(last.weights, slopes)[0]
 
     def middle(self, h: Tensor, x: Tensor, slopes: list[Parts]) -> Tensor | None:
-        """x(t0 + h/2) to order 4, from the slopes of a step; None where the pair has no weights for it."""
+        """Return x(t0 + h/2) to order 4 from the slopes of a step, or None if the pair has no weights for it."""
         return x + h.to(x.dtype) * joined(_combined(self.pair.middle_weights, slopes)) if self.pair.middle else None
 
     def log_ratio(self, h: Tensor, x: Parts, x1: Parts, slopes: list[Parts], tolerance: Tolerance) -> Tensor:
-        """The logarithm of ‖error/tolerance‖ of each sample; infinite or NaN where the trial is not finite."""
+        """Return log ‖error/tolerance‖ of each sample; it is infinite or NaN if the trial is not finite."""
         ratios, largest = [], torch.finfo(x[0].dtype).max ** 0.45
         for error, a, b, slope in zip(_combined(self.pair.error_weights, slopes), x, x1, slopes[-1], strict=True):
             error = h.to(a.dtype) * error
             ratio = error / tolerance.of(torch.maximum(a.abs(), b.abs()))
-            # A square that overflows, for the tolerance is next to nothing, is no fault of the trial.
+            # A tiny tolerance makes the square overflow although the trial is finite; such a step is only rejected.
             ratio = ratio.clamp(-largest, largest)
             finite = torch.isfinite(b) & torch.isfinite(slope) & torch.isfinite(error)
             ratios.append(torch.where(finite, ratio, torch.inf))
@@ -217,7 +218,7 @@ class EmbeddedSteps:
 
 
 def _combined(weights: Sequence[float], slopes: Sequence[Parts]) -> Parts:
-    """Σ w_i·k_i over the w_i ≠ 0."""
+    """Return Σ w_i·k_i over w_i ≠ 0."""
     (weight, slope), *others = (pair for pair in zip(weights, slopes, strict=False) if pair[0] != 0)
     total = tuple(weight * part for part in slope)
     for weight, slope in others:
@@ -230,6 +231,6 @@ def _where(condition: Tensor, yes: Parts, no: Parts) -> Parts:
 
 
 def _clipped(h: Tensor, remaining: Tensor, running: Tensor) -> Tensor:
-    """The h of an attempt: up to the end exactly where it is near, and 0 where a sample does not run."""
+    """Return h, set to the remaining length if the end is near, and to 0 for samples that have stopped."""
     remaining = remaining.to(h.dtype)
     return torch.where(running, torch.where(1.01 * h >= remaining, remaining, h), 0.0)

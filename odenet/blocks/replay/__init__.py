@@ -1,1 +1,1 @@
-"""Repeated evaluations of a branch: the tensors it reads, and the state it has to find again."""
+"""Repeated evaluation of a branch: the tensors that it reads, and the state that has to be restored."""

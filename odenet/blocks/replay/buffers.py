@@ -1,8 +1,8 @@
-"""The buffers that a branch may read and change, and their values at moments of a solve.
+"""Snapshots of the buffers that a branch may read and change, taken during a solve.
 
-A running mean of one's own, the vectors of a spectral norm, the ranges of a quantization observer: where the branch is
-evaluated a second time, they have to be what they were. Standard normalizations are left out: in training mode they
-do not read their running statistics, and in evaluation mode they do not change them.
+Examples are a user-defined running mean, the vectors of a spectral norm and the ranges of a quantization observer. When
+the branch is evaluated a second time, these buffers must have their former values. Standard normalizations are left
+out: in training mode they do not read their running statistics, and in evaluation mode they do not change them.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from torch import Tensor, nn
 from odenet.blocks.theta.combination import is_standard_norm
 
 
-class _Moment(NamedTuple):
-    """Copies of the buffers, and what tells that they are still the same."""
+class _Snapshot(NamedTuple):
+    """A snapshot: copies of the buffers, and identities and versions that show whether they have changed since."""
 
     values: list[Tensor]
-    stamps: list[tuple[int, int]]
+    versions: list[tuple[int, int]]
 
 
 class Buffers:
-    """The buffers of modules, but for those of standard normalizations, and their values at the moments noted.
+    """The buffers of modules, except those of standard normalizations, with snapshots of their values.
 
-    Moments between which nothing changed share the copies, so a branch whose buffers stay as they are costs one copy.
+    Snapshots between which nothing changed share one copy, so buffers that do not change are copied once.
 
     Args:
-        modules: whose own buffers these are.
+        modules: modules whose own buffers are recorded, without those of submodules.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
@@ -41,45 +41,45 @@ class Buffers:
             for name, buffer in module._buffers.items()
             if buffer is not None
         ]
-        self._moments: list[_Moment] = []
+        self._snapshots: list[_Snapshot] = []
 
     def note(self) -> None:
-        """Remember the values of this moment; moments are numbered from 0."""
+        """Take a snapshot of the present values; snapshots are numbered from 0."""
         if self._places:
-            self._moments.append(self._now(self._moments[-1] if self._moments else None))
+            self._snapshots.append(self._snapshot(self._snapshots[-1] if self._snapshots else None))
 
     def forget(self) -> None:
-        """Forget all moments."""
-        self._moments.clear()
+        """Discard all snapshots."""
+        self._snapshots.clear()
 
     @property
     def moved(self) -> bool:
-        """Whether any buffer changed between the first moment and the last."""
-        return bool(self._places) and self._moments[0].values is not self._moments[-1].values
+        """Whether any buffer changed between the first snapshot and the last."""
+        return bool(self._places) and self._snapshots[0].values is not self._snapshots[-1].values
 
     def changed(self) -> str:
-        """The name of a buffer that changed, with that of its module."""
-        pairs = zip(self._moments[0].values, self._moments[-1].values, self._places, strict=True)
+        """Return a description of a buffer that changed: its name and the type of its module."""
+        pairs = zip(self._snapshots[0].values, self._snapshots[-1].values, self._places, strict=True)
         module, name = next(place for before, after, place in pairs if not _equal(before, after))
         return f"{name!r} of a {type(module).__name__}"
 
-    def turn_back(self, moment: int) -> None:
-        """Give the modules copies of the values of a moment, if there was any change at all. Within `lent`."""
+    def turn_back(self, snapshot: int) -> None:
+        """Within `lent`, give the modules copies of the values of a snapshot, if any buffer changed at all."""
         if self.moved:
-            self._lend(self._moments[moment].values)
+            self._lend(self._snapshots[snapshot].values)
 
     @contextmanager
     def lent(self, *, always: bool = False) -> Iterator[None]:
-        """Within it modules have the values of the first moment; after it their own buffers, as they were before it.
+        """Give the modules the values of the first snapshot within the context, and their own buffers back at its exit.
 
         Args:
-            always: lend copies also where the buffers have those values; else only an evaluation after `turn_back`
-                may change them.
+            always: whether to use copies even if the buffers still have those values; if not, only an evaluation after
+                `turn_back` may change buffers within the context.
         """
         own = [module._buffers[name] for module, name in self._places]
         try:
-            if self._places and (always or self._now(self._moments[0]).values is not self._moments[0].values):
-                self._lend(self._moments[0].values)
+            if self._places and (always or self._snapshot(self._snapshots[0]).values is not self._snapshots[0].values):
+                self._lend(self._snapshots[0].values)
             yield
         finally:
             for (module, name), buffer in zip(self._places, own, strict=True):
@@ -89,22 +89,22 @@ class Buffers:
         for (module, name), value in zip(self._places, values, strict=True):
             module._buffers[name] = value.clone()
 
-    def _now(self, before: _Moment | None) -> _Moment:
+    def _snapshot(self, before: _Snapshot | None) -> _Snapshot:
         buffers = [_buffer(module, name) for module, name in self._places]
-        stamps = [(id(buffer), buffer._version) for buffer in buffers]
-        if before is not None and self._same(buffers, stamps, before):
-            return _Moment(before.values, stamps)
-        return _Moment([buffer.detach().clone() for buffer in buffers], stamps)
+        versions = [(id(buffer), buffer._version) for buffer in buffers]
+        if before is not None and self._is_unchanged(buffers, versions, before):
+            return _Snapshot(before.values, versions)
+        return _Snapshot([buffer.detach().clone() for buffer in buffers], versions)
 
     @staticmethod
-    def _same(buffers: list[Tensor], stamps: list[tuple[int, int]], before: _Moment) -> bool:
-        if stamps == before.stamps and any(buffer.device.type != "cpu" for buffer in buffers):
-            return True  # to compare values, the host would wait for the device
+    def _is_unchanged(buffers: list[Tensor], versions: list[tuple[int, int]], before: _Snapshot) -> bool:
+        if versions == before.versions and any(buffer.device.type != "cpu" for buffer in buffers):
+            return True  # comparing values would synchronize with the device
         return all(map(_equal, buffers, before.values))
 
 
 def buffers_of(nodes: Iterable[nn.Module]) -> Buffers:
-    """Those of all modules below `nodes`, noted as they are at this moment."""
+    """Return the buffers of all modules in `nodes`, with a first snapshot of their present values."""
     buffers = Buffers(dict.fromkeys(module for node in nodes for module in node.modules()))
     buffers.note()
     return buffers

@@ -1,4 +1,4 @@
-"""The random generators that a forward pass draws from: their states, so that dropout draws the same masks again."""
+"""Snapshots of the random generators of a forward pass, so that dropout draws the same masks again."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from torch import Tensor
 
 
 class Generators:
-    """The default generators of the CPU and of `device`, and their states at the moments that were noted.
+    """The default generators of the CPU and of `device`, with snapshots of their states.
 
-    A state of the CPU's generator is 5 KB. Moments between which nothing was drawn share one, so a flow without
-    randomness holds a single state however many moments there are.
+    A state of the CPU's generator takes 5 KB. Snapshots between which nothing was drawn share one copy, so a flow
+    without randomness stores a single state, however many snapshots are taken.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._devices = [torch.device("cpu"), *([] if device.type == "cpu" else [device])]
-        self._moments: list[list[Tensor]] = []
+        self._snapshots: list[list[Tensor]] = []
 
     def note(self) -> None:
-        """Remember the states of this moment; moments are numbered from 0."""
+        """Take a snapshot of the present states; snapshots are numbered from 0."""
         states = [_state(device) for device in self._devices]
-        if self._moments and all(map(torch.equal, states, self._moments[-1])):
-            states = self._moments[-1]
-        self._moments.append(states)
+        if self._snapshots and all(map(torch.equal, states, self._snapshots[-1])):
+            states = self._snapshots[-1]
+        self._snapshots.append(states)
 
     def forget(self) -> None:
-        """Forget all moments."""
-        self._moments.clear()
+        """Discard all snapshots."""
+        self._snapshots.clear()
 
-    def turn_back(self, moment: int) -> None:
-        """Let the generators draw again what they drew after a moment, if anything was drawn at all."""
+    def turn_back(self, snapshot: int) -> None:
+        """Restore the states of a snapshot, so that the same numbers are drawn again, if anything was drawn at all."""
         if not self.moved:
             return
-        for device, state in zip(self._devices, self._moments[moment], strict=True):
+        for device, state in zip(self._devices, self._snapshots[snapshot], strict=True):
             _set_state(device, state)
 
     @property
     def moved(self) -> bool:
-        """Whether anything was drawn between the first moment and the last."""
-        return self._moments[0] is not self._moments[-1]
+        """Whether anything was drawn between the first snapshot and the last."""
+        return self._snapshots[0] is not self._snapshots[-1]
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
-        """At the end of it the generators are as they were at its beginning."""
+        """Restore, at the exit of the context, the states that the generators had at its entry."""
         states = [_state(device) for device in self._devices]
         try:
             yield

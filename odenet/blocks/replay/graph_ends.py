@@ -1,4 +1,4 @@
-"""The ends of an autograd graph: the leaves and edges at which a walk from its outputs comes to an end."""
+"""The inputs of an autograd graph: the leaves and edges at which a traversal from its outputs ends."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
 Edge: TypeAlias = tuple[Node, int]
-"""Where a tensor leaves its graph: the operation that made it, and which of its outputs it is."""
+"""A non-leaf tensor in its graph: the operation that made it, and the index of the output that it is."""
 
 
 def inputs_of_graph(outputs: Iterable[Tensor], start: int, besides: set[int]) -> tuple[list[Tensor], list[Edge]]:
-    """The leaves of a graph, and the edges by which operations from before `start` enter it.
+    """Return the leaves of a graph, and the edges through which it reads results of operations before `start`.
 
     Args:
-        outputs: of the graph.
-        start: torch's number of the first operation that belongs to it; numbers grow along a thread's tape.
-        besides: identities of leaves that are left out.
+        outputs: outputs of the graph.
+        start: autograd's sequence number of the first operation of the graph; the numbers grow within a thread.
+        besides: `id`s of leaves to leave out.
     """
     stack = [y.grad_fn for y in outputs if y.grad_fn is not None]
     seen, leaves, edges = set(stack), list[Tensor](), dict[Edge, None]()
@@ -39,11 +39,11 @@ def inputs_of_graph(outputs: Iterable[Tensor], start: int, besides: set[int]) ->
 
 
 class KnownEnds:
-    """The tensors at which the graphs of a backward pass may end: their gradients are asked for, or not wanted.
+    """The known inputs of the graphs of a backward pass: tensors whose gradient is computed, or is not wanted.
 
     Args:
         tensors: parameters and captured tensors.
-        label: what messages call the block.
+        label: name of the block in messages.
     """
 
     def __init__(self, tensors: Iterable[Tensor], label: str) -> None:
@@ -52,14 +52,14 @@ class KnownEnds:
         self._leaves = {id(tensor) for tensor in tensors}
         self._edges = {(t.grad_fn, t.output_nr) for t in tensors if t.grad_fn is not None}
         self._nodes: set[Node] = set()
-        """The ends of graphs in which these leaves were met: so the next walk need not look at them again."""
+        """Autograd nodes of these leaves in graphs traversed before, which need not be checked again."""
 
     def require(self, ends: Iterable[GradientEdge | None], inputs: Iterable[Tensor]) -> None:
-        """Raise a `RuntimeError` where a graph ends elsewhere.
+        """Raise a `RuntimeError` if a graph reads any other leaf that requires a gradient.
 
         Args:
-            ends: the outputs of the graph.
-            inputs: tensors that were made for it.
+            ends: edges of the outputs of the graph.
+            inputs: tensors that were made as inputs of this graph.
         """
         leaves, edges, known = self._leaves, self._edges, self._nodes
         for tensor in inputs:
@@ -73,7 +73,7 @@ class KnownEnds:
             node = stack.pop()
             following = node.next_functions
             if not following:
-                leaf = getattr(node, "variable", None)  # the other operations without inputs are no leaves
+                leaf = getattr(node, "variable", None)  # other operations without inputs are not leaves
                 if leaf is not None and id(leaf) not in leaves:
                     self._raise(leaf)
                 if id(leaf) in self._leaves:
@@ -88,7 +88,7 @@ class KnownEnds:
 
     def _raise(self, leaf: Tensor) -> NoReturn:
         raise RuntimeError(
-            f"the branch of {self.label} reads a tensor that it did not read where it was first evaluated: its graph "
-            f"leads to one of shape {tuple(leaf.shape)} whose gradient would be lost. Let the branch read the same "
+            f"the branch of {self.label} reads a tensor that it did not read at its first evaluation: its graph leads "
+            f"to a tensor of shape {tuple(leaf.shape)} whose gradient would be lost. Let the branch read the same "
             "tensors at every t and in every pass, or use Backprop()."
         )

@@ -1,8 +1,8 @@
-"""Tensors that a branch captured, replaced by others where it is evaluated again, so that its graph ends at them.
+"""Substitution of captured tensors when a branch is evaluated again, so that its graph ends at them.
 
-A captured tensor, or x(0), may depend on a parameter that the branch reads too. The gradient of one solve consists of
-partial derivatives, which must not go on through the one to the other, as autograd would let them where it is asked for
-both: the outer backward pass goes that way.
+A captured tensor, or x(0), may itself depend on a parameter that the branch reads too. The backward pass of one solve
+must return partial derivatives, which do not flow through one of these tensors into another. `torch.autograd.grad` with
+both as inputs would let them, but that path belongs to the outer backward pass.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch.utils._pytree import tree_map_only
 
 
 class Gate:
-    """Whether gradients stop at the tensors that `stopping` made: within it, as a context manager, they do."""
+    """A context manager within which gradients stop at the tensors that `stopping` made."""
 
     def __init__(self) -> None:
         self.closed = False
 
     def stopping(self, x: Tensor) -> Tensor:
-        """x, of which the gradient stops while the gate is closed; a leaf itself, for there it stops anyway."""
+        """Return x such that its gradient stops here while the gate is closed; a leaf is returned unchanged."""
         return x if x.is_leaf else _Stopped.apply(x, self)
 
     def __enter__(self) -> None:
@@ -36,7 +36,7 @@ class Gate:
 
 
 class _Stopped(torch.autograd.Function):
-    """x ↦ x, whose gradient is handed on or, while `gate.closed`, stopped."""
+    """x ↦ x, the identity; it passes its gradient on, or stops it while `gate.closed`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Gate) -> Tensor:
@@ -49,7 +49,7 @@ class _Stopped(torch.autograd.Function):
 
 
 class _Replaced(TorchFunctionMode):
-    """Within it, functions of torch are given other tensors in the place of some."""
+    """A mode in which torch functions receive substitutes for some of their arguments."""
 
     def __init__(self, others: Mapping[Tensor, Tensor]) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class _Replaced(TorchFunctionMode):
 
 @contextmanager
 def replaced(others: Mapping[Tensor, Tensor]) -> Iterator[None]:
-    """Within it, branches that read a tensor in `others` compute with what it stands for there."""
+    """Let branches within the context compute with `others[tensor]` wherever they read `tensor`."""
     different = {tensor: other for tensor, other in others.items() if other is not tensor}
     if not different:
         yield
@@ -72,11 +72,11 @@ def replaced(others: Mapping[Tensor, Tensor]) -> Iterator[None]:
 
 
 def cut(tensors: Iterable[Tensor]) -> dict[Tensor, Tensor]:
-    """Each tensor with a leaf of its values, itself if it is one: a graph that is made of these ends there."""
+    """Map each tensor to a leaf with the same values (itself if it is a leaf), at which new graphs end."""
     return {tensor: tensor if tensor.is_leaf else tensor.detach().requires_grad_() for tensor in tensors}
 
 
 def eagerly() -> AbstractContextManager[Any]:
-    """Within it compiled modules run as they are: torch.compile would compile them anew for an active mode."""
-    # Where its compiler was not imported yet, which takes seconds, nothing is compiled.
+    """Return a context in which compiled modules run eagerly, as an active mode would make torch recompile them."""
+    # If dynamo was not imported (which takes seconds), nothing has been compiled.
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

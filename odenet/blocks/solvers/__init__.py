@@ -1,1 +1,1 @@
-"""Solvers: one step of a one-step method, and their Butcher tableaus."""
+"""Solvers: one step of a numerical method over an interval of depth-time."""

@@ -1,8 +1,8 @@
-r"""Embedded pairs: two explicit Runge-Kutta methods on the same stages, whose difference measures the error of a step.
+r"""Embedded pairs: two explicit Runge-Kutta methods with the same stages; their difference estimates the error.
 
-The last row of A is b, so the last slope is f(t₀ + h, x₁), the first one of the next step ("first same as last", FSAL).
-As solvers of fixed steps, `Dopri5`, `Tsit5` and `Bosh3` take the step of the higher order without that last slope. A
-name that torchdiffeq has too means the same numbers here.
+The last row of A is b, so the last slope f(t₀ + h, x₁) is the first slope of the next step ("first same as last",
+FSAL). The fixed-step solvers `Dopri5`, `Tsit5` and `Bosh3` take the step of the higher order and do not evaluate that
+last slope. A method that torchdiffeq has under the same name has the same coefficients here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _row(text: str) -> list[Fraction]:
 def _pair(
     order: int, rows: list[str], error: list[Fraction], middle: str = "", rounding: Fraction = Fraction(0)
 ) -> ButcherTableau:
-    """The tableau of a pair of orders `order` and one less that is first same as last; `rows` leaves out the first."""
+    """Return the tableau of a first-same-as-last pair of orders p = `order` and p - 1; `rows` leaves out row 0."""
     a = [[], *map(_row, rows)]
     return ButcherTableau(order, a, [*a[-1], Fraction(0)], error, order - 1, _row(middle), rounding)
 
@@ -48,7 +48,7 @@ DOPRI5 = _pair(
         "-1776094331/39487288512 11237099/470086768"
     ),
 )
-"""Dormand and Prince 1980, order 5(4), with the embedded method of Shampine 1986: torchdiffeq's `dopri5`."""
+"""The pair of Dormand and Prince (1980), order 5(4), with the embedded method of Shampine (1986): `dopri5`."""
 
 TSIT5 = _pair(
     order=5,
@@ -70,38 +70,38 @@ TSIT5 = _pair(
     ),
     rounding=Fraction("1e-13"),
 )
-"""Tsitouras 2011, order 5(4), published as decimals."""
+"""The pair of Tsitouras (2011), order 5(4), whose coefficients are published as decimals."""
 
 BOSH3 = _pair(
     order=3,
     rows=["1/2", "0 3/4", "2/9 1/3 4/9"],
     error=_difference("2/9 1/3 4/9 0", "7/24 1/4 1/3 1/8"),
 )
-"""Bogacki and Shampine 1989, order 3(2): torchdiffeq's `bosh3`."""
+"""The pair of Bogacki and Shampine (1989), order 3(2): torchdiffeq's `bosh3`."""
 
 HEUN_EULER = _pair(order=2, rows=["1", "1/2 1/2"], error=_difference("1/2 1/2 0", "1 0 0"))
-"""Heun with Euler, order 2(1): the numbers of torchdiffeq's `adaptive_heun`.
+"""The pair of Heun's and Euler's methods, order 2(1), with the coefficients of torchdiffeq's `adaptive_heun`.
 
-The slope handed on is that at x₁; torchdiffeq hands on the one at Euler's point beside it.
+The slope passed to the next step is the one at x₁; torchdiffeq passes on the slope at Euler's point.
 """
 
 PAIRS = {"dopri5": DOPRI5, "tsit5": TSIT5, "bosh3": BOSH3, "adaptive_heun": HEUN_EULER}
-"""The pairs by name; torchdiffeq's names where it has the method."""
+"""Embedded pairs by name; torchdiffeq's names for the methods that it has."""
 
 
 class Dopri5(RungeKutta):
-    """The step of order 5 of Dormand and Prince (1980): six evaluations."""
+    """The step of order 5 of Dormand and Prince (1980), with six evaluations."""
 
     tableau = DOPRI5
 
 
 class Tsit5(RungeKutta):
-    """The step of order 5 of Tsitouras (2011): six evaluations."""
+    """The step of order 5 of Tsitouras (2011), with six evaluations."""
 
     tableau = TSIT5
 
 
 class Bosh3(RungeKutta):
-    """The step of order 3 of Bogacki and Shampine (1989): three evaluations."""
+    """The step of order 3 of Bogacki and Shampine (1989), with three evaluations."""
 
     tableau = BOSH3

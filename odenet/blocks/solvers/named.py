@@ -1,4 +1,4 @@
-"""The solvers of fixed steps by name."""
+"""Fixed-step solvers by name."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ SOLVERS: dict[str, type[Solver]] = {
     "dopri5": Dopri5,
     "tsit5": Tsit5,
 }
-"""The solvers of fixed steps by name, for command lines and records; torchdiffeq's names where it has the method."""
+"""Fixed-step solvers by name, for command lines and records; torchdiffeq's names for the methods that it has."""
 
 
 def solver_named(name: str) -> Solver:
-    """The solver called `name` in `SOLVERS`.
+    """Return the solver called `name` in `SOLVERS`.
 
     >>> solver_named("midpoint")
     Midpoint()
 
     Raises:
-        ValueError: no such solver; the message gives the nearest name.
+        ValueError: if there is no such solver; the message gives the nearest name.
     """
     if name not in SOLVERS:
         raise unknown_name("solver", name, SOLVERS)

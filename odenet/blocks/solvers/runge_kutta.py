@@ -1,8 +1,8 @@
-r"""Solvers: one step of a numerical method over an interval [t₀, t₁] of depth-time, with h = t₁ - t₀.
+r"""The interface of solvers, one step over an interval [t₀, t₁] of depth-time, and the explicit Runge-Kutta methods.
 
-An explicit Runge-Kutta method is its Butcher tableau (`tableau.py`), and one loop evaluates the stages of all of
-them. A name that torchdiffeq has too means the same numbers here: `RK4` is Kutta's 3/8 rule, and the better known
-method is `ClassicalRK4`.
+An explicit Runge-Kutta method is defined by its Butcher tableau (`tableau.py`), and one loop evaluates the stages of
+all of them. A method that torchdiffeq has under the same name has the same coefficients here: `RK4` is Kutta's 3/8
+rule, and the better known method is `ClassicalRK4`. Throughout, h = t₁ - t₀.
 """
 
 from __future__ import annotations
@@ -17,32 +17,33 @@ from torch import Tensor, add
 from odenet.blocks.solvers.tableau import ButcherTableau, Stage
 
 VectorField: TypeAlias = Callable[[float, Tensor], Tensor]
-"""f(t, x) → x′, of the shape of x."""
+"""Function f(t, x) → x′, of the shape of x."""
 
 
 class Solver(ABC):
     """A one-step method Φ_h of a given order: the local error of a step is O(h^(order+1)) where f is smooth.
 
-    The state of most solvers is x itself. Those that carry more (a pair, the previous step) make it in `start`, from x
-    at the beginning of the interval, and give x back in `finish`.
+    The state of most solvers is x itself. A solver that carries more (a pair, the previous step) makes its state in
+    `start`, from x at the beginning of the interval, and returns x in `finish`.
     """
 
     order: int
+    """Order p of convergence: the error of a solve is O(h^p)."""
 
     def start(self, f: VectorField, t0: float, x: Tensor) -> Any:  # noqa: ARG002
-        """The solver's state at t₀, from x(t₀)."""
+        """Return the state of the solver at t₀, made from x = x(t₀)."""
         return x
 
     @abstractmethod
     def step(self, f: VectorField, t0: float, t1: float, state: Any) -> Any:
-        """The state at t₁ from the state at t₀, in one step."""
+        """Return the state of the solver at t₁, one step after `state` at t₀."""
 
     def finish(self, state: Any) -> Tensor:
-        """The state x out of the solver's own state."""
+        """Return x, taken from the state of the solver."""
         return state
 
     def fitted(self, steps: int) -> Solver:  # noqa: ARG002
-        """The solver for a solve of so many steps, where a coefficient of the method depends on their number."""
+        """Return the solver for a solve of `steps` steps, which differs if a coefficient depends on their number."""
         return self
 
     def __eq__(self, other: object) -> bool:
@@ -62,14 +63,14 @@ def evaluate_stages(
     moved: Callable[[Sequence[float], list[Any]], Any],
     slopes: list[Any],
 ) -> tuple[list[Any], Any]:
-    """Evaluate k_i = f(time(c_i), moved(a_i, k)) for each stage i in turn: the one loop of every explicit method.
+    """Evaluate k_i = f(time(c_i), moved(a_i, k)) for each stage i in turn; every explicit method uses this loop.
 
     Args:
         stages: stages to evaluate.
         f: vector field.
         time: c ↦ t₀ + c·h.
         moved: (a_i, k) ↦ x + h·Σ_j a_ij·k_j.
-        slopes: slopes of the stages before these, to which the new ones are appended.
+        slopes: slopes of earlier stages; the new slopes are appended to this list.
 
     Returns:
         All slopes, and the state at which the last one was evaluated: x₁ if the method is first same as last.
@@ -82,9 +83,9 @@ def evaluate_stages(
 
 
 class RungeKutta(Solver):
-    """An explicit Runge-Kutta method: a subclass names its `tableau` and nothing else.
+    """An explicit Runge-Kutta method; a subclass only defines its `tableau`.
 
-    A step costs `stages` evaluations of f. The tableau's rationals are rounded once, to Python floats.
+    A step costs `stages` evaluations of f. The rational coefficients are rounded once, to Python floats.
     """
 
     tableau: ClassVar[ButcherTableau]
@@ -95,16 +96,16 @@ class RungeKutta(Solver):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         tableau = cls.tableau
-        # The last slope of a pair that is first same as last serves the error alone, which fixed steps do not ask for.
+        # The last slope of a first-same-as-last pair only serves the error estimate, which fixed steps do not need.
         cls.order, cls.stages = tableau.order, len(tableau.b) - tableau.is_first_same_as_last
         cls._stages, cls._weights = tableau.stages[: cls.stages], tableau.weights[: cls.stages]
 
     def increment(self, f: VectorField, t0: float, t1: float, x: Tensor) -> Tensor:
-        """h·Σ b_i·k_i, what the step from t₀ to t₁ adds to x; of the shape of x."""
+        """Return the increment h·Σ b_i·k_i that the step from t₀ to t₁ adds to x."""
         h = t1 - t0
 
         def time(c: float) -> float:
-            return t1 if c == 1 else t0 + c * h  # rounding may carry t₀ + h beyond t₁, where θ is another
+            return t1 if c == 1 else t0 + c * h  # t₀ + h may round to beyond t₁, where θ differs
 
         def moved(weights: Sequence[float], slopes: list[Tensor]) -> Tensor:
             return x + combination(h, weights, slopes) if any(weights) else x
@@ -113,12 +114,12 @@ class RungeKutta(Solver):
         return combination(h, self._weights, slopes)
 
     def step(self, f: VectorField, t0: float, t1: float, state: Tensor) -> Tensor:
-        """x₁ = x + h·Σ b_i·k_i."""
+        """Return x₁ = x + h·Σ b_i·k_i."""
         return state + self.increment(f, t0, t1, state)
 
 
 def combination(h: float, weights: Sequence[float], k: list[Tensor]) -> Tensor:
-    """Σ (h·w_i)·k_i over the w_i ≠ 0; nothing is multiplied by one, so that Euler at h = 1 is x + f exactly."""
+    """Return Σ (h·w_i)·k_i over w_i ≠ 0, without multiplications by 1, so that Euler with h = 1 is x + f exactly."""
     terms = [(h * weight, slope) for weight, slope in zip(weights, k, strict=True) if weight != 0]
     (scale, total), *rest = terms
     if scale != 1.0:
@@ -137,7 +138,7 @@ class Euler(RungeKutta):
     tableau = ButcherTableau(order=1, a=[[]], b=[1])
 
     def increment(self, f: VectorField, t0: float, t1: float, x: Tensor) -> Tensor:
-        """h·f(t₀, x); the sum over one stage, without looking for others."""
+        """Return h·f(t₀, x), without the overhead of the general loop over stages."""
         h, slope = t1 - t0, f(t0, x)
         return slope if h == 1.0 else h * slope
 
@@ -167,7 +168,7 @@ class Heun3(RungeKutta):
 
 
 class RK4(RungeKutta):
-    """Kutta's 3/8 rule, order 4: b = 1/8, 3/8, 3/8, 1/8; what torchdiffeq calls `rk4`."""
+    """Kutta's 3/8 rule, order 4: b = 1/8, 3/8, 3/8, 1/8; torchdiffeq's `rk4`."""
 
     tableau = ButcherTableau(
         order=4,
@@ -177,7 +178,7 @@ class RK4(RungeKutta):
 
 
 class ClassicalRK4(RungeKutta):
-    """The classical method of order 4: c = 0, 1/2, 1/2, 1, b = 1/6, 1/3, 1/3, 1/6."""
+    """The classical Runge-Kutta method, order 4: c = 0, 1/2, 1/2, 1, b = 1/6, 1/3, 1/3, 1/6."""
 
     tableau = ButcherTableau(
         order=4,

@@ -1,4 +1,4 @@
-r"""Butcher tableaus (A, b, c) of explicit Runge-Kutta methods, which check the order that they claim.
+r"""Butcher tableaus (A, b, c) of explicit Runge-Kutta methods, which verify their own order.
 
     k_i = f(t₀ + c_i·h, x + h·Σ_{j<i} a_ij·k_j),      x₁ = x + h·Σ_i b_i·k_i,      error = h·Σ_i e_i·k_i.
 
@@ -23,12 +23,12 @@ from odenet.blocks.arguments import check_fields
 Weights: TypeAlias = Annotated[Sequence[Fraction | AnyWhole], MayBeEmpty()]
 
 Tree: TypeAlias = tuple["Tree", ...]
-"""A rooted tree: the trees that hang on its root. `()` is a single node."""
+"""A rooted tree, as the tuple of the subtrees at its root; `()` is a single node."""
 
 
 @cache
 def rooted_trees(nodes: int) -> tuple[Tree, ...]:
-    """The rooted trees of so many nodes, each once; 1, 1, 2, 4, 9, 20, … of them.
+    """Return all different rooted trees with `nodes` nodes; their numbers are 1, 1, 2, 4, 9, 20, ….
 
     >>> rooted_trees(3)
     (((), ()), (((),),))
@@ -37,18 +37,18 @@ def rooted_trees(nodes: int) -> tuple[Tree, ...]:
 
 
 def _forests(nodes: int, largest: int) -> Iterator[Tree]:
-    """Collections of rooted trees with `nodes` nodes together and at most `largest` each."""
+    """Yield the multisets of rooted trees with `nodes` nodes in total and at most `largest` nodes in each tree."""
     if nodes == 0:
         yield ()
     for size in range(min(nodes, largest), 0, -1):
         for copies in range(1, nodes // size + 1):
-            for those in combinations_with_replacement(rooted_trees(size), copies):
+            for trees in combinations_with_replacement(rooted_trees(size), copies):
                 for others in _forests(nodes - size * copies, size - 1):
-                    yield those + others
+                    yield trees + others
 
 
 def density(tree: Tree) -> int:
-    """γ(τ), the number of nodes times the densities of the trees on the root."""
+    """Return the density γ(τ): the number of nodes times the densities of the subtrees at the root."""
     return _size(tree) * prod(map(density, tree))
 
 
@@ -57,7 +57,7 @@ def _size(tree: Tree) -> int:
 
 
 class Stage(NamedTuple):
-    """One stage k = f(t₀ + c·h, x + h·Σ_j weights_j·k_j) of a method, in floating point."""
+    """One stage k = f(t₀ + c·h, x + h·Σ_j weights_j·k_j) of a method, with coefficients in floating point."""
 
     c: float
     weights: tuple[float, ...]
@@ -65,9 +65,9 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True)
 class ButcherTableau:
-    """The coefficients (A, b) of an explicit method, c = A·1, and the order p that they satisfy.
+    """The coefficients A, b and c = A·1 of an explicit method of order p.
 
-    An embedded pair also has error weights e, such that b - e is a method of its own, of order `embedded_order`.
+    An embedded pair also has error weights e; the weights b - e define another method, of order `embedded_order`.
 
     Args:
         order: claimed order p, at least 1.
@@ -75,11 +75,11 @@ class ButcherTableau:
         b: weights of the stages.
         error: error weights e, one for each stage; empty for a method without an embedded one.
         embedded_order: claimed order of the method with weights b - e.
-        middle: weights m such that x + h·Σ m_i·k_i is x(t₀ + h/2) to order 4; empty if there are none.
-        rounding: error up to which a condition may be missed by coefficients published as decimals; 0 for exact ones.
+        middle: weights m for which x + h·Σ m_i·k_i equals x(t₀ + h/2) to order 4; empty if there are none.
+        rounding: tolerance of the order conditions for coefficients published as decimals; 0 for exact coefficients.
 
     Raises:
-        ValueError: if the rows do not make an explicit method, or an order condition fails (the message names it).
+        ValueError: if the rows of A do not fit an explicit method, or an order condition (named in the message) fails.
     """
 
     order: Whole
@@ -91,9 +91,9 @@ class ButcherTableau:
     rounding: Fraction = Fraction(0)
     c: tuple[Fraction, ...] = field(init=False)
     stages: tuple[Stage, ...] = field(init=False)
-    """The stages in floating point."""
+    """Stages of the method, in floating point."""
     weights: tuple[float, ...] = field(init=False)
-    """The weights b in floating point."""
+    """Weights b, in floating point."""
     error_weights: tuple[float, ...] = field(init=False)
     middle_weights: tuple[float, ...] = field(init=False)
 
@@ -101,7 +101,7 @@ class ButcherTableau:
         check_fields(self)
         self._check_shapes()
         if self.order < 1:
-            raise ValueError(f"order = {self.order!r}; a method that converges has at least order 1: claim 1 or more.")
+            raise ValueError(f"order = {self.order!r}; a convergent method has order 1 or more: claim 1 or more.")
         self._check_order("b", self.b, self.order, Fraction(1))
         if self.error:
             embedded = [b - e for b, e in zip(self.b, self.error, strict=True)]
@@ -110,9 +110,9 @@ class ButcherTableau:
             self._check_order("m", self.middle, 4, Fraction(1, 2))
         c = tuple(self._rounded(sum(map(Fraction, row), Fraction(0))) for row in self.a)
         stages = tuple(Stage(float(c_i), tuple(map(float, row))) for c_i, row in zip(c, self.a, strict=True))
-        made = {"c": c, "stages": stages, "weights": tuple(map(float, self.b))}
-        made |= {"error_weights": tuple(map(float, self.error)), "middle_weights": tuple(map(float, self.middle))}
-        for name, values in made.items():
+        derived = {"c": c, "stages": stages, "weights": tuple(map(float, self.b))}
+        derived |= {"error_weights": tuple(map(float, self.error)), "middle_weights": tuple(map(float, self.middle))}
+        for name, values in derived.items():
             object.__setattr__(self, name, values)
 
     @property
@@ -124,22 +124,22 @@ class ButcherTableau:
         number, lengths = len(self.b), [len(row) for row in self.a]
         if lengths != list(range(number)):
             raise ValueError(
-                f"rows of A have lengths {lengths} for {number} stages; an explicit method has row i of length i: give "
-                "the strictly lower triangle, the first row empty."
+                f"the rows of A have lengths {lengths} for {number} stages; in an explicit method row i has length i: "
+                "pass the strictly lower triangle, with an empty first row."
             )
         for name, weights in (("error", self.error), ("middle", self.middle)):
             if len(weights) not in (0, number):
                 raise ValueError(
-                    f"{name} has {len(weights)} weights for {number} stages; every stage has one: give {number}, or "
+                    f"{name} has {len(weights)} weights for {number} stages; every stage has one: pass {number}, or "
                     "none."
                 )
 
     def _rounded(self, c: Fraction) -> Fraction:
-        """c, exactly 1 if it is to rounding, because the end of a step must be met exactly."""
+        """Return c, or exactly 1 if c is 1 up to `rounding`, because the last stage must lie exactly at the end."""
         return Fraction(1) if abs(c - 1) <= self.rounding else c
 
     def _check_order(self, name: str, weights: Sequence[Fraction | int], order: int, at: Fraction) -> None:
-        """Check Σ w·Φ(τ) = at^|τ|/γ(τ) for all trees up to `order` nodes: x(t₀ + at·h) is met to that order."""
+        """Check Σ w·Φ(τ) = at^|τ|/γ(τ) for all trees of at most `order` nodes: the order of accuracy at t₀ + at·h."""
         for nodes in range(1, order + 1):
             for tree in rooted_trees(nodes):
                 found = sum((w * phi for w, phi in zip(weights, self._elementary(tree), strict=True)), Fraction(0))
@@ -151,7 +151,7 @@ class ButcherTableau:
                     )
 
     def _elementary(self, tree: Tree) -> list[Fraction]:
-        """Φ_i(τ) = Π over the trees σ on the root of Σ_j a_ij·Φ_j(σ), for every stage i."""
+        """Return Φ_i(τ), the product over the subtrees σ at the root of Σ_j a_ij·Φ_j(σ), for every stage i."""
         branches = [self._elementary(branch) for branch in tree]
         return [
             prod(
@@ -163,7 +163,7 @@ class ButcherTableau:
 
 
 def _factors(tree: Tree) -> list[str]:
-    """The factors of Φ(τ) as they are written: [] for a single node, ["c", "A·c"] for the tree of c·A·c."""
+    """Return the factors of Φ(τ) in writing: [] for a single node, ["c", "A·c"] for the tree of c·A·c."""
     leaves, others = tree.count(()), [_factors(branch) for branch in tree if branch]
     products = ["A·" + ("·".join(parts) if len(parts) == 1 else f"({'·'.join(parts)})") for parts in others]
     powers = [] if not leaves else ["c" if leaves == 1 else "c" + str(leaves).translate(_SUPERSCRIPTS)]

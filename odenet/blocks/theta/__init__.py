@@ -1,1 +1,1 @@
-"""θ(t): how the parameters of a vector field move over depth."""
+"""θ(t): the parameters of a vector field as a function of depth-time."""

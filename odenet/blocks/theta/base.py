@@ -1,10 +1,10 @@
 """θ(t): the parameters of a vector field as a function of depth-time, held as ordinary modules.
 
-A flow solves x′(t) = F(x(t), t; θ(t)) on [0, T]. The three kinds here differ in how θ moves between its nodes: not at
-all (`Constant`), by jumps (`PiecewiseConstant`: a ResNet stage) or linearly (`PiecewiseLinear`). They are combinations
-of their nodes, θ(t) = Σ φ_j(t)·θ_j, and so are `Spline` and `Galerkin`. Each yields the closed intervals on which θ is
-smooth, in order. A solver is handed one of them at a time, so a layer is never looked up from a
-time: `int(t * n)` picks a wrong layer for many n in floating point, and a solver that steps over a jump of θ loses its
+A flow solves x′(t) = F(x(t), t; θ(t)) on [0, T]. In the three kinds of this module θ is constant (`Constant`), jumps
+between its nodes (`PiecewiseConstant`, a ResNet stage), or is linear between them (`PiecewiseLinear`). All three are
+combinations of their nodes, θ(t) = Σ φ_j(t)·θ_j, as are `Spline` and `Galerkin`. Each θ yields, in order, the closed
+intervals on which it is smooth, and a solver is handed one of them at a time. So a layer is never looked up from a
+time: in floating point `int(t * n)` picks a wrong layer for many n, and a solver that steps over a jump of θ loses its
 order.
 """
 
@@ -24,21 +24,22 @@ from torch.nn.modules.batchnorm import _NormBase
 from odenet.blocks.annotations import Inside, MayBeEmpty
 from odenet.blocks.arguments import as_float, checked
 from odenet.blocks.properties import ModuleWithProperties
-from odenet.blocks.signature import refusal_of_times
+from odenet.blocks.signature import signature_error
 from odenet.blocks.theta.combination import Combination, named_tensors
 
 Time: TypeAlias = float | Tensor
-"""Depth-time t: a Python float under fixed steps, a tensor under error control, which broadcasts against the state: a
-scalar, or (batch, 1, …, 1) where every sample has a t of its own."""
+"""Depth-time t: a Python float under fixed steps, and under error control a tensor that broadcasts against the state: a
+scalar, or of shape (batch, 1, …, 1) if every sample has its own t."""
 
 
 FieldOfPiece: TypeAlias = tuple[Callable[[Time, Tensor], Tensor], tuple[nn.Module, ...]]
+"""The vector field on a piece, and the nodes that it evaluates."""
 
 
 class Piece(NamedTuple):
     """A closed interval [start, end] of depth-time on which θ is smooth, with the vector field there.
 
-    `field(t, x)` gives x′; `nodes` are the modules that it evaluates, none where x′ = 0 without any evaluation.
+    `field(t, x)` returns x′. `nodes` are the modules that it evaluates; there are none if x′ = 0 without evaluation.
     """
 
     start: float
@@ -48,13 +49,13 @@ class Piece(NamedTuple):
 
 
 def wants_gradient(pieces: Iterable[Piece], x: Tensor) -> bool:
-    """Whether a backward pass through a flow over the pieces, from x, may follow."""
+    """Whether autograd records a flow over the pieces from x: it is enabled, and x or a parameter needs a gradient."""
     parameters = (p for piece in pieces for node in piece.nodes for p in node.parameters())
     return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in parameters))
 
 
 def match_requires_grad(x: Tensor, pieces: Sequence[Piece]) -> Tensor:
-    """x, on autograd's tape if the states after it will be: the first of many like programs is then one of them."""
+    """Return x, requiring a gradient if later states will, so that one compiled program serves the first step too."""
     return x if x.requires_grad or not wants_gradient(pieces, x) else x.detach().requires_grad_()
 
 
@@ -63,14 +64,15 @@ class Theta(ModuleWithProperties, ABC):
 
     Args:
         nodes: branches, modules whose `forward(t, x)` keeps the shape of the state `x`.
-        horizon: T > 0 in units of depth-time; by default the number of pieces, so that one step a piece has h = 1.
+        horizon: T > 0 in units of depth-time; by default the number of pieces, so that one step per piece has h = 1.
 
     Raises:
-        TypeError: a node is not a module, or its forward does not take (t, x).
-        ValueError: too few nodes, or a horizon that is not a positive real number.
+        TypeError: if a node is not a module, or its forward does not take (t, x).
+        ValueError: if there are too few nodes, or the horizon is not a positive real number.
     """
 
     fewest_nodes = 1
+    """Smallest number of nodes that this kind of θ needs."""
 
     @checked
     def __init__(
@@ -83,10 +85,10 @@ class Theta(ModuleWithProperties, ABC):
         for index, branch in enumerate(branches):
             if not isinstance(branch, nn.Module):
                 raise TypeError(
-                    f"node {index} of {type(self).__name__} is a {type(branch).__name__}; θ is held as modules: "
+                    f"node {index} of {type(self).__name__} is a {type(branch).__name__}; the nodes of θ are modules: "
                     "pass torch.nn.Module objects with forward(t, x)."
                 )
-            if (refusal := refusal_of_times(branch)) is not None:
+            if (refusal := signature_error(branch)) is not None:
                 raise refusal
         if len(branches) < self.fewest_nodes:
             raise ValueError(
@@ -98,7 +100,7 @@ class Theta(ModuleWithProperties, ABC):
 
     @property
     def horizon(self) -> float:
-        """T, the length of the interval of depth-time; assignable."""
+        """Length T of the interval of depth-time; it can be assigned."""
         return self._horizon
 
     @horizon.setter
@@ -112,51 +114,51 @@ class Theta(ModuleWithProperties, ABC):
     @property
     @abstractmethod
     def number_of_pieces(self) -> int:
-        """How many intervals `pieces` yields."""
+        """Number of intervals that `pieces` yields."""
 
     @abstractmethod
     def field_of_piece(self, index: int, start: float, end: float) -> FieldOfPiece:
-        """The vector field on piece `index` = [start, end], and the nodes that it reads."""
+        """Return the vector field on piece `index` = [start, end], and the nodes that it evaluates."""
 
     def interval(self, index: int) -> tuple[float, float]:
-        """[T·i/n, T·(i+1)/n], the ends of piece i = `index` of n; together the pieces are [0, T] exactly."""
+        """Return the ends of piece i = `index` of n, [T·i/n, T·(i+1)/n]; together the pieces are [0, T] exactly."""
         n, T = self.number_of_pieces, self._horizon
-        return T * index / n, T if index == n - 1 else T * (index + 1) / n  # T·n/n is not T for every T
+        return T * index / n, T if index == n - 1 else T * (index + 1) / n  # T·n/n ≠ T for some T in floating point
 
     def pieces(self) -> Iterator[Piece]:
-        """The intervals on which θ is smooth, in order, with the fields there."""
+        """Yield the intervals on which θ is smooth, in order, with the vector fields there."""
         for index, (start, end) in enumerate(self.intervals()):
             yield Piece(start, end, *self.field_of_piece(index, start, end))
 
     def intervals(self) -> Iterator[tuple[float, float]]:
-        """Start and end of each piece."""
+        """Yield the start and end of each piece."""
         n, T = self.number_of_pieces, self._horizon
         return pairwise([*(T * index / n for index in range(n)), T])
 
     def extra_repr(self) -> str:
-        """The horizon, for `print(theta)`."""
+        """Return the horizon as text, for `print(theta)`."""
         return f"horizon={self.horizon:g}"
 
 
 class LinearTheta(Theta):
-    """θ(t) = Σ_j φ_j(t)·θ_j: a kind is its basis φ, given piece by piece; parameters are those of the nodes combined.
+    """θ(t) = Σ_j φ_j(t)·θ_j, a combination of the nodes; a subclass defines the basis φ piece by piece.
 
-    Where a piece has one node, φ = 1 there, and the node itself is evaluated: θ costs nothing. Elsewhere every tensor
-    of real or complex numbers is combined, buffers (the running statistics of a normalization) as parameters are, and
-    the branch is evaluated with the result; buffers of integers are those of the piece's first node. In training mode
-    BatchNorm is refused there: a batch seen between two nodes belongs to the statistics of neither.
+    On a piece with one node φ = 1, and the node itself is evaluated at no extra cost. On other pieces all
+    floating-point and complex tensors of the nodes, parameters and buffers alike, are combined, and the branch is
+    evaluated with the result; integer buffers are those of the first node of the piece. In training mode BatchNorm is
+    refused there, because the statistics of a batch seen between two nodes belong to neither node.
     """
 
     @abstractmethod
     def nodes_of_piece(self, index: int) -> range:
-        """The j with φ_j ≠ 0 on piece `index`."""
+        """Return the j for which φ_j ≠ 0 on piece `index`."""
 
     @abstractmethod
     def weights(self, index: int, start: float, end: float, t: Time) -> Sequence[Time]:
-        """φ_j(t) for the nodes of piece `index` = [start, end], in order."""
+        """Return φ_j(t) for the nodes of piece `index` = [start, end], in order."""
 
     def field_of_piece(self, index: int, start: float, end: float) -> FieldOfPiece:
-        """The branch with the parameters θ(t)."""
+        """Return the branch with the parameters θ(t), and the nodes that it combines."""
         nodes = tuple(self.nodes[j] for j in self.nodes_of_piece(index))
         if len(nodes) == 1:
             return nodes[0], nodes
@@ -173,8 +175,8 @@ class Constant(LinearTheta):
     0.5
 
     Args:
-        branch: the module F, with `forward(t, x)`; it may depend on t itself.
-        horizon: T, 1 by default.
+        branch: module F with `forward(t, x)`; it may depend on t itself.
+        horizon: T in units of depth-time, 1 by default.
     """
 
     @checked
@@ -185,15 +187,15 @@ class Constant(LinearTheta):
 
     @property
     def number_of_pieces(self) -> int:
-        """1."""
+        """Number of pieces, always 1."""
         return 1
 
     def nodes_of_piece(self, index: int) -> range:  # noqa: ARG002
-        """The one node."""
+        """Return the index of the only node."""
         return range(1)
 
     def weights(self, index: int, start: float, end: float, t: Time) -> Sequence[Time]:  # noqa: ARG002
-        """1."""
+        """Return the weight 1 of the only node."""
         return (1.0,)
 
 
@@ -208,30 +210,30 @@ class PiecewiseConstant(LinearTheta):
 
     @property
     def number_of_pieces(self) -> int:
-        """As many as nodes."""
+        """Number of pieces, which is the number of nodes."""
         return len(self.nodes)
 
     def nodes_of_piece(self, index: int) -> range:
-        """Node `index`."""
+        """Return the index of the only node of the piece, which is `index`."""
         return range(index, index + 1)
 
     def pieces(self) -> Iterator[Piece]:
-        """Node after node; the loop over a residual stage spends no time on more."""
+        """Yield one piece per node, without the cost of `field_of_piece` in the loop over a residual stage."""
         for (start, end), node in zip(self.intervals(), self.nodes, strict=True):
             yield Piece(start, end, node, (node,))
 
     def weights(self, index: int, start: float, end: float, t: Time) -> Sequence[Time]:  # noqa: ARG002
-        """1."""
+        """Return the weight 1 of the only node."""
         return (1.0,)
 
 
 class PiecewiseLinear(LinearTheta):
-    """θ(t) linear between n nodes at t = 0, T/(n-1), …, T: every parameter is a continuous polygon over depth.
+    """θ(t) is linear between n nodes at t = 0, T/(n-1), …, T: every parameter is a continuous polygon over depth.
 
     In training mode BatchNorm is refused, as in every `LinearTheta` that combines nodes.
 
     Raises:
-        ValueError: fewer than two nodes, or nodes whose parameters differ in name, shape or dtype.
+        ValueError: if there are fewer than two nodes, or their parameters differ in name, shape or dtype.
     """
 
     fewest_nodes = 2
@@ -247,21 +249,21 @@ class PiecewiseLinear(LinearTheta):
 
     @property
     def number_of_pieces(self) -> int:
-        """One fewer than nodes."""
+        """Number of pieces, one less than the number of nodes."""
         return len(self.nodes) - 1
 
     def nodes_of_piece(self, index: int) -> range:
-        """The nodes at both ends."""
+        """Return the indices of the nodes at both ends of the piece."""
         return range(index, index + 2)
 
     def weights(self, index: int, start: float, end: float, t: Time) -> Sequence[Time]:  # noqa: ARG002
-        """1 - s and s, with s = (t - start)/(end - start)."""
+        """Return 1 - s and s, with s = (t - start)/(end - start)."""
         s = (t - start) / (end - start)
         return (1 - s, s)
 
 
 def require_same_tensors(theta: Theta) -> None:
-    """Raise a `ValueError` where nodes of `theta` differ in the name, shape or dtype of a tensor."""
+    """Raise a `ValueError` if nodes of `theta` differ in the name, shape or dtype of a tensor."""
     expected, *others = (
         {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in named_tensors(node)} for node in theta.nodes
     )
@@ -279,6 +281,6 @@ def _refuse_batch_statistics(node: nn.Module, kind: str) -> None:
     for name, module in node.named_modules():
         if isinstance(module, _NormBase) and module.track_running_stats:
             raise ValueError(
-                f"{kind} cannot train {type(module).__name__} {name!r}: its running statistics would belong to no node "
-                "between two nodes. Use GroupNorm (norm=group_norm), or PiecewiseConstant."
+                f"{kind} cannot train {type(module).__name__} {name!r}: its running statistics between two nodes would "
+                "belong to neither of them. Use GroupNorm (norm=group_norm), or PiecewiseConstant."
             )

@@ -1,4 +1,4 @@
-"""A branch evaluated with a combination of the tensors of several: F(t, x; Σ_j φ_j(t)·θ_j)."""
+"""A branch evaluated with a linear combination of the tensors of several modules: F(t, x; Σ_j φ_j(t)·θ_j)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn.modules.batchnorm import _NormBase
 
 
 class Combination:
-    """F(t, x; Σ_j φ_j(t)·θ_j) for the nodes θ_j.
+    """F(t, x; Σ_j φ_j(t)·θ_j), the vector field with the combined tensors of the nodes θ_j.
 
     Args:
-        nodes: modules with the same tensors, by name.
-        weights: t ↦ (φ_j(t)), one for each node.
+        nodes: modules whose tensors agree in name, shape and dtype.
+        weights: function t ↦ (φ_j(t)), one weight for each node.
     """
 
     def __init__(self, nodes: Sequence[nn.Module], weights: Callable[[Any], Sequence[Any]]) -> None:
@@ -29,10 +29,10 @@ class Combination:
         self.buffers = [name for name in _changeable_buffers(self.branch) if name in self.tensors]
 
     def __call__(self, t: Any, x: Tensor) -> Tensor:
-        """The slope at (t, x).
+        """Evaluate the field at (t, x).
 
         Raises:
-            ValueError: the branch changed a buffer, which would be lost.
+            ValueError: if the branch changes a buffer, because the change would be lost.
         """
         weights = self.weights(t)
         theta = {name: _weighted(weights, tensors) for name, tensors in self.tensors.items()}
@@ -43,14 +43,14 @@ class Combination:
         for name, buffer in before.items():
             if not _is_equal(theta[name], buffer):
                 raise ValueError(
-                    f"a {type(self.branch).__name__} changed its buffer {name!r} between two nodes, to which of them "
-                    "the change does not belong, and would be lost: use PiecewiseConstant, or evaluation mode."
+                    f"a {type(self.branch).__name__} changed its buffer {name!r} between two nodes; the change belongs "
+                    "to neither of them and would be lost: use PiecewiseConstant, or evaluation mode."
                 )
         return slope
 
 
 def _changeable_buffers(branch: nn.Module) -> list[str]:
-    """The names of the buffers that are not those of standard normalizations, which change in training mode alone."""
+    """Return the names of all buffers but those of standard normalizations, which change in training mode only."""
     return [
         f"{prefix}.{name}" if prefix else name
         for prefix, module in branch.named_modules()
@@ -62,7 +62,7 @@ def _changeable_buffers(branch: nn.Module) -> list[str]:
 def _is_equal(a: Tensor, b: Tensor) -> bool:
     try:
         return torch.equal(a, b)
-    except RuntimeError:  # under torch.func.vmap, which refuses a change of a buffer by itself
+    except RuntimeError:  # under torch.func.vmap, which itself refuses to change a buffer
         return True
 
 
@@ -74,16 +74,16 @@ def _weighted(weights: Sequence[Any], tensors: Sequence[Tensor]) -> Tensor:
 
 
 def is_differentiable(tensor: Tensor) -> bool:
-    """Whether a tensor is of real or complex numbers, which have derivatives; those of whole numbers have none."""
+    """Whether a tensor is floating-point or complex, so that it can have a gradient."""
     return tensor.is_floating_point() or tensor.is_complex()
 
 
 def named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters, then buffers, by name."""
+    """Yield the names and tensors of the parameters, then those of the buffers."""
     yield from module.named_parameters()
     yield from module.named_buffers()
 
 
 def is_standard_norm(module: nn.Module) -> TypeGuard[_NormBase]:
-    """Whether this is a normalization of torch's own with running statistics, and not a subclass of it."""
+    """Whether `module` is a normalization of torch itself that has running statistics, and not a subclass of one."""
     return isinstance(module, _NormBase) and type(module).__module__.startswith("torch.")

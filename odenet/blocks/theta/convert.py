@@ -1,4 +1,4 @@
-"""Projection: a trained θ(t) carried to another kind, or to fewer nodes, by least squares over depth."""
+"""Projection of a trained θ(t) onto another kind of θ, or onto fewer nodes, by least squares over depth."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from odenet.blocks.theta.combination import is_differentiable, named_tensors
 Kind = TypeVar("Kind", bound=LinearTheta)
 
 _POINTS = 16
-"""Gauss points on each interval, besides two for each node: exact for polynomials of degree 31 and more."""
+"""Gauss points on each interval in addition to two per node; 16 are exact for polynomials up to degree 31."""
 
 
 @checked
 def project_theta(theta: Annotated[Theta, Inside()], kind: Callable[..., Kind], nodes: int) -> Kind:
-    """The θ̂ of `nodes` nodes that minimizes ∫₀ᵀ ‖θ(t) - θ̂(t)‖² dt, parameter by parameter.
+    """Return the θ̂ with `nodes` nodes that minimizes ∫₀ᵀ ‖θ(t) - θ̂(t)‖² dt for every parameter.
 
-    Where the other kind contains θ, it is θ, to rounding: as a polygon is a spline of degree 1, and a constant one is
-    of any kind. Otherwise it is the nearest one in L², for example half as many pieces with the mean parameters of each
-    pair. Buffers of real or complex numbers are projected as parameters are; those of whole numbers, and modes, are
-    taken over from nodes at the same depth. A projected variance is positive if the kind is `PiecewiseConstant`; of
-    others, which can overshoot where θ jumps, look at the output before you trust it.
+    If the other kind contains θ, then θ̂ = θ up to rounding: a polygon is a spline of degree 1, and every kind contains
+    the constants. Otherwise θ̂ is the nearest one in L²; half as many pieces, for example, get the mean parameters of
+    each pair. Floating-point and complex buffers are projected as parameters are; integer buffers and training modes
+    are copied from nodes at the same depth. A projected variance is sure to be positive only if the kind is
+    `PiecewiseConstant`; other kinds can overshoot where θ jumps, so compare the outputs before and after.
 
-    Compression of a trained block to a third of its parameters, and depth as a polynomial:
+    The example compresses a trained block to a third of its parameters, and then makes θ a polynomial over depth:
 
     >>> from functools import partial
     >>> from odenet import BasicBranch, ODEBlock, PiecewiseConstant, Spline, project_theta
@@ -43,33 +43,35 @@ def project_theta(theta: Annotated[Theta, Inside()], kind: Callable[..., Kind], 
       ...
 
     Args:
-        theta: `Constant`, `PiecewiseConstant`, `PiecewiseLinear`, `Spline`, `Galerkin`; it is left as it is.
-        kind: the class of θ̂, or a function of (nodes, horizon=T) such as `partial(Spline, degree=2)`.
-        nodes: how many θ̂ has.
+        theta: `Constant`, `PiecewiseConstant`, `PiecewiseLinear`, `Spline`, `Galerkin`; it is not changed.
+        kind: class of θ̂, or a function of (nodes, horizon=T) such as `partial(Spline, degree=2)`.
+        nodes: number of nodes of θ̂.
 
     Returns:
-        θ̂, with the horizon of `theta`. It may have another number of pieces: steps are counted per piece.
+        θ̂ with the horizon of `theta`. If its number of pieces differs, so does the number of steps: `per_piece` is the
+        number of steps on each piece.
 
     Raises:
-        TypeError: a θ or a kind that is no combination of nodes.
-        ValueError: more nodes than `theta` has, where it is not contained: n values a parameter do not determine more,
-            and what is added is not θ but ringing between its nodes. Or nodes of different architectures.
+        TypeError: if `theta` or `kind` is not a combination of nodes.
+        ValueError: if `nodes` is larger than the number of nodes of `theta` and the new kind does not contain θ: n
+            values of a parameter do not determine more than n, and θ̂ would oscillate between the nodes. Also if the
+            nodes have different architectures.
     """
     if not isinstance(theta, LinearTheta):
         raise TypeError(
-            f"project_theta was given a {type(theta).__name__}; it fits combinations of nodes: pass Constant, "
+            f"project_theta was given a {type(theta).__name__}; it projects combinations of nodes: pass Constant, "
             "PiecewiseConstant, PiecewiseLinear, Spline or Galerkin."
         )
     require_same_tensors(theta)
     old = len(theta.nodes)
     copies = [copy.deepcopy(theta.nodes[j * old // nodes]) for j in range(nodes)]
-    new = _built(kind, copies, theta.horizon)
+    new = _build(kind, copies, theta.horizon)
     matrix, contained = _least_squares(theta, new)
     if nodes > old and not contained:
         raise ValueError(
-            f"{nodes} nodes of {type(new).__name__} were asked for out of {old} of {type(theta).__name__}, which it "
-            f"does not contain: {old} values of a parameter do not determine {nodes}. Project onto {old} nodes or "
-            "fewer, then refine_theta."
+            f"a {type(new).__name__} of {nodes} nodes was asked for, which does not contain the given "
+            f"{type(theta).__name__} of {old}: {old} values of a parameter do not determine {nodes}. Project onto "
+            f"{old} nodes or fewer, then use refine_theta."
         )
     for node, weights in zip(new.nodes, matrix.tolist(), strict=True):
         combine(node, theta.nodes, dict(enumerate(weights)))
@@ -79,42 +81,42 @@ def project_theta(theta: Annotated[Theta, Inside()], kind: Callable[..., Kind], 
 
 @torch.no_grad()
 def combine(node: nn.Module, nodes: Sequence[nn.Module] | nn.ModuleList, weights: Mapping[int, Any]) -> None:
-    """Set every real or complex tensor of `node` to Σ_j w_j·(that of `nodes[j]`), computed in double precision.
+    """Set every floating-point or complex tensor of `node` to Σ_j w_j·(tensor of `nodes[j]`), in double precision.
 
-    Exactly that of `nodes[j]` where w_j = 1 is the only weight that is not zero.
+    If w_j = 1 is the only nonzero weight, the tensor is exactly that of `nodes[j]`.
     """
     sources = {j: dict(named_tensors(nodes[j])) for j, weight in weights.items() if weight}
     for name, tensor in named_tensors(node):
         if is_differentiable(tensor):
-            double = torch.promote_types(tensor.dtype, torch.float64)
-            terms = (float(weights[j]) * source[name].to(double) for j, source in sources.items())
-            tensor.copy_(sum(terms, torch.zeros_like(tensor, dtype=double)))
+            dtype = torch.promote_types(tensor.dtype, torch.float64)
+            terms = (float(weights[j]) * source[name].to(dtype) for j, source in sources.items())
+            tensor.copy_(sum(terms, torch.zeros_like(tensor, dtype=dtype)))
 
 
-def _built(kind: Callable[..., Kind], nodes: list[nn.Module], horizon: float) -> Kind:
+def _build(kind: Callable[..., Kind], nodes: list[nn.Module], horizon: float) -> Kind:
     if kind is Constant and len(nodes) > 1:
-        raise ValueError(f"{len(nodes)} nodes of Constant were asked for, which has one: pass nodes=1.")
+        raise ValueError(f"nodes must be 1 for Constant, got {len(nodes)}; a constant θ has one node: pass nodes=1.")
     new = kind(nodes[0] if kind is Constant else nodes, horizon=horizon)
     if not isinstance(new, LinearTheta):
         raise TypeError(
-            f"kind = {kind!r} makes a {type(new).__name__}; θ is fitted by a combination of nodes: pass Constant, "
+            f"kind = {kind!r} makes a {type(new).__name__}; θ is projected onto combinations of nodes: pass Constant, "
             "PiecewiseConstant, PiecewiseLinear, Spline, Galerkin, or a function that makes one of these."
         )
     return new
 
 
 def _least_squares(theta: LinearTheta, new: LinearTheta) -> tuple[Tensor, bool]:
-    """The nodes of θ̂ as combinations of those of θ, a matrix (new nodes, old nodes); and whether θ̂ = θ."""
+    """Return the matrix (new nodes, old nodes) that makes the nodes of θ̂ from those of θ, and whether θ̂ = θ."""
     points, measures = _quadrature(theta, new)
-    ours, theirs = (measures.sqrt()[:, None] * _values(kind, points) for kind in (new, theta))
-    matrix = torch.linalg.lstsq(ours, theirs, driver="gelsd").solution
-    whole = matrix.round()
-    matrix = torch.where((matrix - whole).abs() < 1e-12, whole, matrix)  # what is a copy is one to the last bit
-    return matrix, bool((ours @ matrix - theirs).norm() < 1e-9 * theirs.norm())
+    basis, values = (measures.sqrt()[:, None] * _basis_values(kind, points) for kind in (new, theta))
+    matrix = torch.linalg.lstsq(basis, values, driver="gelsd").solution
+    rounded = matrix.round()
+    matrix = torch.where((matrix - rounded).abs() < 1e-12, rounded, matrix)  # so that copies are exact
+    return matrix, bool((basis @ matrix - values).norm() < 1e-9 * values.norm())
 
 
 def _quadrature(*thetas: LinearTheta) -> tuple[Tensor, Tensor]:
-    """Gauss points within the intervals on which all `thetas` are smooth, and their weights: ∫f dt ≈ Σ w·f(t)."""
+    """Return Gauss points inside the intervals on which all `thetas` are smooth, and weights: ∫f dt ≈ Σ w·f(t)."""
     ends = {end for theta in thetas for index in range(theta.number_of_pieces) for end in theta.interval(index)}
     nodes, weights = _gauss(_POINTS + 2 * max(len(theta.nodes) for theta in thetas))
     grid = torch.tensor(sorted(ends), dtype=torch.float64)
@@ -123,15 +125,15 @@ def _quadrature(*thetas: LinearTheta) -> tuple[Tensor, Tensor]:
 
 
 def _gauss(points: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of Gauss-Legendre quadrature on [0, 1] (Golub and Welsch 1969)."""
+    """Return the nodes and weights of Gauss-Legendre quadrature on [0, 1] (Golub and Welsch 1969)."""
     k = torch.arange(1, points, dtype=torch.float64)
-    beside = k / (4 * k**2 - 1).sqrt()
-    nodes, vectors = torch.linalg.eigh(beside.diag(1) + beside.diag(-1))
+    off_diagonal = k / (4 * k**2 - 1).sqrt()
+    nodes, vectors = torch.linalg.eigh(off_diagonal.diag(1) + off_diagonal.diag(-1))
     return (nodes + 1) / 2, vectors[0] ** 2
 
 
-def _values(theta: LinearTheta, points: Tensor) -> Tensor:
-    """φ_j(t) at each of `points`, a matrix (points, nodes)."""
+def _basis_values(theta: LinearTheta, points: Tensor) -> Tensor:
+    """Return φ_j(t) at each of `points`, as a matrix (points, nodes)."""
     values = points.new_zeros(len(points), len(theta.nodes))
     for index in range(theta.number_of_pieces):
         start, end = theta.interval(index)

@@ -1,4 +1,4 @@
-"""θ(t) as a series over depth: Fourier or Chebyshev coefficients, held as modules."""
+"""θ(t) as a Fourier or Chebyshev series over depth, with modules as coefficients."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from odenet.blocks.errors import unknown_name
 from odenet.blocks.theta.base import LinearTheta, Time, require_same_tensors
 
 Basis: TypeAlias = Callable[[Time, int], Sequence[Time]]
-"""The first n functions of a basis at s = t/T in [0, 1]."""
+"""Function (s, n) ↦ values of the first n basis functions at s = t/T in [0, 1]."""
 
 
 class Galerkin(LinearTheta):
     """θ(t) = Σ_j φ_j(t/T)·θ_j for a basis φ of smooth functions: one piece, on which θ has all derivatives.
 
-    Every evaluation of the branch combines all n nodes. φ_0 = 1, so that node 0 is a branch as usual; the others are
-    changes over depth and are best begun at zero: `project_theta(Constant(branch), Galerkin, n)` does that. A series
-    suits a θ that is smooth over depth. Along a jump it rings, and a variance may become negative: take a `Spline`.
-    In training mode BatchNorm is refused unless n = 1, as in every `LinearTheta` that combines nodes.
+    Every evaluation of the branch combines all n nodes. As φ_0 = 1, node 0 is an ordinary branch; the other nodes are
+    changes over depth and are best initialized to zero, as `project_theta(Constant(branch), Galerkin, n)` does. A
+    series suits a θ that is smooth over depth. Near a jump it oscillates (the Gibbs phenomenon), and a variance may
+    become negative: use a `Spline` there. In training mode BatchNorm is refused unless n = 1, as in every `LinearTheta`
+    that combines nodes.
 
     >>> from odenet import FixedSteps, Galerkin, MLPBranch, ODEBlock, RK4
     >>> theta = Galerkin([MLPBranch(2) for _ in range(5)], basis="fourier")
@@ -32,13 +33,13 @@ class Galerkin(LinearTheta):
     torch.Size([3, 2])
 
     Args:
-        nodes: the coefficients, branches of the same architecture.
-        basis: "chebyshev", φ_j(s) = T_j(2s - 1), polynomials of degree j; or "fourier", 1, cos 2πs, sin 2πs, cos 4πs,
-            sin 4πs, …, which is periodic: θ(0) = θ(T).
+        nodes: coefficients of the series, branches of the same architecture.
+        basis: "chebyshev" for the polynomials φ_j(s) = T_j(2s - 1) of degree j, or "fourier" for 1, cos 2πs, sin 2πs,
+            cos 4πs, sin 4πs, …, which are periodic, so that θ(0) = θ(T).
         horizon: T in units of depth-time, 1 by default.
 
     Raises:
-        ValueError: an unknown basis, no nodes, or nodes whose parameters differ in name, shape or dtype.
+        ValueError: if the basis is unknown, there are no nodes, or their parameters differ in name, shape or dtype.
 
     Source: Massaroli et al. 2020, *Dissecting Neural ODEs*, section 4.1 ("Galerkin neural ODEs").
     """
@@ -58,24 +59,24 @@ class Galerkin(LinearTheta):
 
     @property
     def number_of_pieces(self) -> int:
-        """1."""
+        """Number of pieces, always 1."""
         return 1
 
     def nodes_of_piece(self, index: int) -> range:  # noqa: ARG002
-        """All nodes."""
+        """Return the indices of all nodes."""
         return range(len(self.nodes))
 
     def weights(self, index: int, start: float, end: float, t: Time) -> Sequence[Time]:  # noqa: ARG002
-        """φ_j(t/T) for all nodes."""
+        """Return φ_j(t/T) for all nodes."""
         return BASES[self.basis](t / self.horizon, len(self.nodes))
 
     def extra_repr(self) -> str:
-        """Basis and horizon, for `print(theta)`."""
+        """Return the basis and the horizon as text, for `print(theta)`."""
         return f"basis={self.basis!r}, {super().extra_repr()}"
 
 
 def _chebyshev(s: Time, n: int) -> Sequence[Time]:
-    """T_0, …, T_{n-1} at z = 2s - 1, by T_{j+1} = 2z·T_j - T_{j-1}."""
+    """Return T_0, …, T_{n-1} at z = 2s - 1, by the recursion T_{j+1} = 2z·T_j - T_{j-1}."""
     z = 2 * s - 1
     values: list[Time] = [1.0, z]
     while len(values) < n:
@@ -92,4 +93,4 @@ def _fourier(s: Time, n: int) -> Sequence[Time]:
 
 
 BASES: Mapping[str, Basis] = {"chebyshev": _chebyshev, "fourier": _fourier}
-"""The bases by name."""
+"""Basis functions by the name of the basis."""
