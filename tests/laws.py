@@ -208,7 +208,7 @@ class RungeKuttaLaws(SolverLaws):
 class ThetaLaws(ABC):
     """Laws of θ: adjacent pieces cover [0, T], nodes are modules, and invalid arguments are refused."""
 
-    fewest_nodes = 1
+    min_nodes = 1
 
     @abstractmethod
     def make(self, nodes: Sequence[nn.Module], horizon: float | None = None) -> Theta:
@@ -216,7 +216,7 @@ class ThetaLaws(ABC):
 
     def numbers(self) -> Iterator[int]:
         """Yield the numbers of nodes to test."""
-        yield from (n for n in (1, 2, 3, 7, 49, 50) if n >= self.fewest_nodes)
+        yield from (n for n in (1, 2, 3, 7, 49, 50) if n >= self.min_nodes)
 
     @pytest.mark.parametrize("horizon", AWKWARD_HORIZONS)
     def test_its_pieces_are_adjacent_and_cover_the_interval_exactly(self, horizon: float) -> None:
@@ -257,7 +257,7 @@ class ThetaLaws(ABC):
         assert theta.horizon == 2.0
 
     def test_its_nodes_are_modules_under_their_numbers(self) -> None:
-        theta = self.make([BasicBranch(2) for _ in range(self.fewest_nodes + 3)])
+        theta = self.make([BasicBranch(2) for _ in range(self.min_nodes + 3)])
         if len(theta.nodes) > 3:
             assert "nodes.3.conv1.weight" in theta.state_dict()
         assert {name.split(".")[0] for name in theta.state_dict()} == {"nodes"}
@@ -276,7 +276,7 @@ class ThetaLaws(ABC):
         assert all(parameter.grad is not None and parameter.grad.abs().min() > 0 for parameter in theta.parameters())
 
     def test_a_node_that_is_not_a_module_is_refused(self) -> None:
-        nodes: list[Any] = [*logistic_nodes(self.fewest_nodes), torch.relu][-self.fewest_nodes :]
+        nodes: list[Any] = [*logistic_nodes(self.min_nodes), torch.relu][-self.min_nodes :]
         with pytest.raises(TypeError, match=rf"node {len(nodes) - 1} of \w+ is a builtin.*pass torch\.nn\.Module"):
             self.make(nodes)
 

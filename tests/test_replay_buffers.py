@@ -32,46 +32,46 @@ def test_an_evaluation_with_earlier_buffers_leaves_the_present_ones_unchanged() 
     buffers = Buffers([module])
     found = []
     for _ in range(3):
-        buffers.note()
+        buffers.record()
         found.append(module(torch.zeros(2)))
-    buffers.note()
-    assert buffers.moved
+    buffers.record()
+    assert buffers.changed
     own = module.get_buffer("count")
-    with buffers.lent():
-        for moment in (2, 0, 1):
-            buffers.turn_back(moment)
-            assert torch.equal(module(torch.zeros(2)), found[moment])
+    with buffers.rewound():
+        for snapshot in (2, 0, 1):
+            buffers.restore(snapshot)
+            assert torch.equal(module(torch.zeros(2)), found[snapshot])
     assert module.get_buffer("count") is own
     assert torch.equal(own, torch.full((2,), 3.0))
 
 
 def test_snapshots_without_a_change_share_their_values() -> None:
     buffers = Buffers([Counter()])
-    buffers.note()
-    buffers.note()
-    assert not buffers.moved
-    buffers.forget()
-    buffers.note()
-    assert not buffers.moved
+    buffers.record()
+    buffers.record()
+    assert not buffers.changed
+    buffers.clear()
+    buffers.record()
+    assert not buffers.changed
 
 
 def test_a_change_through_data_or_by_assignment_is_detected() -> None:
     for change in (lambda m: m.count.data.add_(1), lambda m: setattr(m, "count", torch.ones(2))):
         module = Counter()
         buffers = Buffers([module])
-        buffers.note()
+        buffers.record()
         change(module)
-        buffers.note()
-        assert buffers.moved
-        assert buffers.changed() == "'count' of a Counter"
+        buffers.record()
+        assert buffers.changed
+        assert buffers.describe_change() == "'count' of a Counter"
 
 
 def test_buffers_changed_between_the_passes_have_their_former_values_in_the_backward_pass() -> None:
     module = Counter()
     buffers = Buffers([module])
-    buffers.note()
+    buffers.record()
     module(torch.zeros(2))
-    with buffers.lent():
+    with buffers.rewound():
         assert torch.equal(module.get_buffer("count"), torch.zeros(2))
     assert torch.equal(module.get_buffer("count"), torch.ones(2))
 
@@ -145,7 +145,7 @@ def test_modules_of_torch_with_state_have_backpropagations_gradient_and_buffers(
 def test_a_replay_has_the_modes_of_the_forward_pass_and_restores_the_present_ones() -> None:
     layer = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2))
     replay = Replay([layer], "cpu")
-    replay.buffers.note()
+    replay.buffers.record()
     layer.eval()
     with replay.again():
         assert layer.training

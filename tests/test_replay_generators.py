@@ -12,12 +12,12 @@ CPU = torch.device("cpu")
 def test_a_restored_generator_draws_the_same_numbers() -> None:
     generators, drawn = Generators(CPU), []
     for _ in range(3):
-        generators.note()
+        generators.record()
         drawn.append(torch.rand(4))
-    generators.note()
-    for moment in (2, 0, 1):
-        generators.turn_back(moment)
-        assert torch.equal(torch.rand(4), drawn[moment])
+    generators.record()
+    for snapshot in (2, 0, 1):
+        generators.restore(snapshot)
+        assert torch.equal(torch.rand(4), drawn[snapshot])
 
 
 def test_numbers_drawn_within_undisturbed_leave_no_trace() -> None:
@@ -25,7 +25,7 @@ def test_numbers_drawn_within_undisturbed_leave_no_trace() -> None:
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
-    with generators.undisturbed():
+    with generators.preserved():
         torch.rand(100)
     assert torch.equal(torch.rand(2), expected)
 
@@ -33,17 +33,17 @@ def test_numbers_drawn_within_undisturbed_leave_no_trace() -> None:
 def test_without_draws_all_snapshots_share_one_state_and_nothing_is_restored() -> None:
     generators = Generators(CPU)
     for _ in range(1000):
-        generators.note()
-    assert not generators.moved
+        generators.record()
+    assert not generators.changed
     assert len({id(states) for states in generators._snapshots}) == 1
     before = torch.rand(1)
-    generators.turn_back(0)
+    generators.restore(0)
     assert not torch.equal(torch.rand(1), before)
 
 
 def test_a_draw_between_snapshots_is_detected() -> None:
     generators = Generators(CPU)
-    generators.note()
+    generators.record()
     torch.rand(1)
-    generators.note()
-    assert generators.moved
+    generators.record()
+    assert generators.changed

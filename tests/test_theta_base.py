@@ -40,7 +40,7 @@ class TestPiecewiseConstant(ThetaLaws):
 
 
 class TestPiecewiseLinear(ThetaLaws):
-    fewest_nodes = 2
+    min_nodes = 2
 
     def make(self, nodes: Sequence[nn.Module], horizon: float | None = None) -> Theta:
         return PiecewiseLinear(nodes, horizon)
@@ -74,7 +74,7 @@ def test_state_dicts_read_like_those_of_a_residual_network() -> None:
 
 @pytest.mark.parametrize("kind", [PiecewiseConstant, PiecewiseLinear])
 def test_too_few_nodes_are_refused(kind: type[Theta]) -> None:
-    nodes = logistic_nodes(kind.fewest_nodes)[1:]
+    nodes = logistic_nodes(kind.min_nodes)[1:]
     with pytest.raises(ValueError, match=rf"{kind.__name__} was given {len(nodes)} nodes; .* at least .*add branches"):
         kind(nodes)
 

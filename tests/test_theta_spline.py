@@ -35,14 +35,14 @@ DEGREES = (0, 1, 2, 3, 5)
 
 
 class TestQuadratic(ThetaLaws):
-    fewest_nodes = 3
+    min_nodes = 3
 
     def make(self, nodes: Sequence[nn.Module], horizon: float | None = None) -> Theta:
         return Spline(nodes, 2, horizon)
 
 
 class TestPolygon(ThetaLaws):
-    fewest_nodes = 2
+    min_nodes = 2
 
     def make(self, nodes: Sequence[nn.Module], horizon: float | None = None) -> Theta:
         return Spline(nodes, 1, horizon)

@@ -222,7 +222,7 @@ class ODEBlock(ModuleWithProperties):
     @torch.no_grad()
     def locate_nonfinite(self, x: Tensor) -> None:
         """Solve again from x, look at every evaluation, and raise `NonFiniteState` at the first that is not finite."""
-        field = Field(self.label, watchful=True)
+        field = Field(self.label, checks_finite=True)
         field.require_finite("output", self.theta.horizon, self._integrate(field, x))
 
     def _integrate(self, field: Field, x: Tensor) -> Tensor:

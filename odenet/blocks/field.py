@@ -23,7 +23,7 @@ class Field:
 
     Args:
         label: name of the block in messages.
-        watchful: whether to check every state and slope and to raise `NonFiniteState` at the first one that is not
+        checks_finite: whether to check every state and slope and to raise `NonFiniteState` at the first one that is not
             finite. Each check waits for the device, so this serves to find a fault and not for training.
         programs: compiled programs of the block, if it is compiled.
         closed: nodes of the block that are known to capture no tensors.
@@ -33,11 +33,11 @@ class Field:
         self,
         label: str,
         *,
-        watchful: bool = False,
+        checks_finite: bool = False,
         programs: Programs | None = None,
         closed: ClosedNodes | None = None,
     ) -> None:
-        self.label, self.watchful, self.programs = label, watchful, programs
+        self.label, self.checks_finite, self.programs = label, checks_finite, programs
         self._closed = closed
         self.evaluations = 0
         self.last_solve: SolveReport | None = None
@@ -130,7 +130,7 @@ class Field:
             raise self._mismatch_error(t, x, slope)
         if slope.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
             raise self._mismatch_error(t, x, slope)
-        if self.watchful:
+        if self.checks_finite:
             self.require_finite("state", t, x)
             self.require_finite("slope F(t, x)", t, slope)
         return slope

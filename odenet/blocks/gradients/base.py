@@ -96,12 +96,12 @@ class ContinuousAdjoint(GradientMethod):
         pieces = [_without_dropout(piece) for piece in pieces]
         generators = Generators(torch.device("cpu") if x.is_meta else x.device)
         buffers = buffers_of(node for piece in pieces for node in piece.nodes)
-        generators.note()
+        generators.record()
         y = stepping.integrate_with_adjoint(pieces, field, x, self.backward)
-        generators.note()
-        buffers.note()
-        if generators.moved or buffers.moved:
-            does = "draws random numbers" if generators.moved else f"changes the buffer {buffers.changed()}"
+        generators.record()
+        buffers.record()
+        if generators.changed or buffers.changed:
+            does = "draws random numbers" if generators.changed else f"changes the buffer {buffers.describe_change()}"
             raise ValueError(
                 f"ContinuousAdjoint was asked for in {field.label}, and a branch {does}; the solve backwards evaluates "
                 "the branch elsewhere, where it would be another one: use Backprop() or Checkpointed(), or evaluation "

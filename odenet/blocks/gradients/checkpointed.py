@@ -137,7 +137,7 @@ class _SegmentedSolve(Recomputation):
         states, state = [], x
         for segment in self.segments:
             if states:
-                self.note()
+                self.record()
             states.append(state)
             for step in (self.steps[index] for index in segment):
                 state = step.advance(self.field.at(step.piece), state)
@@ -155,7 +155,7 @@ class _SegmentedSolve(Recomputation):
             inputs = [kept.pop().detach() for _ in range(structure.tensors)][::-1]
             for tensor in inputs:
                 tensor.requires_grad_(is_differentiable(tensor) and (for_x or index > first))
-            self.turn_back(index)
+            self.restore(index)
             with torch.enable_grad():
                 found = _flatten(self.run(self.segments[index], structure.filled(inputs)))[0]
             self._require_same_states(found, after)
@@ -189,14 +189,14 @@ class _SegmentedSolve(Recomputation):
 
     def _require_nothing_changed(self, *, drawing_matters: bool) -> None:
         """Raise if finding the steps changed buffers or drew random numbers, so that they cannot be repeated."""
-        self.note()
+        self.record()
         asked = f"Checkpointed was asked for with {self.stepping!r} in {self.field.label}, but a branch"
-        if self.replay.buffers.moved:
+        if self.replay.buffers.changed:
             raise ValueError(
-                f"{asked} changes the buffer {self.replay.buffers.changed()}; the rejected steps in between "
+                f"{asked} changes the buffer {self.replay.buffers.describe_change()}; the rejected steps in between "
                 "change it too, and their changes cannot be separated: use FixedSteps, Backprop(), or evaluation mode."
             )
-        if self.generators.moved and drawing_matters:
+        if self.generators.changed and drawing_matters:
             raise ValueError(
                 f"{asked} draws random numbers (dropout); the rejected steps in between draw too, and their draws "
                 "cannot be separated: use FixedSteps, Backprop(), or dropout outside the flow."
@@ -214,7 +214,7 @@ class _SegmentedSolve(Recomputation):
             return tensor
 
         field = Field(self.field.label).at(step.piece)
-        with self.replay.again(on_copies=True), self.generators.undisturbed(), torch.enable_grad():
+        with self.replay.again(on_copies=True), self.generators.preserved(), torch.enable_grad():
             inputs = x.detach().requires_grad_()
             with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
                 tensors, _ = _flatten(step.advance(field, inputs))

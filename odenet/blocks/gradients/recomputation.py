@@ -73,21 +73,21 @@ class Recomputation(ABC):
             return eager(self, x)
         return _solve(self, x)
 
-    def note(self) -> None:
+    def record(self) -> None:
         """Take a snapshot of random generators and buffers; snapshots are numbered from 0."""
-        self.generators.note()
-        self.replay.buffers.note()
+        self.generators.record()
+        self.replay.buffers.record()
 
     def start_over(self) -> None:
         """Discard all snapshots, and take a new first one."""
-        self.generators.forget()
-        self.replay.buffers.forget()
-        self.note()
+        self.generators.clear()
+        self.replay.buffers.clear()
+        self.record()
 
-    def turn_back(self, snapshot: int) -> None:
+    def restore(self, snapshot: int) -> None:
         """Restore the generators and buffers of a snapshot."""
-        self.generators.turn_back(snapshot)
-        self.replay.buffers.turn_back(snapshot)
+        self.generators.restore(snapshot)
+        self.replay.buffers.restore(snapshot)
 
     def run(self, indices: Iterable[int], state: Any) -> Any:
         """Take some of the steps again, and return the state after them."""
@@ -181,9 +181,9 @@ def _trainable(nodes: Iterable[nn.Module]) -> list[Tensor]:
 
 def _solve(solve: Recomputation, x: Tensor) -> Tensor:
     with torch.no_grad(), solve.replay.first():
-        solve.note()
+        solve.record()
         y, kept = solve.forward(x)
-        solve.note()
+        solve.record()
     # The output gets its own memory, so that changing it in place cannot change a tensor for the backward pass.
     shared = y is x or y._is_view() or any(y is tensor for tensor in kept)
     return _SolveFunction.apply(solve, [y.clone() if shared else y, kept], x, *solve.inputs)
@@ -209,7 +209,7 @@ class _SolveFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         solve: Recomputation = ctx.solve
-        with solve.replay.again(), solve.generators.undisturbed():
+        with solve.replay.again(), solve.generators.preserved():
             x, *kept = ctx.saved_tensors
             kept = [x, *kept[ctx.captured :]]
             del x
@@ -226,7 +226,7 @@ class _SolveFunction(torch.autograd.Function):
 def _differentiable_backward(
     solve: Recomputation, x: Tensor, gradient: Tensor, needed: Sequence[bool]
 ) -> list[Tensor | None]:
-    solve.turn_back(0)
+    solve.restore(0)
     gate, inputs = Gate(), [x, *solve.inputs]
     ends = [gate.stopping(tensor) for tensor in inputs]
     with replaced(dict(zip(inputs[1:], ends[1:], strict=True))):

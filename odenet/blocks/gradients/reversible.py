@@ -115,7 +115,7 @@ class _Reversal(Recomputation):
         for piece, t0, t1 in self.spans:
             field = state.field(self.field.at(piece))
             for shear in self.solver.shears(t0, t1):
-                self.note()
+                self.record()
                 state = shear.applied(field, state)
                 self.shears += 1
         self.several = self.field.evaluations - before > self.shears
@@ -131,11 +131,11 @@ class _Reversal(Recomputation):
         moment = self.shears
         for piece, t0, t1 in reversed(self.spans):
             for shear in reversed(self.solver.shears(t0, t1)):
-                self.turn_back(moment)
+                self.restore(moment)
                 undoing.undo(shear, piece)
                 moment -= 1
         piece, t0, _ = self.spans[0]
-        self.turn_back(0)
+        self.restore(0)
         with torch.enable_grad(), self.replay.evaluating():
             x = kept[0].detach().requires_grad_(for_x)
             started = self.solver.start(piece.field, t0, x)

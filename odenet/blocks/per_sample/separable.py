@@ -41,10 +41,10 @@ def _require_separable(name: str, module: nn.Module, label: str) -> None:
             "(norm=group_norm), evaluation mode, or per_sample=False."
         )
     if isinstance(module, _DropoutNd | nn.AlphaDropout) and module.training and module.p > 0:
-        raise draws(label, f"{name!r} drops out")
+        raise random_numbers_error(label, f"{name!r} drops out")
 
 
-def draws(label: str, what: str = "a branch draws") -> ValueError:
+def random_numbers_error(label: str, what: str = "a branch draws") -> ValueError:
     """Return the error to raise if a branch draws random numbers at every evaluation."""
     return ValueError(
         f"per_sample=True was asked for in {label}, but {what} at random, so that no two evaluations agree and no "

@@ -17,7 +17,7 @@ from odenet.blocks.errors import MOST_ATTEMPTS, SolveReport, advice
 from odenet.blocks.field import Field
 from odenet.blocks.per_sample.error_control import Tolerance
 from odenet.blocks.per_sample.grid import Grid, GridSteps, accepted_grid, steps_program
-from odenet.blocks.per_sample.separable import draws, scalar_time_error, separable
+from odenet.blocks.per_sample.separable import random_numbers_error, scalar_time_error, separable
 from odenet.blocks.per_sample.steps import BUDGET_SPENT, FINISHED, RUNNING, Attempt, Bounds, EmbeddedSteps, Samples
 from odenet.blocks.replay.generators import Generators
 from odenet.blocks.solvers.embedded import PAIRS
@@ -91,7 +91,7 @@ class PerSample:
         if not x.numel():
             return _Solved(x, [], finite=True)
         generators = Generators(torch.device("cpu") if x.is_meta else x.device)
-        generators.note()
+        generators.record()
         with torch.set_grad_enabled(taped):
             batch, grids, end = _Batch(x if taped else x.detach()), list[PieceGrid](), 0.0
             for piece in (separable(piece, field.label) for piece in pieces):
@@ -109,9 +109,9 @@ class PerSample:
         if not taped and torch.is_autocast_enabled(x.device.type):
             # It holds weights that were cast without a graph, for whoever uses them next under the same autocast.
             torch.clear_autocast_cache()
-        generators.note()
-        if generators.moved:
-            raise draws(field.label)
+        generators.record()
+        if generators.changed:
+            raise random_numbers_error(field.label)
         field.last_solve = report = batch.report()
         if batch.look.running < len(x):
             report.warn(self.method, field.label, end, advice(self.tolerance.rtol, x.dtype))
@@ -183,7 +183,7 @@ class PerSample:
                 samples, taken = steps.attempt(f, samples, bounds)
                 notes.append(taken)
             taken = Attempt(*map(torch.stack, zip(*notes, strict=True))) if noted else None
-            return samples, taken, steps.ahead(samples, bounds.end)
+            return samples, taken, steps.steps_left(samples, bounds.end)
 
         key = ("attempts", self.method, steps.by_columns, number, noted, torch.is_grad_enabled())
         return field.program(key, program)

@@ -72,11 +72,11 @@ class PerSampleAdaptive(Adaptive):
         """
         buffers = buffers_of(node for piece in pieces for node in piece.nodes)
         plan = coupled_plan(self.solver, pieces, field, x, coupling)
-        buffers.note()
-        if buffers.moved:
+        buffers.record()
+        if buffers.changed:
             raise ValueError(
                 f"Reversible was asked for with {self!r} in {field.label}, but a branch changes the buffer "
-                f"{buffers.changed()}; it changed it when the steps were found, and would change it again when "
+                f"{buffers.describe_change()}; it changed it when the steps were found, and would change it again when "
                 "they are taken: use FixedSteps, Backprop(), or evaluation mode."
             )
         return plan

@@ -119,7 +119,7 @@ class EmbeddedSteps:
         after = Samples(**{**controlled._asdict(), **states})  # torch.compile 2.11 loses fields after `_replace`
         return after, Attempt(t1, samples.h * good)
 
-    def ahead(self, samples: Samples, end: Tensor) -> Tensor:
+    def steps_left(self, samples: Samples, end: Tensor) -> Tensor:
         """Return the largest number of steps, of the length of its next one, that any running sample has left."""
         running = samples.status == RUNNING
         steps = (end - samples.t).to(samples.h.dtype) / torch.where(running, samples.h, 1.0)

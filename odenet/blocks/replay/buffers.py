@@ -43,38 +43,38 @@ class Buffers:
         ]
         self._snapshots: list[_Snapshot] = []
 
-    def note(self) -> None:
+    def record(self) -> None:
         """Take a snapshot of the present values; snapshots are numbered from 0."""
         if self._places:
             self._snapshots.append(self._snapshot(self._snapshots[-1] if self._snapshots else None))
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Discard all snapshots."""
         self._snapshots.clear()
 
     @property
-    def moved(self) -> bool:
+    def changed(self) -> bool:
         """Whether any buffer changed between the first snapshot and the last."""
         return bool(self._places) and self._snapshots[0].values is not self._snapshots[-1].values
 
-    def changed(self) -> str:
+    def describe_change(self) -> str:
         """Return a description of a buffer that changed: its name and the type of its module."""
         pairs = zip(self._snapshots[0].values, self._snapshots[-1].values, self._places, strict=True)
         module, name = next(place for before, after, place in pairs if not _equal(before, after))
         return f"{name!r} of a {type(module).__name__}"
 
-    def turn_back(self, snapshot: int) -> None:
-        """Within `lent`, give the modules copies of the values of a snapshot, if any buffer changed at all."""
-        if self.moved:
+    def restore(self, snapshot: int) -> None:
+        """Within `rewound`, give the modules copies of the values of a snapshot, if any buffer changed at all."""
+        if self.changed:
             self._lend(self._snapshots[snapshot].values)
 
     @contextmanager
-    def lent(self, *, always: bool = False) -> Iterator[None]:
+    def rewound(self, *, always: bool = False) -> Iterator[None]:
         """Give the modules the values of the first snapshot within the context, and their own buffers back at its exit.
 
         Args:
             always: whether to use copies even if the buffers still have those values; if not, only an evaluation after
-                `turn_back` may change buffers within the context.
+                `restore` may change buffers within the context.
         """
         own = [module._buffers[name] for module, name in self._places]
         try:
@@ -106,7 +106,7 @@ class Buffers:
 def buffers_of(nodes: Iterable[nn.Module]) -> Buffers:
     """Return the buffers of all modules in `nodes`, with a first snapshot of their present values."""
     buffers = Buffers(dict.fromkeys(module for node in nodes for module in node.modules()))
-    buffers.note()
+    buffers.record()
     return buffers
 
 

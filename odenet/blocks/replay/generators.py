@@ -20,31 +20,31 @@ class Generators:
         self._devices = [torch.device("cpu"), *([] if device.type == "cpu" else [device])]
         self._snapshots: list[list[Tensor]] = []
 
-    def note(self) -> None:
+    def record(self) -> None:
         """Take a snapshot of the present states; snapshots are numbered from 0."""
         states = [_state(device) for device in self._devices]
         if self._snapshots and all(map(torch.equal, states, self._snapshots[-1])):
             states = self._snapshots[-1]
         self._snapshots.append(states)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Discard all snapshots."""
         self._snapshots.clear()
 
-    def turn_back(self, snapshot: int) -> None:
+    def restore(self, snapshot: int) -> None:
         """Restore the states of a snapshot, so that the same numbers are drawn again, if anything was drawn at all."""
-        if not self.moved:
+        if not self.changed:
             return
         for device, state in zip(self._devices, self._snapshots[snapshot], strict=True):
             _set_state(device, state)
 
     @property
-    def moved(self) -> bool:
+    def changed(self) -> bool:
         """Whether anything was drawn between the first snapshot and the last."""
         return self._snapshots[0] is not self._snapshots[-1]
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def preserved(self) -> Iterator[None]:
         """Restore, at the exit of the context, the states that the generators had at its entry."""
         states = [_state(device) for device in self._devices]
         try:

@@ -69,7 +69,7 @@ class Replay:
         with ExitStack() as stack:
             stack.enter_context(_in_modes(self._modules, self._modes))
             stack.enter_context(_at_rest(self._modules))
-            stack.enter_context(self.buffers.lent(always=on_copies))
+            stack.enter_context(self.buffers.rewound(always=on_copies))
             for parameter in self.trainable:
                 if parameter._backward_hooks:
                     stack.enter_context(_replaced(parameter._backward_hooks, {}))
@@ -135,7 +135,7 @@ def resting_statistics(node: nn.Module) -> Iterator[None]:
     Normalizations in training mode use the batch; other modules with buffers work on copies of them.
     """
     modules = list(node.modules())
-    with _at_rest(modules), buffers_of([node]).lent(always=True):
+    with _at_rest(modules), buffers_of([node]).rewound(always=True):
         yield
 
 

@@ -122,7 +122,7 @@ def solve_adjoint(
     watch = _watch(field, piece, x, request)
     if torch.is_grad_enabled():
         watch.captured = field.find_captures()
-    watch.replay.buffers.note()
+    watch.replay.buffers.record()
     with torch.no_grad(), watch.replay.first():
         end, reached = _integrate(watch, piece, x, request)
     if reached == piece.start:
@@ -274,7 +274,7 @@ def _watch(field: Field, piece: Piece, x: Tensor, request: Request) -> _Watch:
         return _StepWatch(field, piece, x, request)
     _require_real_for_scipy(x, request, field.label)
     # SciPy's solvers go on for ever from an infinity.
-    field.watchful = True
+    field.checks_finite = True
     field.require_finite("state", piece.start, x)
     return _Watch(field, piece, x, request)
 

@@ -71,7 +71,7 @@ class Theta(ModuleWithProperties, ABC):
         ValueError: if there are too few nodes, or the horizon is not a positive real number.
     """
 
-    fewest_nodes = 1
+    min_nodes = 1
     """Smallest number of nodes that this kind of θ needs."""
 
     @checked
@@ -90,10 +90,10 @@ class Theta(ModuleWithProperties, ABC):
                 )
             if (refusal := signature_error(branch)) is not None:
                 raise refusal
-        if len(branches) < self.fewest_nodes:
+        if len(branches) < self.min_nodes:
             raise ValueError(
                 f"{type(self).__name__} was given {len(branches)} nodes; a flow on [0, T] needs at least "
-                f"{self.fewest_nodes}: add branches, or leave the flow out of the network."
+                f"{self.min_nodes}: add branches, or leave the flow out of the network."
             )
         self.nodes = nn.ModuleList(branches)
         self.horizon = float(self.number_of_pieces) if horizon is None else horizon
@@ -236,7 +236,7 @@ class PiecewiseLinear(LinearTheta):
         ValueError: if there are fewer than two nodes, or their parameters differ in name, shape or dtype.
     """
 
-    fewest_nodes = 2
+    min_nodes = 2
 
     @checked
     def __init__(

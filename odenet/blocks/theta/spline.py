@@ -58,7 +58,7 @@ class Spline(LinearTheta):
         horizon: Annotated[float | None, Inside()] = None,
     ) -> None:
         self.degree = degree
-        self.fewest_nodes = degree + 1
+        self.min_nodes = degree + 1
         super().__init__(nodes, horizon)
         require_same_tensors(self)
 
