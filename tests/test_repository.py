@@ -26,6 +26,7 @@ STORY = (
     "properties",
     "signature",
     "theta",
+    "projections",
     "replay",
     "compile",
     "field",

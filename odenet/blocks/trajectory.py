@@ -25,6 +25,7 @@ from odenet.blocks.per_sample.error_control import time_of
 from odenet.blocks.per_sample.grid import Grid
 from odenet.blocks.per_sample.stepping import PerSampleAdaptive
 from odenet.blocks.per_sample.steps import EmbeddedSteps
+from odenet.blocks.projections import ConvexProjection, projected, tangent_pieces
 from odenet.blocks.theta.base import Piece
 
 
@@ -67,11 +68,15 @@ def trajectory(
         )
     field, solver = Field(block.label), stepping.solver
     found = [torch.full_like(x, torch.nan) if t else x for t in wanted]
-    for piece, grid in solver.grids(_pieces(block, x), field, x):
+    pieces, projection = _pieces(block, x), block.projection
+    if isinstance(projection, ConvexProjection):
+        pieces, x = tangent_pieces(pieces, projection), projected(projection, x, block.label)
+        found = [x if t == 0 else state for t, state in zip(wanted, found, strict=True)]
+    for piece, grid in solver.grids(pieces, field, x):
         knots = _knots(solver.steps, field.at(piece), grid, x)
         inside = [k for k, t in enumerate(wanted) if piece.start < t <= piece.end]
         for k, value in zip(inside, knots.at([wanted[k] for k in inside]), strict=True):
-            found[k] = value
+            found[k] = value if projection is None else projection(value)
         for k in [*inside, *(k for k, t in enumerate(wanted) if t == piece.start == 0)]:
             found[k] = _moving(found[k], moments[k], field)
         x = knots.x1[-1]

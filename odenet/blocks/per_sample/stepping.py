@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from odenet.blocks.per_sample.solve import PerSample
 from odenet.blocks.replay.buffers import buffers_of
 from odenet.blocks.solvers.embedded import PAIRS
 from odenet.blocks.stepping.adaptive import Adaptive
-from odenet.blocks.stepping.base import Plan, Projection, ReversiblePlan, Step
+from odenet.blocks.stepping.base import Plan, ReversiblePlan, Step
 from odenet.blocks.theta.base import Piece
 
 
@@ -51,14 +51,10 @@ class PerSampleAdaptive(Adaptive):
         """The solver of these settings."""
         return PerSample(self.method, Tolerance(self.rtol, self.atol), self.max_evaluations)
 
-    def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
-        """x(T), each piece solved to the tolerance."""
-        del projection  # refused by `check_projection`
-        return self.solver.solve(list(pieces), field, x)
+    def _integrate(self, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
+        return self.solver.solve(pieces, field, x)
 
-    def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
-        """The steps that each sample accepts, which are taken once to be found."""
-        del projection
+    def _plan(self, pieces: Sequence[Piece], field: Field, x: Tensor) -> Plan:
         return Plan([Step(piece, steps) for piece, steps in self.solver.accepted_steps(pieces, field, x)])
 
     def reversible_plan(

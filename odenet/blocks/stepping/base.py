@@ -36,6 +36,25 @@ class Plan(NamedTuple):
     end: Tensor | None = None
 
 
+def projected_plan(plan: Plan, pieces: Sequence[Piece], x: Tensor, projection: Projection) -> Plan:
+    """A plan that starts at P(x(0)) and ends with P: x(0) is projected before the first step, the state after the last.
+
+    Args:
+        plan: the steps between.
+        pieces: pieces of θ that it lies on.
+        x: x(0).
+        projection: P.
+    """
+    if not plan.steps:
+        return Plan([Step(pieces[0], lambda _, state: projection(state))], [x], projection(x))
+    (piece, begin), *others = plan.steps
+    steps = [Step(piece, lambda f, state: begin(f, projection(state))), *others]
+    piece, end = steps[-1]
+    steps[-1] = Step(piece, lambda f, state: projection(end(f, state)))
+    states = None if plan.states is None else [x, *plan.states[1:]]
+    return Plan(steps, states, None if plan.end is None else projection(plan.end))
+
+
 class ReversiblePlan(NamedTuple):
     """Steps of a reversible solver over intervals that are known beforehand."""
 
