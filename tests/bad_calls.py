@@ -8,11 +8,13 @@ raise a `ValueError` or `TypeError` of the library's own that names the paramete
 
 from __future__ import annotations
 
+import atexit
 import collections.abc
 import inspect
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -38,9 +40,21 @@ from hypothesis import strategies as st
 from torch import nn
 
 import odenet
-from odenet import Adaptive, Constant, Euler, FixedSteps, MLPBranch, ODEBlock, PiecewiseConstant
+from odenet import Constant, Euler, FixedSteps, MLPBranch, ODEBlock, PiecewiseConstant
 from odenet.layers import InceptionWidths
 from odenet.layers.grid import Grid
+from tests.bad_calls_of_methods import (
+    ADAPTIVES,
+    METHODS,
+    OPTIONS,
+    RIGHT_OF_METHODS,
+    SETTERS,
+    batches,
+    block,
+    masked_images,
+    options_of_adaptive,
+    split,
+)
 
 WINGS = ("odenet", "odenet.models", "odenet.layers", "odenet.data", "odenet.training", "odenet.measure")
 
@@ -62,11 +76,6 @@ NOT_CALLED_BY_USERS: Mapping[str, str] = {
 """Names without bad calls, and why."""
 
 
-def _block(per_sample: bool = False) -> ODEBlock:
-    branches = [MLPBranch(2, 3) for _ in range(2)]
-    return ODEBlock(PiecewiseConstant(branches), Adaptive(per_sample=True) if per_sample else FixedSteps())
-
-
 @cache
 def _folder() -> Path:
     """Two images with masks, a saved model and its weights."""
@@ -75,6 +84,7 @@ def _folder() -> Path:
     from odenet.training import save_model, save_weights
 
     folder = Path(tempfile.mkdtemp(prefix="odenet-bad-calls-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for part, mode in (("images", "RGB"), ("masks", "L")):
         (folder / part).mkdir()
         for name in ("a", "b"):
@@ -88,31 +98,8 @@ def _folder() -> Path:
     return folder
 
 
-def _split(number: int = 6) -> Any:
-    from odenet.data import Split
-
-    return Split(torch.randint(0, 256, (number, 1, 8, 8), dtype=torch.uint8), torch.arange(number) % 3)
-
-
-def _pairs() -> Any:
-    from odenet.data import MaskedImages
-
-    files = [[_folder() / part / f"{name}.png" for name in "ab"] for part in ("images", "masks")]
-    return MaskedImages(tuple(files[0]), tuple(files[1]), ("ground", "thing"))
-
-
-def _data() -> Any:
-    return odenet.data.ImageData("a", _split(), _split(), ("a", "b", "c"))
-
-
-def _batches() -> Any:
-    from odenet.data import Batches
-
-    return Batches(_split(), 3, mean=[0.5], std=[0.5])
-
-
 def _optimizer_and_nets() -> dict[str, Any]:
-    before = _block()
+    before = block()
     after = odenet.refine_theta(odenet.refine_steps(before))
     return {"optimizer": torch.optim.SGD(before.parameters(), 0.1), "before": before, "after": after}
 
@@ -188,14 +175,14 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.StochasticDepth": lambda: {"survival": 0.5},
     "odenet.SymmetricBranch": lambda: {"channels": 4},
     "odenet.coarsen_steps": lambda: {"model": ODEBlock(Constant(MLPBranch(2, 3)), FixedSteps(Euler(), 4))},
-    "odenet.coarsen_theta": lambda: {"model": _block()},
-    "odenet.configure": lambda: {"model": _block(), "stepping": FixedSteps()},
+    "odenet.coarsen_theta": lambda: {"model": block()},
+    "odenet.configure": lambda: {"model": block(), "stepping": FixedSteps()},
     "odenet.group_norm": lambda: {"channels": 4},
     "odenet.linear_decay": lambda: {"pieces": 3},
-    "odenet.project_theta": lambda: {"theta": _block().theta, "kind": PiecewiseConstant, "nodes": 2},
-    "odenet.refine_steps": lambda: {"model": _block()},
-    "odenet.refine_theta": lambda: {"model": ODEBlock(_block().theta, FixedSteps(Euler(), 2))},
-    "odenet.trajectory": lambda: {"block": _block(per_sample=True), "x": torch.zeros(1, 2), "times": [0.0, 1.0]},
+    "odenet.project_theta": lambda: {"theta": block().theta, "kind": PiecewiseConstant, "nodes": 2},
+    "odenet.refine_steps": lambda: {"model": block()},
+    "odenet.refine_theta": lambda: {"model": ODEBlock(block().theta, FixedSteps(Euler(), 2))},
+    "odenet.trajectory": lambda: {"block": block(per_sample=True), "x": torch.zeros(1, 2), "times": [0.0, 1.0]},
     "odenet.models.FCN": lambda: {"backbone": _fcn_backbone(), "num_classes": 2, "padding": 1},
     "odenet.models.VGG": lambda: {"stages": [[2], [2]], "num_classes": 2, "hidden": 2},
     "odenet.models.vgg16": lambda: {"hidden": 2},
@@ -255,21 +242,10 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
         f"odenet.layers.{name}": lambda: {"in_channels": 2}
         for name in ("BedOfNails", "Bilinear", "MaxUnpooling", "Nearest", "TransposeConvolution")
     },
-    "odenet.data.Batches": lambda: {"split": _split(), "batch_size": 2, "mean": [0.5], "std": [0.5]},
+    "odenet.data.Batches": lambda: {"split": split(), "batch_size": 2, "mean": [0.5], "std": [0.5]},
     "odenet.data.Compose": lambda: {"parts": odenet.data.RandomFlip()},
-    "odenet.data.Batches.epoch": lambda: {"epoch": 1},
-    "odenet.data.Batches.global_size": lambda: {"index": 1},
-    "odenet.data.CropBatches.epoch": lambda: {"epoch": 1},
-    "odenet.data.ImageData.test_batches": lambda: {"batch_size": 2},
-    "odenet.data.ImageData.train_batches": lambda: {"batch_size": 2},
-    "odenet.data.ImageData.with_train_images": lambda: {"train_images": 3},
-    "odenet.data.MaskedImages.read": lambda: {"index": 1},
-    "odenet.data.SceneBatches.epoch": lambda: {"epoch": 1},
-    "odenet.data.Scenes.draw": lambda: {"indices": [1, 2]},
-    "odenet.data.Split.first": lambda: {"n": 2},
-    "odenet.data.Split.subset": lambda: {"indices": torch.tensor([1])},
-    "odenet.data.CropBatches": lambda: {"pairs": _pairs(), "size": 4, "batch_size": 1, "train": True},
-    "odenet.data.ImageData": lambda: {"name": "a", "train": _split(), "test": _split(), "classes": ("a", "b", "c")},
+    "odenet.data.CropBatches": lambda: {"pairs": masked_images(_folder()), "size": 4, "batch_size": 1, "train": True},
+    "odenet.data.ImageData": lambda: {"name": "a", "train": split(), "test": split(), "classes": ("a", "b", "c")},
     "odenet.data.MaskedImages": lambda: {
         "images": (_folder() / "images" / "a.png",),
         "masks": (_folder() / "masks" / "a.png",),
@@ -291,16 +267,16 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.training.evaluate": lambda: {
         "model": _flat_net(),
         "task": odenet.training.Classification(3),
-        "batches": _batches(),
+        "batches": batches(),
     },
     "odenet.training.fit": lambda: {
         "model": _flat_net(),
         "task": odenet.training.Classification(3),
-        "train": _batches(),
+        "train": batches(),
         "test": None,
         "settings": odenet.training.Training(epochs=1, device="cpu", batch_size=3),
         "seed": 0,
-        "folder": tempfile.mkdtemp(prefix="odenet-bad-calls-"),
+        "folder": tempfile.mkdtemp(dir=_folder()),
         "quiet": True,
     },
     "odenet.training.launch": lambda: {"settings": odenet.training.Training(device="cpu")},
@@ -330,17 +306,17 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
         "ignore_index": 255,
     },
     "odenet.measure.checkerboard_energy": lambda: {"maps": torch.rand(1, 1, 8, 8)},
-    "odenet.measure.count_evaluations": lambda: {"model": _block()},
-    "odenet.measure.count_layers": lambda: {"model": _block()},
+    "odenet.measure.count_evaluations": lambda: {"model": block()},
+    "odenet.measure.count_layers": lambda: {"model": block()},
     "odenet.measure.count_multiply_adds": _model_images,
     "odenet.measure.count_operations": _model_images,
-    "odenet.measure.count_parameters": lambda: {"model": _block()},
+    "odenet.measure.count_parameters": lambda: {"model": block()},
     "odenet.measure.distance_to_flow": lambda: {
         "model": _resnet(),
         "images": torch.zeros(1, 3, 8, 8),
         "reference": FixedSteps(per_piece=2),
     },
-    "odenet.measure.dropped": lambda: {"block": _block(), "index": 1},
+    "odenet.measure.dropped": lambda: {"block": block(), "index": 1},
     "odenet.measure.final_state": lambda: {"model": _resnet(), "images": torch.zeros(1, 3, 8, 8)},
     "odenet.measure.interleaved": lambda: {"contestants": {"a": int}, "repetitions": 1},
     "odenet.measure.largest_eigenvalues": lambda: {"field": torch.neg, "x": torch.ones(2, 20), "number": 3},
@@ -374,28 +350,13 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.measure.reach": lambda: {"net": nn.Conv2d(1, 1, 3, padding=1), "in_channels": 1},
     "odenet.measure.receptive_field": lambda: {"net": nn.Conv2d(1, 1, 3), "shape": (1, 9, 9), "row": 3},
     "odenet.measure.stability_function": lambda: {"tableau": Euler.tableau, "z": np.zeros(2, complex)},
-    "odenet.measure.state_roughness": lambda: {"block": _block(), "x": torch.zeros(1, 2)},
-    "odenet.measure.swapped": lambda: {"block": _block(), "index": 0},
-    "odenet.measure.theta_roughness": lambda: {"theta": _block().theta},
-    "odenet.measure.visited_states": lambda: {"block": _block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.state_roughness": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.swapped": lambda: {"block": block(), "index": 0},
+    "odenet.measure.theta_roughness": lambda: {"theta": block().theta},
+    "odenet.measure.visited_states": lambda: {"block": block(), "x": torch.zeros(1, 2)},
     "odenet.measure.weight_movement": lambda: dict.fromkeys(["before", "after"], nn.Linear(1, 1).state_dict()),
 }
 """Arguments that are right, by callable; those without an entry are called without any."""
-
-METHODS: Mapping[str, Callable[[], Any]] = {
-    "odenet.data.Batches.epoch": _batches,
-    "odenet.data.Batches.global_size": _batches,
-    "odenet.data.CropBatches.epoch": lambda: odenet.data.CropBatches(_pairs(), 4, 1, train=True),
-    "odenet.data.ImageData.test_batches": lambda: _data(),
-    "odenet.data.ImageData.train_batches": lambda: _data(),
-    "odenet.data.ImageData.with_train_images": lambda: _data(),
-    "odenet.data.MaskedImages.read": _pairs,
-    "odenet.data.SceneBatches.epoch": lambda: odenet.data.SceneBatches(odenet.data.Scenes(size=(8, 8)), 2, 2),
-    "odenet.data.Scenes.draw": lambda: odenet.data.Scenes(size=(8, 8)),
-    "odenet.data.Split.first": _split,
-    "odenet.data.Split.subset": _split,
-}
-"""Methods that users call, and of what."""
 
 NEEDS_WHAT_IS_NOT_HERE = {"odenet.data.garment_scenes", "odenet.data.voc2012", "odenet.measure.peak_cuda_bytes"}
 """Right arguments raise where a data set or a device is absent; bad ones are refused before."""
@@ -405,6 +366,7 @@ ZERO_IS_MEANT = {
     ("odenet.Adaptive", "rtol"),
     ("odenet.Adaptive", "atol"),
     ("odenet.ContinuousAdjoint", "rtol"),
+    ("odenet.data.garment_scenes", "smallest"),
     ("odenet.ContinuousAdjoint", "atol"),
     ("odenet.Spline", "degree"),
     ("odenet.trajectory", "times"),
@@ -413,6 +375,10 @@ ZERO_IS_MEANT = {
     ("odenet.models.GoogLeNet", "dropout"),
     ("odenet.models.TwoTowerAlexNet", "dropout"),
     ("odenet.models.VGG", "dropout"),
+    ("odenet.models.googlenet", "dropout"),
+    ("odenet.models.googlenet_bn", "dropout"),
+    ("odenet.models.vgg16", "dropout"),
+    ("odenet.models.vgg19", "dropout"),
     ("odenet.models.alexnet", "dropout"),
     ("odenet.models.alexnet_towers", "dropout"),
     ("odenet.models.UNet", "shrinkage"),
@@ -435,6 +401,7 @@ ZERO_IS_MEANT = {
     ("odenet.training.Training", "warmup"),
     ("odenet.training.Training", "weight_decay"),
     ("odenet.training.fit", "seed"),
+    ("odenet.training.Run.fit", "seed"),
     ("odenet.training.seed_everything", "seed"),
     ("odenet.training.segment", "overlap"),
     ("odenet.measure.boundary_f1", "ignore_index"),
@@ -452,8 +419,12 @@ NEGATIVE_IS_MEANT = {
     ("odenet.training.Segmentation", "ignore_index"),
     ("odenet.measure.boundary_f1", "ignore_index"),
     ("odenet.models.SigmoidChain", "weights"),
+    *((name, option) for name in ADAPTIVES for option in ("step_t", "jump_t")),
 }
 """Where the number may be any."""
+
+INFINITY_IS_MEANT = {(name, "max_step") for name in ADAPTIVES}
+"""Where the number may be infinite."""
 
 EMPTY_IS_MEANT = {
     ("odenet.trajectory", "times"),
@@ -467,6 +438,8 @@ EMPTY_IS_MEANT = {
     ("odenet.measure.latencies", "batch_sizes"),
     ("odenet.measure.weight_movement", "before"),
     ("odenet.models.from_torchvision", "model"),
+    ("odenet.training.Run.note", "fingerprints"),
+    *((name, option) for name in ADAPTIVES for option in ("step_t", "jump_t")),
 }
 """Where nothing is an answer to nothing."""
 
@@ -565,6 +538,8 @@ def _may_be_number(kind: Any, value: Any, parameter: Parameter) -> bool:
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral if kind is int else Real):
         return False
     number = float(value)
+    if number == math.inf and parameter.place in INFINITY_IS_MEANT:
+        return True
     if not math.isfinite(number) or (kind is int and abs(number) >= 2**64):
         return False
     if number == 0:
@@ -585,13 +560,57 @@ def callables() -> dict[str, Callable[..., Any]]:
                 continue
             if full not in NOT_CALLED_BY_USERS:
                 found[full] = value
-    return found | {name: getattr(make(), name.rpartition(".")[2]) for name, make in METHODS.items()}
+    found |= {name: _method(name) for name in METHODS}
+    return found | {name: _setter(name) for name in SETTERS} | dict(ADAPTIVES)
+
+
+def _method(name: str) -> Callable[..., Any]:
+    """The method of a new object."""
+    return getattr(METHODS[name](_folder()), name.rpartition(".")[2])
+
+
+def _setter(name: str) -> Callable[..., None]:
+    """Sets the attribute of a new object each time."""
+
+    def assign(**values: Any) -> None:
+        instance = SETTERS[name][0]()
+        for attribute, value in values.items():
+            setattr(instance, attribute, value)
+
+    return assign
+
+
+def right(name: str) -> dict[str, Any]:
+    """Arguments with which a call of the callable means something."""
+    if name in SETTERS:
+        return {name.rpartition(".")[2]: SETTERS[name][2]()}
+    return RIGHT_OF_METHODS[name](_folder()) if name in RIGHT_OF_METHODS else RIGHT.get(name, dict)()
 
 
 @cache
 def parameters(name: str) -> list[Parameter]:
-    """The parameters of a callable whose annotation excludes anything."""
+    """The parameters of a callable whose annotation excludes anything, those that its **options take among them."""
+    if name in SETTERS:
+        attribute = name.rpartition(".")[2]
+        return [Parameter(name, attribute, SETTERS[name][1], inspect.Parameter.empty)]
+    if name in ADAPTIVES:
+        return [Parameter(name, *option) for option in options_of_adaptive(name)]
     target = callables()[name]
+    found = _parameters_of(name, target)
+    if name in OPTIONS:
+        other, given = OPTIONS[name]
+        given = given | {parameter.name for parameter in found}
+        found += [parameter for parameter in _parameters_of(name, other) if parameter.name not in given]
+    return found
+
+
+def takes_options(name: str) -> bool:
+    """Whether a callable takes **options, whose names its signature does not say."""
+    kinds = [entry.kind for entry in inspect.signature(callables()[name]).parameters.values()]
+    return inspect.Parameter.VAR_KEYWORD in kinds and name not in SETTERS and name not in ADAPTIVES
+
+
+def _parameters_of(name: str, target: Callable[..., Any]) -> list[Parameter]:
     made_by = target.__init__ if inspect.isclass(target) else target
     found = []
     for entry in inspect.signature(target).parameters.values():
@@ -675,7 +694,7 @@ def _within(seconds: int) -> Iterator[None]:
 
 def call(name: str, arguments: Mapping[str, Any]) -> Any:
     """The callable with these arguments; networks on the meta device, where they cost nothing."""
-    target = callables()[name]
+    target = _method(name) if name in METHODS else callables()[name]
     positional = [p.name for p in inspect.signature(target).parameters.values() if p.kind is p.VAR_POSITIONAL]
     named = {key: value for key, value in arguments.items() if key not in positional}
     makes_network = (
@@ -692,8 +711,7 @@ def call(name: str, arguments: Mapping[str, Any]) -> Any:
 
 def fault(parameter: Parameter, value: Any) -> str | None:
     """What is wrong with the answer to a bad call; None where it is refused as it should be."""
-    make = RIGHT.get(parameter.callable_name, dict)
-    arguments = make() | {parameter.name: value}
+    arguments = right(parameter.callable_name) | {parameter.name: value}
     try:
         call(parameter.callable_name, arguments)
     except (ValueError, TypeError) as error:
@@ -730,7 +748,7 @@ def main() -> None:
         if only not in name:
             continue
         try:
-            call(name, RIGHT.get(name, dict)())
+            call(name, right(name))
         except Exception as error:
             if name not in NEEDS_WHAT_IS_NOT_HERE:
                 print(f"RIGHT {name}: {type(error).__name__}: {error}", flush=True)

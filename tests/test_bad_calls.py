@@ -6,13 +6,15 @@ environment, 400 are drawn of each callable.
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.bad_calls import (
     NEEDS_WHAT_IS_NOT_HERE,
-    RIGHT,
+    WINGS,
     bad_values,
     call,
     callables,
@@ -20,6 +22,18 @@ from tests.bad_calls import (
     fault,
     fixed_values,
     parameters,
+    right,
+    takes_options,
+)
+from tests.bad_calls_of_methods import (
+    METHODS,
+    OPTIONS,
+    OTHER_OPTIONS,
+    RIGHT_OF_METHODS,
+    SETTERS,
+    UNCHECKED,
+    public_methods,
+    public_setters,
 )
 
 UNHURRIED = [HealthCheck.too_slow, HealthCheck.filter_too_much]
@@ -27,9 +41,35 @@ UNHURRIED = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 NAMES = [name for name in callables() if parameters(name)]
 
 
+METHODS_AND_SETTERS = {*public_methods(WINGS)} | {*public_setters(WINGS)}
+
+
+@pytest.mark.parametrize("method", sorted(METHODS_AND_SETTERS))
+def test_a_public_method_is_called_with_bad_values_or_left_out_for_a_reason(method: str) -> None:
+    left_out = method in UNCHECKED or method.rpartition(".")[2] in UNCHECKED
+    assert (method in METHODS) + (method in SETTERS) + left_out == 1
+
+
+def test_no_entry_speaks_of_a_method_that_is_not_there() -> None:
+    names = {method.rpartition(".")[2] for method in METHODS_AND_SETTERS}
+    attributes = {"odenet.ODEBlock.theta", "odenet.ODEBlock.projection"}  # checked by `__setattr__`
+    assert METHODS.keys() <= METHODS_AND_SETTERS
+    assert SETTERS.keys() - attributes <= METHODS_AND_SETTERS
+    assert UNCHECKED.keys() <= METHODS_AND_SETTERS | names
+    assert METHODS.keys() == RIGHT_OF_METHODS.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in callables() if takes_options(name)])
+def test_it_is_known_where_options_go(name: str) -> None:
+    assert (name in OPTIONS) != (name in OTHER_OPTIONS)
+    if name in OPTIONS:
+        target, given = OPTIONS[name]
+        assert given <= inspect.signature(target).parameters.keys()
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NEEDS_WHAT_IS_NOT_HERE])
 def test_a_call_with_arguments_that_are_right_is_accepted(name: str) -> None:
-    call(name, RIGHT.get(name, dict)())
+    call(name, right(name))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,10 +18,10 @@ from odenet.blocks.annotations import OneOf, Within, described, kind_of, of_othe
         (int, "a whole number"),
         (Annotated[float, Within(0)], "a number"),
         (Literal["pre", "post"], "one of 'pre', 'post'"),
-        (Sequence[int], "several values, (…, …)"),
-        (Callable[[int], int], "a function or a class, which is called"),
+        (Sequence[int], "a sequence of values, (…, …)"),
+        (Callable[[int], int], "a callable, such as a function or a class"),
         (torch.Tensor, "a tensor"),
-        (nn.Linear, "of type Linear"),
+        (nn.Linear, "an instance of Linear"),
     ],
     ids=str,
 )
@@ -40,10 +40,16 @@ def test_an_object_and_its_class_are_told_apart() -> None:
 
 
 def test_refusals_say_what_was_asked_why_not_and_what_to_do() -> None:
-    assert str(of_other_kind("n", "a", "a number")) == (
-        "n='a' cannot be: it is a number, and not of type str; give such a value."
+    assert str(of_other_kind("n", "a", "a number")) == ("n must be a number, got 'a' of type str: pass such a value.")
+    assert str(of_other_kind("n", nn.ReLU, "an instance of Linear")) == (
+        "n must be an instance of Linear, got the class ReLU: pass an instance instead."
     )
-    assert str(out_of_bounds("n", 3, "from 0 to 2")) == "n=3 cannot be: it is from 0 to 2; give such a value."
+    assert str(of_other_kind("n", torch.zeros(100, 100), "a number")) == (
+        "n must be a number, got a value of type Tensor: pass such a value."
+    )
+    assert str(out_of_bounds("n", 3, "a number from 0 to 2")) == (
+        "n must be a number from 0 to 2, got 3: pass such a value."
+    )
 
 
 def test_names_can_be_hashed() -> None:

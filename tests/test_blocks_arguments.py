@@ -54,42 +54,42 @@ def of_a_kind(net: Net) -> Net:
 
 
 WRONG: list[tuple[str, Any, type[Exception], str]] = [
-    ("count", 0, ValueError, "count=0 cannot be: it is a whole number of at least 1; give such a value"),
-    ("count", 1.0, TypeError, "count=1.0 cannot be: it is a whole number, and not of type float; give such a value"),
-    ("count", 10**30, ValueError, "it is a whole number of at least 1"),
-    ("count", np.True_, TypeError, "it is a whole number, and not of type bool"),
-    ("count", torch.tensor(True), TypeError, "it is a whole number, and not of type Tensor"),
-    ("count", torch.tensor([1, 2]), TypeError, "it is a whole number, and not of type Tensor"),
-    ("count", None, TypeError, "count=None cannot be"),
-    ("rate", "0.1", TypeError, "rate='0.1' cannot be: it is a number, and not of type str"),
-    ("rate", math.inf, ValueError, "rate=inf cannot be: it is a number greater than 0, and finite"),
-    ("rate", math.nan, ValueError, "rate=nan cannot be"),
-    ("rate", 10**400, ValueError, "it is a number greater than 0, and finite"),
-    ("clutter", -1, ValueError, "clutter=-1 cannot be: it is a whole number of at least 0"),
-    ("share", 1.5, ValueError, "share=1.5 cannot be: it is a number from 0 to 1"),
-    ("padding", -1, ValueError, "padding=-1 cannot be: it is a whole number of at least 0"),
-    ("survival", "abc", TypeError, "survival='abc' cannot be: it is a number or several values"),
-    ("survival", [0.5, True], TypeError, r"survival\[1\]=True cannot be: it is a number"),
-    ("survival", -1, ValueError, "survival=-1 cannot be: it is a number greater than 0"),
-    ("widths", [[1], []], ValueError, r"widths\[1\]=\[\] cannot be: it is at least one value"),
-    ("widths", [[1], [0]], ValueError, r"widths\[1\]\[0\]=0 cannot be"),
-    ("widths", np.ones((2, 2)), TypeError, "widths=.* cannot be: it is several values"),
-    ("nodes", [nn.ReLU], TypeError, r"nodes\[0\]=.* cannot be: it is of type Module, and not the class ReLU"),
-    ("nodes", "ab", TypeError, "nodes='ab' cannot be: it is several values"),
-    ("tensors", {"a": 1}, TypeError, r"tensors\['a'\]=1 cannot be: it is a tensor"),
-    ("tensors", {1: torch.ones(1)}, TypeError, "a key of tensors=1 cannot be: it is a text"),
-    ("tensors", {}, ValueError, "tensors={} cannot be: it is at least one value"),
-    ("tensors", [1], TypeError, "it is a dictionary"),
+    ("count", 0, ValueError, "count must be a whole number of at least 1, got 0: pass such a value"),
+    ("count", 1.0, TypeError, "count must be a whole number, got 1.0 of type float: pass such a value"),
+    ("count", 10**30, ValueError, "count must be a whole number of at least 1, got 1000"),
+    ("count", np.True_, TypeError, "must be a whole number, got .* of type bool"),
+    ("count", torch.tensor(True), TypeError, "must be a whole number, got tensor.* of type Tensor"),
+    ("count", torch.tensor([1, 2]), TypeError, "must be a whole number, got tensor.* of type Tensor"),
+    ("count", None, TypeError, "count must be a whole number, got None of type NoneType"),
+    ("rate", "0.1", TypeError, "rate must be a number, got '0.1' of type str"),
+    ("rate", math.inf, ValueError, "rate must be a finite number greater than 0, got inf"),
+    ("rate", math.nan, ValueError, "rate must be a finite number greater than 0, got nan"),
+    ("rate", 10**400, ValueError, "rate must be a finite number greater than 0, got <of type int>"),
+    ("clutter", -1, ValueError, "clutter must be a whole number of at least 0, got -1"),
+    ("share", 1.5, ValueError, "share must be a number from 0 to 1, got 1.5"),
+    ("padding", -1, ValueError, "padding must be a whole number of at least 0, got -1"),
+    ("survival", "abc", TypeError, "survival must be a number or a sequence of values, .*, got 'abc'"),
+    ("survival", [0.5, True], TypeError, r"survival\[1\] must be a number, got True"),
+    ("survival", -1, ValueError, "survival must be a finite number greater than 0, got -1"),
+    ("widths", [[1], []], ValueError, r"widths\[1\] must be a sequence of at least one value, got \[\]: with none"),
+    ("widths", [[1], [0]], ValueError, r"widths\[1\]\[0\] must be a whole number of at least 1, got 0"),
+    ("widths", np.ones((2, 2)), TypeError, "widths must be a sequence of values, .*, got .* of type ndarray"),
+    ("nodes", [nn.ReLU], TypeError, r"nodes\[0\] must be an instance of Module, got the class ReLU: pass an instance"),
+    ("nodes", "ab", TypeError, "nodes must be a sequence of values, .*, got 'ab'"),
+    ("tensors", {"a": 1}, TypeError, r"tensors\['a'\] must be a tensor, got 1"),
+    ("tensors", {1: torch.ones(1)}, TypeError, "a key of tensors must be a string, got 1"),
+    ("tensors", {}, ValueError, "tensors must be a dictionary of at least one value, got {}"),
+    ("tensors", [1], TypeError, "tensors must be a dictionary"),
     ("kind", "pro", ValueError, "unknown kind 'pro'; did you mean 'pre'"),
     ("kind", np.ones(2), ValueError, "unknown kind"),
-    ("norm", "batch", TypeError, "norm='batch' cannot be: it is a function or a class, which is called"),
-    ("device", "gpu", ValueError, "device='gpu' cannot be: it is a device that torch knows, such as 'cpu'"),
-    ("device", 0, TypeError, "device=0 cannot be: it is a device or a text"),
-    ("quiet", "no", TypeError, "quiet='no' cannot be: it is True or False"),
-    ("layer", nn.ReLU, TypeError, "layer=.* cannot be: it is of type Module or None, and not the class ReLU"),
-    ("least", "5", TypeError, "least='5' cannot be: it is a whole number"),
-    ("least", 10**30, ValueError, "least="),
-    ("size", None, TypeError, "size=None cannot be: it is a number"),
+    ("norm", "batch", TypeError, "norm must be a callable, such as a function or a class, got 'batch'"),
+    ("device", "gpu", ValueError, "device must be a device that torch knows, such as 'cpu' or 'cuda:0', got 'gpu'"),
+    ("device", 0, TypeError, "device must be a device or a string, got 0"),
+    ("quiet", "no", TypeError, "quiet must be True or False, got 'no'"),
+    ("layer", nn.ReLU, TypeError, "layer must be an instance of Module or None, got the class ReLU"),
+    ("least", "5", TypeError, "least must be a whole number, got '5'"),
+    ("least", 10**30, ValueError, "least must be a whole number"),
+    ("size", None, TypeError, "size must be a number, got None"),
 ]
 
 RIGHT: list[tuple[str, Any, Any]] = [
@@ -125,7 +125,7 @@ def test_what_is_meant_is_handed_on_with_numbers_of_python(name: str, value: Any
 def test_each_of_a_number_of_positional_arguments_is_compared() -> None:
     relu = nn.ReLU()
     assert function(1, 1.0, relu)["rest"] == (relu,)
-    with pytest.raises(TypeError, match=r"rest\[1\]=3 cannot be: it is of type Module"):
+    with pytest.raises(TypeError, match=r"rest\[1\] must be an instance of Module, got 3"):
         function(1, 1.0, relu, 3)  # pyright: ignore[reportArgumentType]
 
 
@@ -135,7 +135,7 @@ def test_a_missing_argument_is_said_as_python_says_it() -> None:
 
 
 def test_the_bound_of_a_type_variable_counts() -> None:
-    with pytest.raises(TypeError, match="net=3 cannot be: it is of type Module"):
+    with pytest.raises(TypeError, match="net must be an instance of Module, got 3"):
         of_a_kind(3)  # pyright: ignore[reportArgumentType]
 
 
@@ -167,11 +167,11 @@ def test_fields_of_a_dataclass_are_compared_and_become_numbers_of_python() -> No
     options = Options(np.int64(2), [3, 4])  # pyright: ignore[reportArgumentType]
     assert options == Options(2, (3, 4))
     assert type(options.count) is int
-    with pytest.raises(ValueError, match="count=0 cannot be"):
+    with pytest.raises(ValueError, match="count must be a whole number of at least 1, got 0"):
         Options(0)
 
 
 def test_one_value_is_compared_as_an_argument_is() -> None:
     assert checked_value("width", np.int64(2), int) == 2
-    with pytest.raises(TypeError, match="width='2' cannot be: it is a whole number"):
+    with pytest.raises(TypeError, match="width must be a whole number, got '2'"):
         checked_value("width", "2", int)

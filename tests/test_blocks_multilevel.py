@@ -235,7 +235,7 @@ def test_whole_networks_are_refined_and_coarsened() -> None:
 @pytest.mark.parametrize("factor", [0, -2, 1.5, 2.0, True, "2", None], ids=repr)
 @pytest.mark.parametrize("operator", OPERATORS, ids=name_of)
 def test_a_factor_that_is_no_positive_integer_is_refused(operator: Any, factor: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match=rf"factor={factor!r} cannot be: it is a whole number"):
+    with pytest.raises((TypeError, ValueError), match=rf"factor must be a whole number.*, got {factor!r}"):
         operator(constant_pieces(2, per_piece=2), factor)
 
 

@@ -272,7 +272,7 @@ def test_what_is_no_probability_of_survival_is_refused(survival: Any):
 
 @pytest.mark.parametrize("last", [0.0, 1.5, float("nan"), True, "0.5", None, [0.5]], ids=repr)
 def test_linear_decay_to_what_is_no_probability_is_refused(last: Any):
-    with pytest.raises((TypeError, ValueError), match=r"last = .* \(0, 1\]|last=.* cannot be: it is a number"):
+    with pytest.raises((TypeError, ValueError), match=r"last = .* \(0, 1\]|last must be a number.*, got .*"):
         linear_decay(4, last)
 
 

@@ -178,7 +178,7 @@ def test_values_beyond_the_classes_are_refused_however_large_or_negative(tmp_pat
         ((0, 1, 2), ValueError, r"values=\(0, 1, 2\) cannot stand for the classes x, y.*give 2 different numbers"),
         ((1, 1), ValueError, r"values=\(1, 1\) cannot stand for the classes x, y"),
         ((0, -1), ValueError, "values must be .*, got -1: the pixels of a mask hold numbers of up to 16 bits"),
-        ((0, 0.5), TypeError, r"values\[1\]=0\.5 cannot be"),
+        ((0, 0.5), TypeError, r"values\[1\] must be a whole number, got 0\.5"),
     ],
 )
 def test_values_that_are_not_one_number_a_class_are_refused(values, error, message):

@@ -106,8 +106,8 @@ def test_without_a_bias_nothing_comes_of_nothing():
     ("options", "complaint"),
     [
         ({"kernel": 2}, "kernel = 2 with padding = 1; .* pass a kernel of 3 or more"),
-        ({"kernel": 0}, "kernel=0 cannot be: .* of at least 1"),
-        ({"padding": -1}, "padding=-1 cannot be: .* of at least 0"),
+        ({"kernel": 0}, "kernel must be .* of at least 1, got 0"),
+        ({"padding": -1}, "padding must be .* of at least 0, got -1"),
         ({"dimensions": 3}, "dimensions = 3; .* 1 or 2"),
     ],
     ids=str,

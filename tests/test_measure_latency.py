@@ -35,7 +35,7 @@ def test_the_ratio_is_taken_within_rounds():
 
 
 def test_no_round_is_refused():
-    with pytest.raises(ValueError, match="repetitions=0 cannot be: it is a whole number of at least 1"):
+    with pytest.raises(ValueError, match="repetitions must be a whole number of at least 1, got 0"):
         interleaved({"a": lambda: None}, 0)
 
 

@@ -64,5 +64,5 @@ def test_images_of_other_channels_are_refused():
 
 
 def test_a_number_of_classes_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="num_classes=0 cannot be: it is a whole number of at least 1"):
+    with pytest.raises(ValueError, match="num_classes must be a whole number of at least 1, got 0"):
         alexnet(0)

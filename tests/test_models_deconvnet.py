@@ -158,13 +158,13 @@ def test_weights_begin_with_variance_2_over_fan_in():
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"num_classes": 0}, "num_classes=0 cannot be"),
-        ({"in_channels": 1.0}, "in_channels=1.0 cannot be: it is a whole number"),
-        ({"hidden": 0}, "hidden=0 cannot be"),
-        ({"window": -1}, "window=-1 cannot be"),
-        ({"stages": []}, r"stages=\[\] cannot be: it is at least one value"),
-        ({"stages": [(4,), ()]}, r"stages\[1\]=\(\) cannot be: it is at least one value"),
-        ({"stages": [(4, 0)]}, r"stages\[0\]\[1\]=0 cannot be"),
+        ({"num_classes": 0}, "num_classes must be a whole number of at least 1, got 0"),
+        ({"in_channels": 1.0}, "in_channels must be a whole number.*, got 1.0"),
+        ({"hidden": 0}, "hidden must be a whole number of at least 1, got 0"),
+        ({"window": -1}, "window must be a whole number of at least 1, got -1"),
+        ({"stages": []}, r"stages must be a sequence of at least one value, got \[\]"),
+        ({"stages": [(4,), ()]}, r"stages\[1\] must be a sequence of at least one value, got \(\)"),
+        ({"stages": [(4, 0)]}, r"stages\[0\]\[1\] must be a whole number of at least 1, got 0"),
     ],
     ids=str,
 )

@@ -259,7 +259,7 @@ def test_more_skips_than_finer_maps_are_refused(skips):
 
 
 def test_a_number_of_classes_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="num_classes=0 cannot be: it is a whole number of at least 1"):
+    with pytest.raises(ValueError, match="num_classes must be a whole number of at least 1, got 0"):
         fcn32s(0)
 
 

@@ -167,5 +167,5 @@ def test_stages_without_channels_or_grids_are_refused():
 
 
 def test_a_stage_without_convolutions_is_refused():
-    with pytest.raises(ValueError, match=r"widths\[1\]=\(\) cannot be: it is at least one value"):
+    with pytest.raises(ValueError, match=r"widths\[1\] must be a sequence of at least one value, got \(\)"):
         plain_backbone([(4,), ()])

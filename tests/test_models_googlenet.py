@@ -200,5 +200,5 @@ def test_a_last_pooling_of_another_size_is_refused(size):
 
 
 def test_a_number_of_classes_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="num_classes=0 cannot be: it is a whole number of at least 1"):
+    with pytest.raises(ValueError, match="num_classes must be a whole number of at least 1, got 0"):
         googlenet(0)

@@ -300,14 +300,14 @@ def test_images_of_other_channels_are_refused() -> None:
 @pytest.mark.parametrize("value", [0, -1, 1.5, True], ids=repr)
 def test_counts_that_are_no_positive_integers_are_refused(name: str, value: Any) -> None:
     for make in (resnet20, resnet18):
-        with pytest.raises((TypeError, ValueError), match=rf"{name}={value!r} cannot be: it is a whole number"):
+        with pytest.raises((TypeError, ValueError), match=rf"{name} must be a whole number.*, got {value!r}"):
             on_meta(make, **{name: value})
 
 
 def test_numbers_of_blocks_that_are_no_positive_integers_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"blocks=0 cannot be"):
+    with pytest.raises(ValueError, match=r"blocks must be a whole number of at least 1, got 0"):
         cifar_resnet(0)
-    with pytest.raises(ValueError, match=r"blocks\[2\]=-1 cannot be"):
+    with pytest.raises(ValueError, match=r"blocks\[2\] must be a whole number of at least 1, got -1"):
         imagenet_resnet([1, 1, -1])
 
 

@@ -156,5 +156,5 @@ def test_images_of_another_size_are_refused_with_both() -> None:
 
 @pytest.mark.parametrize("name", ["depth", "in_features", "num_classes", "width"])
 def test_a_net_of_no_layers_or_neurons_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name}=0 cannot be"):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, got 0"):
         SigmoidMLP(**({"depth": 2} | {name: 0}))  # pyright: ignore[reportArgumentType]

@@ -155,11 +155,11 @@ def test_a_nan_pixel_spoils_the_logits_of_the_patches_that_it_lies_in_and_no_oth
 
 
 def test_counts_that_are_none_are_refused():
-    with pytest.raises(ValueError, match="patches=0 cannot be"):
+    with pytest.raises(ValueError, match="patches must be a whole number of at least 1, got 0"):
         SlidingWindow(classifier(FORMS[0]), patches=0)
-    with pytest.raises(ValueError, match=r"stages\[0\]\[1\]=0 cannot be"):
+    with pytest.raises(ValueError, match=r"stages\[0\]\[1\] must be a whole number of at least 1, got 0"):
         PatchClassifier(3, stages=[(4, 0)])
-    with pytest.raises(ValueError, match="hidden=-1 cannot be"):
+    with pytest.raises(ValueError, match="hidden must be a whole number of at least 1, got -1"):
         PatchClassifier(3, hidden=-1)
 
 

@@ -299,11 +299,11 @@ def test_it_compiles_into_one_graph(options):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"num_classes": 0}, "num_classes=0 cannot be"),
-        ({"in_channels": 1.0}, "in_channels=1.0 cannot be"),
-        ({"convolutions": 0}, "convolutions=0 cannot be"),
-        ({"widths": (4, 0)}, r"widths\[1\]=0 cannot be"),
-        ({"widths": ()}, r"widths=\(\) cannot be: it is at least one value"),
+        ({"num_classes": 0}, "num_classes must be a whole number of at least 1, got 0"),
+        ({"in_channels": 1.0}, "in_channels must be a whole number, got 1.0"),
+        ({"convolutions": 0}, "convolutions must be a whole number of at least 1, got 0"),
+        ({"widths": (4, 0)}, r"widths\[1\] must be a whole number of at least 1, got 0"),
+        ({"widths": ()}, r"widths must be a sequence of at least one value, got \(\)"),
         ({"borders": "pading"}, "unknown borders 'pading'; did you mean 'padded'"),
         ({"flow": residual_flow, "borders": "valid"}, "flows with borders='valid' .* keeps the shape .*'padded'"),
         ({"flow": residual_flow, "convolutions": 1}, "flows with convolutions=1 .* pass 2 or more"),

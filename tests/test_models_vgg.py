@@ -70,7 +70,7 @@ def test_hidden_layers_are_as_wide_as_asked_for():
         net = VGG(TINY, 10, hidden=6)
     sizes = [m.weight.shape for m in net.classifier if isinstance(m, nn.Linear)]
     assert sizes == [(6, 8 * 49), (6, 6), (10, 6)]
-    with pytest.raises(ValueError, match="hidden=0 cannot be"):
+    with pytest.raises(ValueError, match="hidden must be a whole number of at least 1, got 0"):
         VGG(TINY, 10, hidden=0)
 
 
@@ -91,9 +91,9 @@ def test_the_smallest_image_follows_from_the_stages():
 @pytest.mark.parametrize(
     ("stages", "complaint"),
     [
-        ([], r"stages=\[\] cannot be: it is at least one value"),
-        ([(4,), ()], r"stages\[1\]=\(\) cannot be: it is at least one value"),
-        ([(4, 0)], r"stages\[0\]\[1\]=0 cannot be"),
+        ([], r"stages must be a sequence of at least one value, got \[\]"),
+        ([(4,), ()], r"stages\[1\] must be a sequence of at least one value, got \(\)"),
+        ([(4, 0)], r"stages\[0\]\[1\] must be a whole number of at least 1, got 0"),
     ],
 )
 def test_stages_without_convolutions_or_filters_are_refused(stages, complaint):

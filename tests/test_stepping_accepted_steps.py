@@ -8,7 +8,7 @@ import torch
 from torchdiffeq import odeint
 from torchdiffeq._impl.odeint import SOLVERS
 
-from odenet.blocks.stepping.accepted_steps import Noted, accepted_steps, noting, require_one_step
+from odenet.blocks.stepping.accepted_steps import RecordedStep, accepted_steps, recording, require_one_step
 from tests.laws import states
 from tests.problems import Bernoulli
 
@@ -16,31 +16,31 @@ FORGETFUL = ["dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun", "euler",
 
 
 @pytest.mark.parametrize("method", FORGETFUL)
-def test_accepted_steps_taken_again_arrive_where_torchdiffeq_did(method: str) -> None:
-    noted: list[Noted] = []
+def test_accepted_steps_taken_again_arrive_where_torchdiffeq_did(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded: list[RecordedStep] = []
     field, x, times = Bernoulli(2.0, 5.0), states(), torch.tensor([0.0, 1.0], dtype=torch.float64)
-    SOLVERS["test:noting"] = noting(SOLVERS[method])
-    options = {"noted": noted} | ({"step_t": times[1:]} if hasattr(SOLVERS[method], "tableau") else {"step_size": 0.1})
-    end: Any = odeint(field, x, times, method="test:noting", rtol=1e-5, atol=1e-5, options=options)
-    del SOLVERS["test:noting"]
+    monkeypatch.setitem(SOLVERS, "recording", recording(SOLVERS[method]))
+    options: dict[str, Any] = {"step_t": times[1:]} if hasattr(SOLVERS[method], "tableau") else {"step_size": 0.1}
+    options["recorded"] = recorded
+    end: Any = odeint(field, x, times, method="recording", rtol=1e-5, atol=1e-5, options=options)
     state: Any = x
-    assert len(noted) > 1
-    for step, note in zip(accepted_steps(method, SOLVERS[method], noted), noted, strict=True):
-        torch.testing.assert_close(state, note.state, rtol=1e-13, atol=1e-13)
+    assert len(recorded) > 1
+    for step, record in zip(accepted_steps(method, SOLVERS[method], recorded), recorded, strict=True):
+        torch.testing.assert_close(state, record.state, rtol=1e-13, atol=1e-13)
         state = step(field, state)
     torch.testing.assert_close(state, end[1], rtol=1e-13, atol=1e-13)
-    assert [note.t1 for note in noted[:-1]] == [note.t0 for note in noted[1:]]
+    assert [record.t1 for record in recorded[:-1]] == [record.t0 for record in recorded[1:]]
 
 
 def test_a_slope_that_a_step_hands_on_is_not_evaluated_again() -> None:
-    noted = [Noted(0.0, 0.5, states(), beside=False), Noted(0.5, 1.0, states(), beside=False)]
+    recorded = [RecordedStep(0.0, 0.5, states(), beside=False), RecordedStep(0.5, 1.0, states(), beside=False)]
     times: list[float] = []
 
     def field(t: Any, x: torch.Tensor) -> torch.Tensor:
         times.append(float(t))
         return -x
 
-    first, second = accepted_steps("bosh3", SOLVERS["bosh3"], noted)
+    first, second = accepted_steps("bosh3", SOLVERS["bosh3"], recorded)
     end = second(field, first(field, states()))
     # torchdiffeq looks just before the end of a step, where the field may jump.
     assert times == [0.0, 0.25, 0.375, math.nextafter(0.5, 0), 0.75, 0.875, math.nextafter(1, 0)]

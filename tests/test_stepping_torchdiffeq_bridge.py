@@ -35,10 +35,10 @@ from odenet import (
 )
 from odenet.blocks.gradients.base import GradientMethod
 from odenet.blocks.solvers.named import SOLVERS
-from tests.laws import AWKWARD_HORIZONS, Spy, logistic_nodes, require_each_on_its_own_piece, spies, states
+from tests.laws import AWKWARD_HORIZONS, Spy, require_each_on_its_own_piece, spies, states
 from tests.problems import bernoulli, jumping_linear, sloping_logistic
 
-METHODS = sorted(name for name in TORCHDIFFEQ if ":" not in name)
+METHODS = sorted(TORCHDIFFEQ)
 FIXED_GRID = {"euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams", "fixed_adams"}
 SHARED_NAMES = sorted(SOLVERS.keys() & TORCHDIFFEQ.keys() & FIXED_GRID)
 
@@ -316,13 +316,6 @@ def test_an_unknown_method_is_refused_with_the_nearest() -> None:
         Adaptive("dopri_5")
     with pytest.raises(ValueError, match=r"unknown method of torchdiffeq 'bosch3'; did you mean 'bosh3'\?"):
         ContinuousAdjoint(method="bosch3")
-
-
-def test_what_odenet_itself_enters_into_torchdiffeqs_table_is_no_method_for_users() -> None:
-    ODEBlock(Constant(logistic_nodes(1)[0]), FixedSteps(), ContinuousAdjoint())(states())
-    (ours, *_) = [name for name in TORCHDIFFEQ if name.startswith("odenet:")]
-    with pytest.raises(ValueError, match=r"unknown method .*Known: adaptive_heun, bosh3, dopri5, [^:]*\.$"):
-        Adaptive(ours)
 
 
 @pytest.mark.parametrize(

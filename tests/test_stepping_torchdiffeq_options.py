@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -137,3 +139,41 @@ class Rate(nn.Module):
 
     def forward(self, t: Time, x: Tensor) -> Tensor:
         return self.rate * x
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("dopri5", {"max_step": math.inf, "min_step": 0.0, "first_step": None, "step_t": None, "jump_t": []}),
+        ("dopri5", {"first_step": torch.tensor(0.1), "max_num_steps": np.int64(50), "jump_t": np.array([0.5])}),
+        ("rk4", {"step_size": None, "grid_constructor": None, "interp": "cubic", "perturb": True}),
+        ("implicit_adams", {"implicit": True, "max_order": 12, "max_iters": 1}),
+        ("scipy_solver", {"solver": "BDF", "max_step": 0.1, "min_step": 0.0}),
+    ],
+    ids=str,
+)
+def test_options_that_torchdiffeq_knows_are_taken_as_they_are(method: str, options: dict[str, Any]) -> None:
+    assert Adaptive(method, **options).options == options
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "said"),
+    [
+        ("dopri5", {"first_step": "0.1"}, "first_step must be a number or a tensor or None, got '0.1'"),
+        ("dopri5", {"max_step": -1.0}, "max_step must be .*greater than 0.*got -1.0"),
+        ("dopri5", {"jump_t": ["a"]}, r"jump_t\[0\] must be a number.*got 'a'"),
+        ("implicit_adams", {"max_order": 13}, "max_order must be a whole number from 1 to 12.*got 13"),
+        ("rk4", {"interp": "cube"}, "unknown interp 'cube'; did you mean 'cubic'"),
+        ("scipy_solver", {"solver": "rk54"}, "unknown solver 'rk54'. Known: BDF, DOP853, LSODA"),
+        ("explicit_adams", {"implicit": True}, "unknown option of torchdiffeq's explicit_adams 'implicit'"),
+        (
+            "rk4",
+            {"step_size": 0.1, "grid_constructor": max},
+            "step_size = 0.1 .* grid_constructor; .*: pass one",
+        ),
+    ],
+    ids=str,
+)
+def test_options_of_no_meaning_are_refused_at_construction(method: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=said):
+        Adaptive(method, **options)

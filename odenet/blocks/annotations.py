@@ -20,7 +20,7 @@ KINDS = {
     float: "a number",
     Fraction: "a fraction",
     bool: "True or False",
-    str: "a text",
+    str: "a string",
     Path: "a path",
     PathLike: "a path",
     torch.device: "a device",
@@ -28,8 +28,10 @@ KINDS = {
     NoneType: "None",
     collections.abc.Mapping: "a dictionary, {…: …}",
 }
-
 """Words for types whose name is not enough."""
+
+SEQUENCE = "a sequence of values, (…, …)"
+"""Words for a tuple, a list or another sequence."""
 
 SEVERAL: dict[Any, tuple[type, ...]] = {
     tuple: (tuple, list),
@@ -95,30 +97,34 @@ def described(hint: Any) -> str:
     if kind is Annotated:
         return described(get_args(hint)[0])
     if kind in SEVERAL:
-        return "several values, (…, …)"
+        return SEQUENCE
     if kind is collections.abc.Callable:
-        return "a function or a class, which is called"
+        return "a callable, such as a function or a class"
     if kind in KINDS:
         return KINDS[kind]
-    return f"of type {getattr(kind, '__name__', kind)}"
+    return f"an instance of {getattr(kind, '__name__', kind)}"
 
 
 def shown(value: object) -> str:
-    """The value as messages show it: in short, or the kind of it."""
+    """Return the value as messages show it: its representation, or its type where that is long."""
     text = repr(value)
     return text if len(text) <= 80 and "\n" not in text else f"<{kind_of(value)}>"
 
 
 def kind_of(value: object) -> str:
-    """The type of the value, or which class it is, for messages."""
+    """Return the type of the value in words; of a class, its name."""
     return f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
 
 
 def of_other_kind(name: str, value: Any, kind: str) -> TypeError:
-    """The refusal of a value that is not of that kind."""
-    return TypeError(f"{name}={shown(value)} cannot be: it is {kind}, and not {kind_of(value)}; give such a value.")
+    """Return the error for an argument `name` whose value is not `kind`, which is a noun phrase."""
+    if isinstance(value, type):
+        return TypeError(f"{name} must be {kind}, got {kind_of(value)}: pass an instance instead.")
+    text = shown(value)
+    given = f"a value {kind_of(value)}" if text.startswith("<of type") else f"{text} {kind_of(value)}"
+    return TypeError(f"{name} must be {kind}, got {given}: pass such a value.")
 
 
-def out_of_bounds(name: str, value: Any, bounds: str) -> ValueError:
-    """The refusal of a value of the right kind outside its bounds."""
-    return ValueError(f"{name}={shown(value)} cannot be: it is {bounds}; give such a value.")
+def out_of_bounds(name: str, value: Any, bounds: str, advice: str = "pass such a value") -> ValueError:
+    """Return the error for an argument `name` of the right kind whose value is not `bounds`, a noun phrase."""
+    return ValueError(f"{name} must be {bounds}, got {shown(value)}: {advice}.")

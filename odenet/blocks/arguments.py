@@ -25,6 +25,7 @@ from torch import Tensor
 
 from odenet.blocks.annotations import (
     KINDS,
+    SEQUENCE,
     SEVERAL,
     Different,
     Inside,
@@ -43,6 +44,8 @@ R = TypeVar("R")
 _LARGEST = 2**63 - 1
 """Counts are sizes of tensors, which torch keeps in 64 bits."""
 
+_NOTHING_TO_DO = "with none there is nothing to do"
+
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """`function`, called with arguments that are what their annotations say.
@@ -59,7 +62,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     >>> steps(0)
     Traceback (most recent call last):
     ...
-    ValueError: per_piece=0 cannot be: it is a whole number of at least 1; give such a value.
+    ValueError: per_piece must be a whole number of at least 1, got 0: pass such a value.
     """
 
     @wraps(function)
@@ -183,20 +186,20 @@ class _Checker:
                 refusals.append(error)
         if of_its_kind := [error for error in refusals if isinstance(error, ValueError)]:
             raise of_its_kind[-1]
-        within = [error for error in refusals if not str(error).startswith(f"{name}=")]
+        within = [error for error in refusals if not str(error).startswith(f"{name} must be ")]
         raise within[0] if within else of_other_kind(name, value, " or ".join(map(described, hints)))
 
     def _of_places(self, name: str, value: Any, hints: tuple[Any, ...], limits: tuple[Any, ...]) -> tuple[Any, ...]:
         if not isinstance(value, tuple | list):
-            raise of_other_kind(name, value, "several values, (…, …)")
+            raise of_other_kind(name, value, SEQUENCE)
         if len(value) != len(hints):
-            raise out_of_bounds(name, value, f"{len(hints)} values")
+            raise out_of_bounds(name, value, f"a sequence of {len(hints)} values")
         pairs = enumerate(zip(value, hints, strict=True))
         return tuple(self.checked(f"{name}[{i}]", *pair, limits) for i, pair in pairs)
 
     def _of_several(self, name: str, value: Any, kind: type, hints: tuple[Any, ...], limits: tuple[Any, ...]) -> Any:
         if not isinstance(value, SEVERAL[kind]) or isinstance(value, str | bytes) or hasattr(value, "__array__"):
-            raise of_other_kind(name, value, "several values, (…, …)")
+            raise of_other_kind(name, value, SEQUENCE)
         entries = list(value)
         if (
             self.bounded
@@ -204,18 +207,18 @@ class _Checker:
             and not _is_empty(self.default)
             and not any(isinstance(limit, MayBeEmpty) for limit in limits)
         ):
-            raise out_of_bounds(name, value, "at least one value: with none there is nothing to do")
+            raise out_of_bounds(name, value, "a sequence of at least one value", _NOTHING_TO_DO)
         found = [self.checked(f"{name}[{i}]", entry, hints[0], limits) for i, entry in enumerate(entries)]
         different = (hints[0] is str and kind is tuple) or any(isinstance(limit, Different) for limit in limits)
         if self.bounded and different and len(set(found)) < len(found):
-            raise out_of_bounds(name, value, "different values: the same work twice would be one result")
+            raise out_of_bounds(name, value, "a sequence of different values", "leave out the repeated ones")
         return found if isinstance(value, list) and kind is not tuple else tuple(found)
 
     def _of_mapping(self, name: str, value: Any, hints: tuple[Any, ...], limits: tuple[Any, ...]) -> Any:
         if not isinstance(value, Mapping):
             raise of_other_kind(name, value, KINDS[collections.abc.Mapping])
         if self.bounded and not value and not any(isinstance(limit, MayBeEmpty) for limit in limits):
-            raise out_of_bounds(name, value, "at least one value: with none there is nothing to do")
+            raise out_of_bounds(name, value, "a dictionary of at least one value", _NOTHING_TO_DO)
         for key, entry in value.items():
             self.checked(f"a key of {name}", key, hints[0], ())
             self.checked(f"{name}[{key!r}]", entry, hints[1], limits)
@@ -230,7 +233,7 @@ class _Checker:
             return value if Inside() in limits and isinstance(value, int) else number
         within = next((limit for limit in limits if isinstance(limit, Within)), None)
         if not math.isfinite(number) or not self._is_allowed(number, within, whole=whole):
-            raise out_of_bounds(name, value, f"{KINDS[kind]} {self._bounds(whole, within)}")
+            raise out_of_bounds(name, value, self._bounds(whole, within))
         return number
 
     def _is_allowed(self, number: float, within: Within | None, *, whole: bool) -> bool:
@@ -241,13 +244,14 @@ class _Checker:
         return number >= within.least if within is not None else number > 0 or (number == 0 and _is_zero(self.default))
 
     def _bounds(self, whole: bool, within: Within | None) -> str:
-        """In words."""
+        """Return the allowed numbers in words."""
+        kind = "a whole number" if whole else "a finite number"
         if within is not None and within.most < math.inf:
-            return f"from {within.least} to {within.most}"
+            return f"a {'whole ' if whole else ''}number from {within.least} to {within.most}"
         if within is not None and within.least == -math.inf:
-            return "of 64 bits" if whole else "that is finite"
+            return "a whole number of 64 bits" if whole else kind
         least = within.least if within is not None else 0 if _is_zero(self.default) else 1 if whole else None
-        return ("greater than 0" if least is None else f"of at least {least}") + ("" if whole else ", and finite")
+        return f"{kind} greater than 0" if least is None else f"{kind} of at least {least}"
 
 
 def _unwrapped(hint: Any, limits: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

@@ -152,7 +152,7 @@ class ODEBlock(ModuleWithProperties):
 
     @compiled.setter
     def compiled(self, value: Compiled) -> None:
-        if not isinstance(value, bool) and value != "reduce-overhead":
+        if not isinstance(value, bool) and not (isinstance(value, str) and value == "reduce-overhead"):
             raise TypeError(
                 f"compiled = {value!r}; a block is compiled or it is not: pass True or False, or 'reduce-overhead' for "
                 "CUDA graphs."
@@ -218,6 +218,7 @@ class ODEBlock(ModuleWithProperties):
             raise NonFiniteState(f"x(T) of {self.label} is not finite, by a fault that did not show a second time.")
         return y
 
+    @checked
     @torch.no_grad()
     def locate_nonfinite(self, x: Tensor) -> None:
         """Solve again from x, look at every evaluation, and raise `NonFiniteState` at the first that is not finite."""

@@ -78,6 +78,7 @@ class StochasticDepth:
                 "for each, or one for all."
             )
 
+    @checked
     def on_pieces(self, number: int) -> StochasticDepth:
         """The same probabilities over depth-time, on `number` pieces of a θ(t) that was refined or coarsened."""
         old = len(self.survival)

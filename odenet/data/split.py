@@ -56,6 +56,7 @@ class Split:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
+    @checked
     def to(self, device: torch.device | str) -> Split:
         """Return the split on `device`, without a copy if it is there already."""
         return Split(self.images.to(device), self.labels.to(device))

@@ -120,6 +120,7 @@ class NaiveInception(Parallel):
         super().__init__(branches, ones + threes + fives + in_channels)
 
     @classmethod
+    @checked
     def of_widths(
         cls, in_channels: int, widths: InceptionWidths, *, norm: Norm | None = None, largest: int = 5
     ) -> NaiveInception:

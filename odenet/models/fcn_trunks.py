@@ -68,6 +68,7 @@ class Backbone(nn.Module):
             maps.append(x)
         return maps
 
+    @checked
     def pixels_for(self, size: int) -> int:
         """Return the number of pixels of the image, along one axis, for which the coarsest map has `size` pixels."""
         grid = self.grids[-1]

@@ -85,6 +85,7 @@ class SigmoidChain(nn.Module):
         self.weights, self.biases = nn.Parameter(weights.clone()), nn.Parameter(biases.clone())
 
     @classmethod
+    @checked
     def centred(cls, weights: Tensor, a: Tensor) -> SigmoidChain:
         """Build the chain whose biases make each z_l = 0 for the scalar input `a`: σ′(z_l) = 1/4, its maximum."""
         before = torch.cat([a.reshape(1).to(weights), torch.full_like(weights[1:], 0.5)])
@@ -102,11 +103,13 @@ class SigmoidChain(nn.Module):
             a = torch.sigmoid(z[-1])
         return torch.stack(z)
 
+    @checked
     def factors(self, a: Tensor) -> Tensor:
         """Return the factors σ′(z_l)·w_(l+1) of the gradient for l = 1, …, L-1, of shape (L-1, *a.shape)."""
         slopes = sigmoid_slope(self.inputs(a))
         return slopes[:-1] * self.weights[1:].view(-1, *[1] * a.dim())
 
+    @checked
     def bias_gradients(self, a: Tensor) -> Tensor:
         """Return ∂a_L/∂b_l = σ′(z_l)·w_(l+1)·σ′(z_(l+1)) ⋯ w_L·σ′(z_L) for l = 1, …, L, of shape (L, *a.shape).
 

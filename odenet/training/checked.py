@@ -29,7 +29,7 @@ class Checked:
     >>> Widths(widths=(8, 0))
     Traceback (most recent call last):
     ...
-    ValueError: widths[1]=0 cannot be: it is a whole number of at least 1; give such a value.
+    ValueError: widths[1] must be a whole number of at least 1, got 0: pass such a value.
     """
 
     def __post_init__(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from statistics import median
 
+from odenet.blocks.arguments import checked
+
 
 @dataclass(frozen=True)
 class History:
@@ -29,6 +31,7 @@ class History:
         """The row of the last epoch."""
         return self.rows[-1]
 
+    @checked
     def column(self, name: str) -> list[float]:
         """The values of one name, an epoch each."""
         return [row[name] for row in self.rows]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from odenet.blocks.annotations import Inside
-from odenet.blocks.arguments import check_fields
+from odenet.blocks.arguments import check_fields, checked
 from odenet.data.class_names import class_names
 from odenet.training.tasks import Task
 
@@ -86,6 +86,7 @@ for each, torch.int64, (n, 2); one label an image is the task Classification.
         }
         return MetricCollection(metrics | {f"AP {name}": of_class(k) for k, name in enumerate(self.classes)})
 
+    @checked
     def check(self, targets: Tensor) -> None:
         """Refuse what is not a 0 or 1 for each class."""
         k = len(self.classes)

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from odenet.blocks.arguments import checked
 from odenet.training.files import write_atomically
 from odenet.training.json_data import from_json_data, to_json_data
 
@@ -62,6 +63,7 @@ class Record:
         return list(dict.fromkeys(session["commit"] for session in self.sessions if session["commit"]))
 
     @classmethod
+    @checked
     def load(cls, path: str | PathLike[str]) -> Record:
         """The record in the file at `path`.
 
@@ -81,6 +83,7 @@ class Record:
             raise _unreadable(path, fault)
         return cls(**entries)
 
+    @checked
     def save(self, path: str | PathLike[str]) -> None:
         """Write it to `path`, atomically. NaN and infinities are written as {"$float": "nan"}, and read back.
 

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from urllib.parse import quote
 
 from torch import nn
 
+from odenet.blocks.annotations import MayBeEmpty
 from odenet.blocks.arguments import checked
 from odenet.training.batches import BatchSource
 from odenet.training.checkpoints import CheckpointError
@@ -70,6 +71,7 @@ class Run:
         self.close()
 
     @classmethod
+    @checked
     def open(cls, experiment: str, settings: object, path: str | PathLike[str], *, preset: str = "") -> Self:
         """The run with these settings whose record is at `path`: a new one, or the one that was interrupted there.
 
@@ -103,6 +105,7 @@ class Run:
         return run
 
     @classmethod
+    @checked
     def recorded(
         cls, experiment: str, settings: object, path: str | PathLike[str], *, preset: str = ""
     ) -> Record | None:
@@ -118,6 +121,7 @@ class Run:
         """Whether nothing is left to compute."""
         return self.record.finished
 
+    @checked
     def once(self, key: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """The result `key` of the record; if it has none, what `compute` returns, once that is in the record.
 
@@ -141,6 +145,7 @@ class Run:
         self._save()
         return self.record.results[key]
 
+    @checked
     def made_from(self, name: str, content: object) -> None:
         """Say in the record, by a fingerprint, what results are computed from, or find that it is the same as before.
 
@@ -193,10 +198,10 @@ class Run:
             self.note({f"{key}: {name}": value for name, value in parts.items()})
         return history
 
+    @checked
     def folder(self, key: str) -> Path:
         """Where the checkpoint and weights of the result `key` go, beside the record; made when first written to."""
-        # The full name: records called shift0.5 and shift0.7 have a folder each. And quote() keeps dots, so "." and
-        # ".." would be other folders.
+        # Records called shift0.5 and shift0.7 have a folder each; quote() keeps dots, and ".." is another folder.
         return self.path.with_name(f"{self.path.name}.d") / quote(key, safe=" =,").replace(".", "%2E")
 
     def finish(self, **summary: Any) -> None:
@@ -219,7 +224,8 @@ class Run:
         begun = len(self.record.sessions) == 1 and not self.record.results and not self.finished
         return begun and self._hold is not None and self._hold.is_valid
 
-    def note(self, fingerprints: Mapping[str, str | None]) -> None:
+    @checked
+    def note(self, fingerprints: Annotated[Mapping[str, str | None], MayBeEmpty()]) -> None:
         """Put fingerprints of what results are made from into the record, by name.
 
         Raises:
@@ -298,8 +304,7 @@ def _identity(record: Record) -> dict[str, Any]:
 
 
 def _context(record: Record) -> dict[str, Any]:
-    files = {name: value for name, value in record.made_from.items() if name.startswith(FILE)}
-    return _identity(record) | {"files": files}
+    return _identity(record) | {"files": {k: v for k, v in record.made_from.items() if k.startswith(FILE)}}
 
 
 def _other_files(asked: Record, found: Record) -> list[str]:

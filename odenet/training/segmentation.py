@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from odenet.blocks.annotations import MayBeEmpty, Number, Whole
-from odenet.blocks.arguments import check_fields
+from odenet.blocks.arguments import check_fields, checked
 from odenet.blocks.errors import OdenetWarning
 from odenet.data.counts import whole_number
 from odenet.training.tasks import Task
@@ -138,6 +138,7 @@ the right num_classes, or ignore_index=255 if such pixels are not to be judged.
             }
         )
 
+    @checked
     def check(self, targets: Tensor) -> None:
         """Refuse masks with other values than 0, …, K - 1 and the one to ignore; warn where all are to be ignored."""
         if targets.dtype not in (torch.int64, torch.uint8) or targets.ndim != 3:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from odenet.blocks.annotations import Number, Whole
-from odenet.blocks.arguments import check_fields
+from odenet.blocks.arguments import check_fields, checked
 from odenet.data.counts import whole_number
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ give the right num_classes.
         # A compute group would unite metrics whose counts agree on the first batch, and so mistake one k for another.
         return MetricCollection({"accuracy": accuracy(1)} | ranked, compute_groups=False)
 
+    @checked
     def check(self, targets: Tensor) -> None:
         """Refuse labels outside 0, …, K - 1."""
         if targets.dtype != torch.int64 or targets.ndim != 1:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +106,7 @@ class ContinuousAdjoint(GradientMethod):
                 "the branch elsewhere, where it would be another one: use Backprop() or Checkpointed(), or evaluation "
                 "mode."
             )
-        return _FirstDerivative.apply(y)
+        return y
 
     def check(self, stepping: Stepping, projection: Projection | None) -> None:
         """Refuse a projection, solvers that cannot step the adjoint equation, and tolerances for steps without any."""
@@ -121,23 +120,6 @@ class ContinuousAdjoint(GradientMethod):
     def __repr__(self) -> str:
         arguments = (f"{name.removeprefix('adjoint_')}={value!r}" for name, value in self.backward.items())
         return f"ContinuousAdjoint({', '.join(arguments)})"
-
-
-class _FirstDerivative(torch.autograd.Function):
-    """y ↦ a copy of y, whose gradient has no derivative: torchdiffeq's would be silently incomplete."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor) -> Tensor:  # noqa: ARG004
-        return y.clone()  # a view could not be changed in place
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                "a derivative of the gradient (create_graph=True) was asked for under ContinuousAdjoint; the adjoint "
-                "equation gives first derivatives alone: use Backprop() or Checkpointed()."
-            )
-        return gradients[0]
 
 
 def _without_dropout(piece: Piece) -> Piece:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -80,7 +81,7 @@ def _after(t: Tensor) -> Any:
     return torch.nextafter(t, t + 1)
 
 
-class Noted(NamedTuple):
+class RecordedStep(NamedTuple):
     """A step that was accepted: where it lies, the state before it, and `beside` of an `AcceptedStep`."""
 
     t0: float
@@ -89,12 +90,12 @@ class Noted(NamedTuple):
     beside: bool
 
 
-def accepted_steps(method: str, solver: Any, noted: list[Noted]) -> list[AcceptedStep]:
-    """The steps on one piece, from what a `noting` subclass of torchdiffeq's class `solver` noted there."""
+def accepted_steps(method: str, solver: Any, recorded: list[RecordedStep]) -> list[AcceptedStep]:
+    """The steps on one piece, from those that a `recording` subclass of torchdiffeq's class `solver` recorded there."""
     tableau = getattr(solver, "tableau", None)
-    ends = [False] * (len(noted) - 1) + [True]
-    pairs = zip(noted, ends, strict=False)
-    return [AcceptedStep(method, tableau, n.t0, n.t1, last=last, beside=n.beside) for n, last in pairs]
+    ends = [False] * (len(recorded) - 1) + [True]
+    pairs = zip(recorded, ends, strict=False)
+    return [AcceptedStep(method, tableau, step.t0, step.t1, last=last, beside=step.beside) for step, last in pairs]
 
 
 def require_one_step(method: str, solver: Any) -> None:
@@ -107,24 +108,25 @@ def require_one_step(method: str, solver: Any) -> None:
     )
 
 
-def noting(solver: Any) -> Any:
-    """A subclass of torchdiffeq's class that appends the steps it accepts to the list `noted`."""
+@cache
+def recording(solver: Any) -> Any:
+    """Return a subclass of torchdiffeq's class that appends the steps it accepts to its option, the list `recorded`."""
 
-    class Noting(solver):
-        def __init__(self, *args: Any, noted: list[Noted], **kwargs: Any) -> None:
+    class Recording(solver):
+        def __init__(self, *args: Any, recorded: list[RecordedStep], **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.noted = noted
+            self.recorded = recorded
 
         def _adaptive_step(self, rk_state: Any) -> Any:
             after = super()._adaptive_step(rk_state)
             if after.t1 > rk_state.t1:
-                state = (rk_state.y1, rk_state.f1) if self.noted else rk_state.y1
+                state = (rk_state.y1, rk_state.f1) if self.recorded else rk_state.y1
                 jumped = bool((self.jump_t == after.t1).any())
-                self.noted.append(Noted(rk_state.t1.item(), after.t1.item(), state, jumped))
+                self.recorded.append(RecordedStep(rk_state.t1.item(), after.t1.item(), state, jumped))
             return after
 
         def _step_func(self, func: Any, t0: Tensor, dt: Tensor, t1: Tensor, y0: Tensor) -> Any:
-            self.noted.append(Noted(t0.item(), t1.item(), y0, self.perturb))
+            self.recorded.append(RecordedStep(t0.item(), t1.item(), y0, self.perturb))
             return super()._step_func(func, t0, dt, t1, y0)
 
-    return Noting
+    return Recording

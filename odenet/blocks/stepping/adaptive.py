@@ -159,7 +159,7 @@ class Adaptive(Stepping):
         states: list[Any] = []
         for piece in filter(_moves, pieces):
             field.enter(piece)
-            x, complete, accepted, before = bridge.solve_noting_steps(field, piece, x, self._request)
+            x, complete, accepted, before = bridge.solve_recording_steps(field, piece, x, self._request)
             steps += [Step(piece, step) for step in accepted]
             states += before
             if not complete:
@@ -168,7 +168,8 @@ class Adaptive(Stepping):
 
     @property
     def _request(self) -> bridge.Request:
-        return bridge.Request(self.method, self.rtol, self.atol, self.options, self.max_evaluations)
+        solver = bridge.solvers()[self.method]
+        return bridge.Request(self.method, solver, self.rtol, self.atol, self.options, self.max_evaluations)
 
     def check_projection(self, projection: Projection | None) -> None:
         """Refuse a function: error control solves the limit of small steps, which depends on the set."""

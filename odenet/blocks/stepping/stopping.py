@@ -28,11 +28,10 @@ def evaluations_by_default(options: Collection[str], solver: Any) -> float:
     return MOST_ATTEMPTS * (6 if tableau is None else len(tableau.alpha))
 
 
-def both(solution: Tensor) -> Tensor:
-    """The states at start and end; SciPy's solvers leave the end out where they give up."""
+def require_end_state(solution: Tensor) -> None:
+    """Raise `Stopped` where the states at start and end are not both there: SciPy's solvers may give up before."""
     if len(solution) < 2:
         raise Stopped("SciPy's solver found no step small enough")
-    return solution
 
 
 def reason_of(stop: Exception) -> str:

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -24,55 +25,59 @@ from odenet.blocks.replay.graph_ends import KnownEnds
 from odenet.blocks.replay.replay import Replay
 from odenet.blocks.replay.substitution import Gate, replaced
 from odenet.blocks.solvers.runge_kutta import RungeKutta
-from odenet.blocks.stepping.accepted_steps import AcceptedStep, Noted, accepted_steps, noting
-from odenet.blocks.stepping.stopping import Stopped, both, evaluations_by_default, reason_of
-from odenet.blocks.stepping.torchdiffeq_options import Request, options_on
+from odenet.blocks.stepping.accepted_steps import AcceptedStep, RecordedStep, accepted_steps, recording
+from odenet.blocks.stepping.adjoint import Augmented, Dynamics, with_adjoint
+from odenet.blocks.stepping.stopping import Stopped, evaluations_by_default, reason_of, require_end_state
+from odenet.blocks.stepping.torchdiffeq_options import Request, check_options, never_zero, options_on, positive_atol
 from odenet.blocks.theta.base import Piece, wants_gradient
 
 
 def check_method(method: str, options: Mapping[str, Any]) -> None:
-    """Raise a `ValueError` that names the nearest right one where torchdiffeq has no such method or option."""
-    methods = [name for name in solvers() if ":" not in name]
-    if method not in methods:
-        raise unknown_name("method of torchdiffeq", method, methods)
-    known = _options_of(method)
+    """Raise an error that names the nearest right one where torchdiffeq has no such method, option or value."""
+    if method not in solvers():
+        raise unknown_name("method of torchdiffeq", method, solvers())
+    known = _options_of(solvers()[method])
     for option in options:
         if option not in known:
             raise unknown_name(f"option of torchdiffeq's {method}", option, known)
+    check_options(options)
 
 
-def fixed_request(solver: RungeKutta, steps: int) -> Request:
-    """`steps` equal steps of one of our Runge-Kutta methods, as torchdiffeq's machinery takes them.
+def fixed_request(runge_kutta: RungeKutta, steps: int) -> Request:
+    """Return the solve by `steps` equal steps of one of our Runge-Kutta methods, taken by torchdiffeq's loop."""
 
-    torchdiffeq finds solvers by name in a table; ours enter it under names of their own, "odenet:…".
-    """
+    def grid(f: Callable, x: Tensor, t: Tensor) -> Tensor:  # noqa: ARG001
+        return torch.linspace(t[0].item(), t[-1].item(), steps + 1, dtype=t.dtype, device=t.device)
+
+    options = {"runge_kutta": runge_kutta, "grid_constructor": grid}
+    return Request(repr(runge_kutta), _solver_of_our_steps(), options=options)
+
+
+@cache
+def _solver_of_our_steps() -> Any:
+    """Return torchdiffeq's class of fixed steps with one more option, `runge_kutta`: our method that takes them."""
     from torchdiffeq._impl.fixed_grid import FixedGridODESolver
 
     class OnTheGrid(FixedGridODESolver):
-        order = solver.order
+        def __init__(self, *args: Any, runge_kutta: RungeKutta, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.runge_kutta = runge_kutta
 
         def _step_func(self, func: Callable, t0: Tensor, dt: Tensor, t1: Tensor, y0: Tensor) -> Any:  # noqa: ARG002
             def f(t: float, x: Tensor) -> Tensor:
                 return func(torch.as_tensor(t, dtype=torch.float64, device=x.device), x)
 
-            return solver.increment(f, t0.item(), t1.item(), y0), None
+            return self.runge_kutta.increment(f, t0.item(), t1.item(), y0), None
 
-    # Not by the class's name alone: a notebook may define another class of that name.
-    name = f"odenet:{solver!r}:{id(type(solver))}"
-    solvers().setdefault(name, OnTheGrid)
-
-    def grid(f: Callable, x: Tensor, t: Tensor) -> Tensor:  # noqa: ARG001
-        return torch.linspace(t[0].item(), t[-1].item(), steps + 1, dtype=t.dtype, device=t.device)
-
-    return Request(name, options={"grid_constructor": grid})
+    return OnTheGrid
 
 
 def solve(field: Field, piece: Piece, x: Tensor, request: Request) -> tuple[Tensor, bool]:
-    """x(end) of a piece from x(start), and whether the end was reached within the budget.
+    """Return x(end) of a piece from x(start), and whether the end was reached within the budget.
 
     Raises:
-        NonFiniteState: a state or slope became NaN or infinite.
-        ValueError: a gradient is wanted through a method that torchdiffeq cannot differentiate.
+        NonFiniteState: if a state or slope becomes NaN or infinite.
+        ValueError: if a gradient is wanted through a method that torchdiffeq cannot differentiate.
     """
     watch = _watch(field, piece, x, request)
     captured = field.find_captures() if not isinstance(watch, _StepWatch) and torch.is_grad_enabled() else []
@@ -86,28 +91,27 @@ def solve(field: Field, piece: Piece, x: Tensor, request: Request) -> tuple[Tens
     return end, complete
 
 
-def solve_noting_steps(
+def solve_recording_steps(
     field: Field, piece: Piece, x: Tensor, request: Request
 ) -> tuple[Tensor, bool, list[AcceptedStep], list[Any]]:
-    """As `solve`, with the steps that were accepted and the states before them."""
-    method, noted = request.method, list[Noted]()
-    name, solver = f"odenet:noting:{method}", solvers()[method]
-    solvers().setdefault(name, noting(solver))
-    end, complete = solve(field, piece, x, replace(request, method=name, options={**request.options, "noted": noted}))
-    return end, complete, accepted_steps(method, solver, noted), [step.state for step in noted]
+    """Return what `solve` does, the steps that were accepted and the states before them."""
+    recorded = list[RecordedStep]()
+    options = {**request.options, "recorded": recorded}
+    end, complete = solve(field, piece, x, replace(request, solver=recording(request.solver), options=options))
+    return end, complete, accepted_steps(request.method, request.solver, recorded), [step.state for step in recorded]
 
 
 def solve_adjoint(
     field: Field, piece: Piece, x: Tensor, request: Request, backward: Mapping[str, Any]
 ) -> tuple[Tensor, bool]:
-    """As `solve`, with the gradient from the continuous adjoint equation (Chen et al. 2018, algorithm 1).
+    """Return what `solve` does, with the gradient of the continuous adjoint equation (Chen et al. 2018, algorithm 1).
 
     Args:
         field: the field, at the piece.
         piece: the interval.
         x: the state at its start.
         request: the solve forwards.
-        backward: `rtol`, `atol`, `method` of the solve backwards where they differ.
+        backward: `adjoint_rtol`, `adjoint_atol` and `adjoint_method` of the solve backwards, each where it differs.
     """
     watch = _watch(field, piece, x, request)
     if torch.is_grad_enabled():
@@ -115,82 +119,58 @@ def solve_adjoint(
     watch.replay.buffers.note()
     with torch.no_grad(), watch.replay.first():
         end, reached = _integrate(watch, piece, x, request)
-    if reached > piece.start:
-        x = _attached(watch, piece._replace(end=reached), x, end, request, backward)
-    return x, reached == piece.end
+    if reached == piece.start:
+        return x, False
+    watch.forward, watch.piece = False, piece._replace(end=reached)
+    solve_backwards = partial(_integrate_backwards, watch, request.on_the_way_back(backward, solvers()))
+    y = with_adjoint(x, end, watch.adjoint_parameters(), watch, solve_backwards)
+    return y, reached == piece.end
 
 
 def _integrate(watch: _Watch, piece: Piece, x: Tensor, request: Request) -> tuple[Tensor, float]:
-    """The state reached and its t: the piece's end, or where the budget, the step or the solver gave out."""
-    from torchdiffeq import odeint
-
-    options = options_on(piece, piece.end, request, _options_of(request.method), x.device)
+    """Return the state reached and its t: the piece's end, or where the budget, the step or the solver gave out."""
+    options = options_on(piece, piece.end, request, _options_of(request.solver), x.device)
     try:
-        solution: Any = odeint(watch, x, _times(piece, x), **_how(request), options=options)
-        return both(solution)[1], piece.end
+        return _odeint(watch, x, (piece.start, piece.end), request, options), piece.end
     except (Stopped, AssertionError) as stop:
         return watch.state_reached(stop), watch.time
 
 
-def _attached(
-    watch: _Watch, piece: Piece, x: Tensor, end: Tensor, request: Request, backward: Mapping[str, Any]
-) -> Tensor:
-    """`end` = x(end of the piece) with the adjoint equation as its gradient; it is known, so nothing is evaluated."""
-    from torchdiffeq import odeint_adjoint
+def _integrate_backwards(watch: _Watch, request: Request, dynamics: Dynamics, state: Augmented) -> Augmented:
+    """Return the augmented state at the start of the piece from that at its end; a solve that stops is an error."""
+    from torchdiffeq._impl.adjoint import handle_adjoint_norm_
+    from torchdiffeq._impl.misc import _rms_norm
 
-    watch.forward, watch.piece = False, piece
-    other = backward.get("adjoint_method", request.method)
-    returning = request if other == request.method else Request(other)
-    options = options_on(piece, piece.start, returning, _options_of(returning.method), x.device)
+    piece = watch.piece
+    options = options_on(piece, piece.start, request, _options_of(request.solver), state[1].device)
     options.pop("norm", None)  # one of states, not of the augmented ones
-    solvers().setdefault("odenet:known", _Known)
-    solution: Any = odeint_adjoint(
-        watch,
-        x,
-        _times(piece, x),
-        **_how(replace(request, method="odenet:known")),
-        options={"known": end},
-        adjoint_params=watch.adjoint_parameters(),
-        adjoint_options=options | {"watch": watch},
-        **{**backward, "adjoint_method": _backwards(other)},
+    handle_adjoint_norm_(options, None, _rms_norm)
+    watch.backward_evaluations = 0
+    try:
+        with watch.replay.again(), watch.gate:
+            return _odeint(dynamics, state, (piece.end, piece.start), request, options)
+    except (Stopped, AssertionError) as stop:
+        raise watch.stopped_backwards(stop, request.atol) from stop
+
+
+def _odeint(f: Any, x: Any, times: tuple[float, float], request: Request, options: Mapping[str, Any]) -> Any:
+    """Return x(t1), as `torchdiffeq.odeint` does for a tensor or a tuple of them, by any class of solvers.
+
+    torchdiffeq finds solvers by name in a table of its own, where the classes derived here have no place.
+    """
+    from torchdiffeq._impl.misc import _check_inputs, _flat_to_shape
+
+    dtype, device = (x.dtype, x.device) if isinstance(x, Tensor) else (x[0].dtype, x[0].device)
+    t = torch.tensor(times, dtype=torch.float64, device=device)
+    table, atol = {request.method: request.solver}, positive_atol(request.atol, dtype)
+    shapes, f, x, t, rtol, atol, _, options, *_ = _check_inputs(
+        f, x, t, request.rtol, atol, request.method, options, None, table
     )
-    return solution[1]
-
-
-class _Known:
-    """A solver in torchdiffeq's table that was told the state at the end."""
-
-    def __init__(self, y0: Tensor, known: Tensor, **_: Any) -> None:
-        self.solution = torch.stack([y0, known])
-
-    @classmethod
-    def valid_callbacks(cls) -> set[str]:
-        return {"callback_step"}
-
-    def integrate(self, t: Tensor) -> Tensor:  # noqa: ARG002
-        return self.solution
-
-
-def _backwards(method: str) -> str:
-    """The name in torchdiffeq's table of `method` for the way back, where what stops it is an error that says so."""
-    name = f"odenet:backwards:{method}"
-    if name not in solvers():
-
-        class Backwards(solvers()[method]):
-            def __init__(self, *args: Any, watch: _Watch, **kwargs: Any) -> None:
-                super().__init__(*args, **kwargs)
-                self.watch = watch
-
-            def integrate(self, t: Tensor) -> Tensor:
-                self.watch.backward_evaluations = 0
-                try:
-                    with self.watch.replay.again(), self.watch.gate:
-                        return both(super().integrate(t))
-                except (Stopped, AssertionError) as stop:
-                    raise self.watch.stopped_backwards(stop) from stop
-
-        solvers()[name] = Backwards
-    return name
+    if x.is_complex():
+        options["norm"] = never_zero(options["norm"])
+    solution = request.solver(func=f, y0=x, rtol=rtol, atol=atol, **options).integrate(t)
+    require_end_state(solution)
+    return solution[1] if shapes is None else _flat_to_shape(solution[1], (), shapes)
 
 
 class _Watch:
@@ -198,14 +178,12 @@ class _Watch:
 
     def __init__(self, field: Field, piece: Piece, x: Tensor, request: Request) -> None:
         self.field, self.piece = field, piece
-        self.method = request.method.rpartition(":")[2]
+        self.method = request.method
         self.budget = request.max_evaluations
         self.most = (
-            evaluations_by_default(_options_of(request.method), solvers()[request.method])
-            if self.budget is None
-            else math.inf
+            evaluations_by_default(_options_of(request.solver), request.solver) if self.budget is None else math.inf
         )
-        self.begun, self.rtol = field.evaluations, request.rtol
+        self.begun, self.rtol, self.atol = field.evaluations, request.rtol, request.atol
         self.replay = Replay(piece.nodes, x.device.type)
         self.captured: list[Tensor] = []
         self.ends: dict[Tensor, Tensor] = {}
@@ -256,18 +234,24 @@ class _Watch:
         warnings.warn(
             f"torchdiffeq's {self.method} stopped at t = {t:g} of {self.field.label} before t = {self.piece.end:g}: "
             f"{reason_of(stop)}. The state there is returned, and its gradient is that at this t, as if it did not "
-            f"depend on x: {advice(self.rtol, state.dtype)}.",
+            f"depend on x: {self._advice(state)}.",
             BudgetWarning,
             stacklevel=2,
         )
         return state
 
-    def stopped_backwards(self, stop: Exception) -> RuntimeError:
-        """What to raise where the adjoint equation is not solved to the start of the piece."""
+    def _advice(self, state: Tensor) -> str:
+        if self.atol == 0 and bool((state.abs() < torch.finfo(state.dtype).eps).any()):
+            return "pass atol > 0, for a relative tolerance alone allows no error where x = 0"
+        return advice(self.rtol, state.dtype)
+
+    def stopped_backwards(self, stop: Exception, atol: float) -> RuntimeError:
+        """Return what to raise where the adjoint equation is not solved to the start of the piece."""
+        tolerances = "tolerances" if atol > 0 else "tolerances (atol > 0, for the gradients of parameters start from 0)"
         return RuntimeError(
             f"the adjoint equation of {self.field.label} was not solved back from t = {self.piece.end:g} to "
             f"t = {self.piece.start:g}: {reason_of(stop)}; half a gradient is none: raise max_evaluations or the "
-            "tolerances, or use Backprop()."
+            f"{tolerances}, or use Backprop()."
         )
 
 
@@ -279,32 +263,39 @@ class _StepWatch(_Watch):
 
 
 def _watch(field: Field, piece: Piece, x: Tensor, request: Request) -> _Watch:
-    if "callback_step" in solvers()[request.method].valid_callbacks():
+    if "callback_step" in request.solver.valid_callbacks():
         return _StepWatch(field, piece, x, request)
-    # SciPy's solvers: they go on for ever from an infinity.
+    _require_real_for_scipy(x, request, field.label)
+    # SciPy's solvers go on for ever from an infinity.
     field.watchful = True
     field.require_finite("state", piece.start, x)
     return _Watch(field, piece, x, request)
 
 
-def _how(request: Request) -> dict[str, Any]:
-    return {"method": request.method, "rtol": request.rtol, "atol": request.atol}
+def _require_real_for_scipy(x: Tensor, request: Request, label: str) -> None:
+    """Raise a `ValueError` where the state is complex and SciPy's solver takes real numbers alone."""
+    solver = request.options.get("solver", "LSODA")
+    name = getattr(solver, "__name__", solver)
+    if x.is_complex() and name in ("LSODA", "Radau"):
+        raise ValueError(
+            f"a solve by SciPy's {name} was asked for with a state of {x.dtype} in {label}; {name} integrates real "
+            "numbers alone: pass solver='RK45' or 'BDF', use another method, or torch.view_as_real(x)."
+        )
 
 
-def _times(piece: Piece, x: Tensor) -> Tensor:
-    return torch.tensor([piece.start, piece.end], dtype=torch.float64, device=x.device)
-
-
-def solvers() -> dict[str, Any]:
-    """The classes of torchdiffeq's methods by name; ours join them under names with a colon."""
+def solvers() -> Mapping[str, Any]:
+    """The classes of torchdiffeq's methods by name."""
     from torchdiffeq._impl.odeint import SOLVERS
 
     return SOLVERS
 
 
-def _options_of(method: str) -> list[str]:
-    """Names of the keyword arguments along the constructors of torchdiffeq's class, less those that odenet fills in."""
-    given = {"self", "func", "y0", "rtol", "atol", "dtype", "kwargs", "unused_kwargs"}
-    classes = inspect.getmro(solvers()[method])
+@cache
+def _options_of(solver: Any) -> list[str]:
+    """Names of the keyword arguments along the constructors of a class of solvers, less those that odenet fills in."""
+    given = {"self", "func", "y0", "rtol", "atol", "dtype", "args", "kwargs", "unused_kwargs"}
+    classes = inspect.getmro(solver)
+    if solver is solvers()["explicit_adams"]:
+        given.add("implicit")  # by the constructor itself
     names = {name for cls in classes if "__init__" in vars(cls) for name in inspect.signature(cls.__init__).parameters}
     return sorted(names - given)

@@ -2,25 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
+from odenet.blocks.annotations import AnyNumber, MayBeEmpty, NumberFromZero, OneOf, Within
+from odenet.blocks.arguments import checked_value
 from odenet.blocks.theta.base import Piece
+
+Size: TypeAlias = float | Tensor
+Times: TypeAlias = Tensor | Annotated[Sequence[AnyNumber], MayBeEmpty()]
+
+HINTS: Mapping[str, Any] = {
+    **dict.fromkeys(("first_step", "step_size"), Size | None),
+    **dict.fromkeys(("max_step", "safety", "ifactor", "dfactor"), Size),
+    "min_step": NumberFromZero | Tensor,
+    **dict.fromkeys(("max_num_steps", "max_iters"), int),
+    "max_order": Annotated[int, Within(1, 12)],
+    **dict.fromkeys(("step_t", "jump_t"), Times | None),
+    **dict.fromkeys(("perturb", "implicit"), bool),
+    "norm": Callable[..., Any],
+    "grid_constructor": Callable[..., Any] | None,
+    "interp": Literal["linear", "cubic"],
+    "solver": Annotated[str, OneOf(("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA"))] | type,
+}
+"""Annotations of torchdiffeq's options, whose own constructors have none."""
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise a `TypeError` or `ValueError` that names an option of torchdiffeq where its value cannot be meant."""
+    for name, value in options.items():
+        if name in ("step_t", "jump_t") and hasattr(value, "__array__") and not isinstance(value, Tensor):
+            value = value.tolist()
+        unlimited = name == "max_step" and isinstance(value, float) and value == math.inf  # torchdiffeq's default
+        if name in HINTS and not unlimited:
+            checked_value(name, value, HINTS[name])
+    if options.get("step_size") is not None and options.get("grid_constructor") is not None:
+        raise ValueError(
+            f"step_size = {options['step_size']!r} was asked for with a grid_constructor; each of them says where all "
+            "steps lie: pass one of the two."
+        )
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of torchdiffeq: its method with tolerances and options, and a budget of evaluations."""
+    """A solve by torchdiffeq: a class of solvers with tolerances and options, and a budget of evaluations."""
 
     method: str
+    """The name of the method, for messages."""
+    solver: Any
+    """torchdiffeq's class of the method, or one derived from it."""
     rtol: float = 0.0
     atol: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
     max_evaluations: int | None = None
+
+    def on_the_way_back(self, backward: Mapping[str, Any], solvers: Mapping[str, Any]) -> Request:
+        """Return the solve of the adjoint equation: the same but for what `backward` gives.
+
+        Args:
+            backward: `adjoint_rtol`, `adjoint_atol`, `adjoint_method`, each where it differs.
+            solvers: torchdiffeq's classes by name.
+        """
+        other = {name.removeprefix("adjoint_"): value for name, value in backward.items()}
+        if other.get("method", self.method) != self.method:
+            # Options are those of one method.
+            other |= {"solver": solvers[other["method"]], "options": {}}
+        return replace(self, **other)
 
 
 def options_on(
@@ -48,6 +100,30 @@ def options_on(
     if options.get("grid_constructor") is not None:
         options["grid_constructor"] = _Grid(options["grid_constructor"])
     return options
+
+
+def positive_atol(atol: float, dtype: torch.dtype) -> float:
+    """Return an absolute tolerance with which torchdiffeq's atol + rtol·|x|, by which it divides, is nowhere 0.
+
+    With atol = 0 an entry x = 0 whose slope is 0 has the error 0/0, and the norm of all entries would be NaN. In double
+    precision, where squares of errors do not overflow with this bound, solves leave x = 0 too.
+    """
+    return max(atol, torch.finfo(dtype).tiny, torch.finfo(torch.float32).tiny)
+
+
+def never_zero(norm: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return the norm of a complex state, at least 10⁻¹².
+
+    Where F and its change are 0, torchdiffeq compares complex numbers to choose a first step, which torch refuses. It
+    makes no difference to a later step, which after so small an error is as long as it may be.
+    """
+
+    def measured(x: Tensor) -> Tensor:
+        size = norm(x)
+        # Not clamped: the derivative of a root at 0 is infinite.
+        return torch.full_like(size, 1e-12) if size < 1e-12 else size
+
+    return measured
 
 
 def _times_within(piece: Piece, times: Any) -> list[float]:

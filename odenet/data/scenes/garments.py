@@ -51,6 +51,7 @@ def garment_scenes(root: Path, *, download: bool = True, **settings: Any) -> tup
         ValueError: if a file differs from the published one, or a setting is out of range.
         ModuleNotFoundError: if torchvision is not installed.
     """
+    Scenes(**settings)  # refuses a bad setting before any image is read
     train, test, names = read_torchvision("FashionMNIST", root, download)
     return (
         Scenes(**settings, templates=garment_templates(train, names)),

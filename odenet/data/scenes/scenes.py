@@ -87,6 +87,7 @@ class Scenes:
         """Names of the classes."""
         return self.templates.names
 
+    @checked
     def to(self, device: torch.device | str) -> Scenes:
         """Return the same scenes, drawn on `device`."""
         return replace(self, templates=self.templates.to(device))

@@ -1,0 +1,162 @@
+"""The solves backwards of `ContinuousAdjoint` are those of `torchdiffeq.odeint_adjoint`, to the last bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchdiffeq import odeint_adjoint
+from torchdiffeq._impl.odeint import SOLVERS
+
+from odenet import Adaptive, Backprop, Checkpointed, Constant, ContinuousAdjoint, FixedSteps, ODEBlock, Reversible
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.stepping.base import Stepping
+from odenet.blocks.theta.base import Time
+
+METHODS = sorted(SOLVERS)
+ERROR_CONTROL = {method for method, solver in SOLVERS.items() if hasattr(solver, "tableau")}
+FIXED_GRID = set(METHODS) - ERROR_CONTROL - {"scipy_solver"}
+HORIZON = 1.3
+
+
+class Waving(nn.Module):
+    """F(t, x) = tanh(x Aᵀ + sin(3t)·b), whose t is cut to the horizon as a block cuts it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.evaluations = 0
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        self.evaluations += 1
+        t = torch.as_tensor(t).clamp(0, HORIZON)
+        return torch.tanh(self.linear(x) + torch.sin(3 * t) * self.linear.bias)
+
+
+def waving(dtype: torch.dtype) -> tuple[Waving, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    torch.manual_seed(0)
+    return Waving().to(dtype), torch.randn(4, 3, generator=generator).to(dtype).requires_grad_()
+
+
+def found(field: Waving, x: Tensor, y: Tensor) -> list[Any]:
+    forwards = field.evaluations
+    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+    gradients = torch.autograd.grad((weights * y.cos()).sum(), [x, *field.parameters()])
+    return [y, *gradients, torch.tensor([forwards, field.evaluations])]
+
+
+def ends(method: str, end: float) -> dict[str, Any]:
+    """torchdiffeq steps over the end of an interval if it is not told to meet it."""
+    return {"step_t": torch.tensor([end], dtype=torch.float64)} if method in ERROR_CONTROL else {}
+
+
+def by_torchdiffeq(
+    dtype: torch.dtype, method: str, options: dict[str, Any], way_back: str, **tolerances: float
+) -> list[Any]:
+    field, x = waving(dtype)
+    solution: Any = odeint_adjoint(
+        field,
+        x,
+        torch.tensor([0.0, HORIZON], dtype=torch.float64),
+        method=method,
+        options=options | ends(method, HORIZON),
+        adjoint_method=way_back,
+        adjoint_options=(options if way_back == method else {}) | ends(way_back, 0.0),
+        **tolerances,
+    )
+    return found(field, x, solution[1])
+
+
+def by_block(
+    dtype: torch.dtype, method: str, options: dict[str, Any], gradient: GradientMethod, **tolerances: Any
+) -> list[Any]:
+    field, x = waving(dtype)
+    block = ODEBlock(Constant(field, HORIZON), Adaptive(method, **tolerances, **options), gradient)
+    return found(field, x, block(x))
+
+
+def require_equal(ours: list[Any], theirs: list[Any]) -> None:
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("method", METHODS)
+def test_state_gradients_and_evaluations_are_those_of_torchdiffeq(method: str, dtype: torch.dtype) -> None:
+    options: dict[str, Any] = {"step_size": 0.1} if method in FIXED_GRID else {}
+    tolerances = {"rtol": 1e-4, "atol": 1e-5}
+    require_equal(
+        by_block(dtype, method, options, ContinuousAdjoint(), **tolerances),
+        by_torchdiffeq(dtype, method, options, method, **tolerances),
+    )
+
+
+@pytest.mark.parametrize("way_back", METHODS)
+def test_so_are_those_of_another_method_and_other_tolerances_on_the_way_back(way_back: str) -> None:
+    gradient = ContinuousAdjoint(1e-3, 1e-6, way_back)
+    tolerances = {"rtol": 1e-4, "atol": 1e-5}
+    require_equal(
+        by_block(torch.float64, "bosh3", {"max_step": 0.2}, gradient, **tolerances),
+        by_torchdiffeq(
+            torch.float64,
+            "bosh3",
+            {"max_step": 0.2},
+            way_back,
+            **tolerances,
+            adjoint_rtol=1e-3,
+            adjoint_atol=1e-6,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("dopri5", {"first_step": 0.01, "safety": 0.8}),
+        ("dopri5", {"jump_t": torch.tensor([0.4], dtype=torch.float64)}),
+        ("adaptive_heun", {"max_step": 0.1}),
+        ("rk4", {"perturb": True, "step_size": 0.3}),
+        ("midpoint", {"interp": "cubic", "step_size": 0.3}),
+        ("explicit_adams", {"max_order": 4, "step_size": 0.1}),
+    ],
+    ids=str,
+)
+def test_so_are_those_under_torchdiffeqs_options(method: str, options: dict[str, Any]) -> None:
+    require_equal(
+        by_block(torch.float64, method, options, ContinuousAdjoint()),
+        by_torchdiffeq(torch.float64, method, options, method, rtol=1e-3, atol=1e-3),
+    )
+
+
+def test_a_gradient_of_the_gradient_is_refused() -> None:
+    field, x = waving(torch.float64)
+    y = ODEBlock(Constant(field, HORIZON), Adaptive(), ContinuousAdjoint())(x)
+    with pytest.raises(RuntimeError, match=r"create_graph=True.*under ContinuousAdjoint.*: use Backprop\(\) or"):
+        torch.autograd.grad(y.sum(), x, create_graph=True)
+
+
+def test_the_state_that_a_solve_returns_may_be_changed_in_place() -> None:
+    field, x = waving(torch.float64)
+    block = ODEBlock(Constant(field, HORIZON), Adaptive(), ContinuousAdjoint())
+    expected = torch.autograd.grad(block(x).mul(2).sum(), x)
+    y = block(x)
+    assert not y._is_view()
+    assert torch.equal(torch.autograd.grad(y.mul_(2).sum(), x)[0], expected[0])
+
+
+@pytest.mark.parametrize("gradient", [Backprop(), Checkpointed(), ContinuousAdjoint(), Reversible()], ids=repr)
+def test_nothing_is_entered_into_torchdiffeqs_table_of_methods(gradient: GradientMethod) -> None:
+    before = dict(SOLVERS)
+    steppings: list[Stepping] = [FixedSteps("rk4", 2), Adaptive("dopri5"), Adaptive("rk4"), Adaptive(per_sample=True)]
+    for stepping in steppings:
+        field, x = waving(torch.float64)
+        block = ODEBlock(Constant(field, HORIZON))
+        block.stepping = FixedSteps() if isinstance(gradient, Reversible) else stepping
+        if isinstance(gradient, ContinuousAdjoint) and stepping == steppings[-1]:
+            continue
+        block.gradient = gradient
+        block(x).sum().backward()
+    assert before == SOLVERS

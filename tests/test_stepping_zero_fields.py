@@ -1,0 +1,149 @@
+"""Fields and states that are zero, where the error control of torchdiffeq divides by the size of the state."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from scipy.integrate import LSODA, Radau
+from torch import Tensor, nn
+from torchdiffeq._impl.odeint import SOLVERS
+
+from odenet import Adaptive, Backprop, BudgetWarning, Checkpointed, Constant, ContinuousAdjoint, MLPBranch, ODEBlock
+from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.theta.base import Time
+
+ERROR_CONTROL = sorted(method for method, solver in SOLVERS.items() if hasattr(solver, "tableau"))
+METHODS: list[tuple[str, dict[str, Any]]] = [(method, {}) for method in sorted(SOLVERS)]
+METHODS += [("scipy_solver", {"solver": name}) for name in ("RK45", "RK23", "DOP853", "Radau", "BDF")]
+REAL = [torch.float32, torch.float64]
+COMPLEX = [torch.complex64, torch.complex128]
+TOLERANCES = [(1e-3, 1e-3), (1e-3, 0.0), (1e-12, 1e-3)]
+
+
+class Scaled(nn.Module):
+    """F(t, x) = rate·x."""
+
+    def __init__(self, rate: float, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.rate = nn.Parameter(torch.tensor(rate, dtype=dtype))
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        return self.rate * x
+
+
+class Shifted(nn.Module):
+    """F(t, x) = 1."""
+
+    def forward(self, t: Time, x: Tensor) -> Tensor:
+        return torch.ones_like(x)
+
+
+def start(of: str, dtype: torch.dtype) -> Tensor:
+    x = {"zeros": [0.0, 0.0, 0.0], "some zeros": [0.0, -2.0, 0.5], "no zeros": [1.0, -2.0, 0.5]}[of]
+    return torch.tensor([x, x], dtype=dtype) * (1 if dtype in REAL else 1 - 2j)
+
+
+def takes(dtype: torch.dtype, method: str, options: dict[str, Any]) -> bool:
+    """Whether SciPy's solver has steps for complex numbers too; all of torchdiffeq's own do."""
+    return dtype in REAL or method != "scipy_solver" or options.get("solver", "LSODA") not in ("LSODA", "Radau")
+
+
+@pytest.mark.filterwarnings("ignore:The following arguments have no effect")  # torchdiffeq's `min_step`
+@pytest.mark.parametrize("of", ["zeros", "some zeros", "no zeros"])
+@pytest.mark.parametrize("tolerances", TOLERANCES, ids=str)
+@pytest.mark.parametrize("dtype", [*REAL, *COMPLEX], ids=str)
+@pytest.mark.parametrize(("method", "options"), METHODS, ids=str)
+def test_a_zero_field_leaves_the_state_as_it_is(
+    method: str, options: dict[str, Any], dtype: torch.dtype, tolerances: tuple[float, float], of: str
+) -> None:
+    block = ODEBlock(Constant(Scaled(0.0, dtype)), Adaptive(method, *tolerances, **options))
+    x = start(of, dtype)
+    if not takes(dtype, method, options):
+        with (
+            torch.no_grad(),
+            pytest.raises(ValueError, match=r"by SciPy's (LSODA|Radau) was asked for .*: pass solver="),
+        ):
+            block(x)
+        return
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error", BudgetWarning)
+        assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("dtype", [*REAL, *COMPLEX], ids=str)
+@pytest.mark.parametrize("method", ERROR_CONTROL)
+def test_zeros_among_the_state_are_solved_under_a_relative_tolerance_alone(method: str, dtype: torch.dtype) -> None:
+    block = ODEBlock(Constant(Scaled(-0.5, dtype)), Adaptive(method, 1e-5, 0.0))
+    x = start("some zeros", dtype)
+    with torch.no_grad():
+        torch.testing.assert_close(block(x), x * torch.e**-0.5, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("gradient", [Backprop(), Checkpointed(), ContinuousAdjoint()], ids=repr)
+@pytest.mark.parametrize("of", ["zeros", "no zeros"])
+@pytest.mark.parametrize("dtype", [*REAL, *COMPLEX], ids=str)
+@pytest.mark.parametrize("method", ERROR_CONTROL)
+def test_the_gradient_of_a_zero_field_is_that_of_the_identity(
+    method: str, dtype: torch.dtype, of: str, gradient: GradientMethod
+) -> None:
+    block = ODEBlock(Constant(Scaled(0.0, dtype)), Adaptive(method), gradient)
+    x = start(of, dtype).requires_grad_()
+    if dtype in COMPLEX and isinstance(gradient, ContinuousAdjoint):
+        with pytest.raises(ValueError, match=r"ContinuousAdjoint was asked for with a state of torch\.complex"):
+            block(x)
+        return
+    y = block(x)
+    in_x, in_rate = torch.autograd.grad((y * y.conj()).real.sum(), [x, *block.parameters()])
+    torch.testing.assert_close(in_x, 2 * x.detach(), rtol=1e-5, atol=1e-5)
+    # ∂x(1)/∂rate = x(0).
+    expected = 2 * x.detach().abs().square().sum()
+    torch.testing.assert_close(in_rate.real, expected.to(in_rate.real.dtype), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", [lambda x: x.abs().max(), lambda x: x.abs().pow(2).mean().sqrt()])
+def test_a_norm_of_ones_own_measures_complex_states(norm: Any) -> None:
+    x = start("no zeros", torch.complex64)
+    block = ODEBlock(Constant(Scaled(0.0, torch.complex64)), Adaptive(norm=norm))
+    with torch.no_grad():
+        assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("gradient", [Backprop(), Checkpointed()], ids=repr)
+@pytest.mark.parametrize("method", ERROR_CONTROL)
+def test_a_slope_where_a_relative_tolerance_alone_allows_no_error_is_told_from_other_stops(
+    method: str, gradient: GradientMethod
+) -> None:
+    block = ODEBlock(Constant(Shifted()), Adaptive(method, 1e-3, 0.0), gradient)
+    for dtype in (torch.float32, torch.complex64):
+        with pytest.warns(BudgetWarning, match=r"before t = 1: underflow .*: pass atol > 0, for a relative tolerance"):
+            block(start("zeros", dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
+@pytest.mark.parametrize("method", ERROR_CONTROL)
+def test_in_double_precision_solves_leave_zero_under_a_relative_tolerance_alone(
+    method: str, dtype: torch.dtype
+) -> None:
+    block = ODEBlock(Constant(Shifted()), Adaptive(method, 1e-3, 0.0))
+    x = start("zeros", dtype)
+    torch.testing.assert_close(block(x), x + 1, rtol=1e-9, atol=0)
+
+
+def test_an_adjoint_under_a_relative_tolerance_alone_says_what_to_do() -> None:
+    torch.manual_seed(0)
+    block = ODEBlock(Constant(MLPBranch(3)), Adaptive("dopri5", 1e-3, 1e-3), ContinuousAdjoint(atol=0.0))
+    y = block(start("no zeros", torch.float32))
+    with pytest.raises(RuntimeError, match=r"or the tolerances \(atol > 0, for the gradients of parameters start from"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", COMPLEX, ids=str)
+@pytest.mark.parametrize("solver", [{}, {"solver": "LSODA"}, {"solver": LSODA}, {"solver": "Radau"}, {"solver": Radau}])
+def test_solvers_of_scipy_for_real_numbers_refuse_complex_ones(solver: dict[str, Any], dtype: torch.dtype) -> None:
+    block = ODEBlock(Constant(Scaled(0.0, dtype)), Adaptive("scipy_solver", **solver))
+    said = r"SciPy's (LSODA|Radau) was asked for with a state of torch\.complex.* in ODEBlock; .*: pass solver='RK45'"
+    with torch.no_grad(), pytest.raises(ValueError, match=said):
+        block(start("no zeros", dtype))
