@@ -6,9 +6,11 @@ nonnegative states. As h → 0 these steps converge to the projected dynamical s
     x′ = Π(x, F(t, x)),      Π(x, v) = lim_{δ→0⁺} (P(x + δ·v) - x)/δ,
 
 where Π projects the slope v onto the tangent cone of K at x (Dupuis and Nagurney 1993; the Skorokhod problem). Fixed
-steps apply P after each step; error control solves the limit, with the field x ↦ Π(P(x), F(t, P(x))) on all of space.
-Π jumps where a state meets or leaves the boundary, so there every method has order 1 at most, and error control takes
-small steps.
+steps apply P after each step. Error control solves the limit: it steps the field x ↦ Π(P(x), F(t, P(x))), which is
+defined everywhere, and applies P after each step that it accepts, so that what P forgets does not reach the gradient.
+
+Π jumps where a state meets or leaves the boundary. There every method has order 1 at most and error control takes small
+steps; and as no error estimate sees what happens between the stages, a contact shorter than a step may be stepped over.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from odenet.blocks.field import Field
 from odenet.blocks.per_sample.coupled import coupled_plan
 from odenet.blocks.per_sample.error_control import Tolerance
 from odenet.blocks.per_sample.solve import PerSample
+from odenet.blocks.projections import ConvexProjection
 from odenet.blocks.replay.buffers import buffers_of
 from odenet.blocks.solvers.embedded import PAIRS
 from odenet.blocks.stepping.adaptive import Adaptive
@@ -46,16 +47,18 @@ class PerSampleAdaptive(Adaptive):
 
     per_sample = True
 
-    @property
-    def solver(self) -> PerSample:
-        """The solver of these settings."""
-        return PerSample(self.method, Tolerance(self.rtol, self.atol), self.max_evaluations)
+    def solver(self, projection: ConvexProjection | None = None) -> PerSample:
+        """The solver of these settings, of the projected dynamical system under a projection."""
+        return PerSample(self.method, Tolerance(self.rtol, self.atol), self.max_evaluations, projection)
 
-    def _integrate(self, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
-        return self.solver.solve(pieces, field, x)
+    def _integrate(
+        self, pieces: Sequence[Piece], field: Field, x: Tensor, projection: ConvexProjection | None
+    ) -> Tensor:
+        return self.solver(projection).solve(pieces, field, x)
 
-    def _plan(self, pieces: Sequence[Piece], field: Field, x: Tensor) -> Plan:
-        return Plan([Step(piece, steps) for piece, steps in self.solver.accepted_steps(pieces, field, x)])
+    def _plan(self, pieces: Sequence[Piece], field: Field, x: Tensor, projection: ConvexProjection | None) -> Plan:
+        steps = self.solver(projection).accepted_steps(pieces, field, x)
+        return Plan([Step(piece, advance) for piece, advance in steps])
 
     def reversible_plan(
         self, pieces: Sequence[Piece], field: Field, x: Tensor, coupling: float | None
@@ -67,7 +70,7 @@ class PerSampleAdaptive(Adaptive):
                 taken.
         """
         buffers = buffers_of(node for piece in pieces for node in piece.nodes)
-        plan = coupled_plan(self.solver, pieces, field, x, coupling)
+        plan = coupled_plan(self.solver(), pieces, field, x, coupling)
         buffers.note()
         if buffers.moved:
             raise ValueError(

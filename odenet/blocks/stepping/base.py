@@ -37,22 +37,32 @@ class Plan(NamedTuple):
 
 
 def projected_plan(plan: Plan, pieces: Sequence[Piece], x: Tensor, projection: Projection) -> Plan:
-    """A plan that starts at P(x(0)) and ends with P: x(0) is projected before the first step, the state after the last.
+    """The plan with P before its first step and after each of them, from x(0) that is not projected yet.
 
     Args:
-        plan: the steps between.
-        pieces: pieces of θ that it lies on.
+        plan: the steps, from P(x(0)).
+        pieces: pieces of θ that they lie on.
         x: x(0).
         projection: P.
     """
     if not plan.steps:
         return Plan([Step(pieces[0], lambda _, state: projection(state))], [x], projection(x))
-    (piece, begin), *others = plan.steps
-    steps = [Step(piece, lambda f, state: begin(f, projection(state))), *others]
-    piece, end = steps[-1]
-    steps[-1] = Step(piece, lambda f, state: projection(end(f, state)))
+    (piece, advance), *others = (Step(piece, ProjectedStep(step, projection)) for piece, step in plan.steps)
+    first = Step(piece, lambda f, state: advance(f, projection(state)))
     states = None if plan.states is None else [x, *plan.states[1:]]
-    return Plan(steps, states, None if plan.end is None else projection(plan.end))
+    return Plan([first, *others], states, plan.end)
+
+
+class ProjectedStep(NamedTuple):
+    """A step, and P of the x in the state that it hands on: x alone, or x first among other tensors."""
+
+    advance: Callable[[VectorField, Any], Any]
+    projection: Projection
+
+    def __call__(self, f: VectorField, state: Any) -> Any:
+        """The state after the step."""
+        state = self.advance(f, state)
+        return (self.projection(state[0]), *state[1:]) if isinstance(state, tuple) else self.projection(state)
 
 
 class ReversiblePlan(NamedTuple):
