@@ -29,6 +29,7 @@ from odenet.blocks.gradients.base import Backprop, ContinuousAdjoint
 from odenet.blocks.gradients.checkpointed import Checkpointed
 from odenet.blocks.gradients.reversible import Reversible
 from odenet.blocks.multilevel import coarsen_steps, coarsen_theta, refine_steps, refine_theta
+from odenet.blocks.projections import ConvexProjection, Nonnegative
 from odenet.blocks.solvers.embedded import Bosh3, Dopri5, Tsit5
 from odenet.blocks.solvers.reversible import (
     AsynchronousLeapfrog,
@@ -79,6 +80,7 @@ __all__ = [
     "ConcatConvBranch",
     "Constant",
     "ContinuousAdjoint",
+    "ConvexProjection",
     "Coupled",
     "Dopri5",
     "Euler",
@@ -92,6 +94,7 @@ __all__ = [
     "MLPBranch",
     "Midpoint",
     "NonFiniteState",
+    "Nonnegative",
     "ODEBlock",
     "Piece",
     "PiecewiseConstant",

@@ -123,7 +123,7 @@ def plain(**options: Any) -> ResNet:
         (lambda: flow(MLPBranch(2)), "not known which weights of a MLPBranch make it zero: use BasicBranch"),
         (lambda: resnet20(norm=lambda n: nn.BatchNorm2d(n, affine=False)), "no weights to set to 0"),
         (lambda: plain(activation="pre"), "only conv-norm-relu layers of one width .*activation='post'"),
-        (lambda: plain_stage(lambda: BasicBranch(2, activation="post"), 1, None), "and the projection torch.relu"),
+        (lambda: plain_stage(lambda: BasicBranch(2, activation="post"), 1, None), "and the projection Nonnegative"),
         (lambda: plain(norm=group_norm), "GroupNorm normalizes by statistics of the state: use BatchNorm2d"),
         (lambda: plain(norm=lambda n: nn.BatchNorm2d(n, track_running_stats=False)), "by statistics of the state: use"),
     ],

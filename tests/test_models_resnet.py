@@ -19,6 +19,7 @@ from odenet import (
     ContinuousAdjoint,
     FixedSteps,
     NonFiniteState,
+    Nonnegative,
     ODEBlock,
     configure,
     group_norm,
@@ -122,7 +123,7 @@ def test_stages_are_a_transition_and_a_flow_of_euler_steps() -> None:
     flows = [module for module in model.modules() if isinstance(module, ODEBlock)]
     assert [flow.theta.number_of_pieces for flow in flows] == [3, 2, 2]
     assert [flow.theta.horizon for flow in flows] == [3.0, 2.0, 2.0]
-    assert all(flow.stepping == FixedSteps() and flow.projection is torch.relu for flow in flows)
+    assert all(flow.stepping == FixedSteps() and flow.projection == Nonnegative() for flow in flows)
     assert [flow.label for flow in flows] == [f"block 'stages.{i}.flow'" for i in range(3)]
 
 

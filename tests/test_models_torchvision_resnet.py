@@ -21,6 +21,7 @@ from odenet import (
     BottleneckBranch,
     FixedSteps,
     Heun,
+    Nonnegative,
     ODEBlock,
     PiecewiseLinear,
     StochasticDepth,
@@ -120,7 +121,7 @@ def test_blocks_with_an_identity_are_pieces_of_projected_euler_flows(name: str, 
     flows = [module for module in ours.modules() if type(module) is ODEBlock]
     assert [flow.theta.number_of_pieces for flow in flows] == pieces
     assert [flow.theta.horizon for flow in flows] == pieces
-    assert all(flow.projection is torch.relu and flow.stepping == FixedSteps() for flow in flows)
+    assert all(flow.projection == Nonnegative() and flow.stepping == FixedSteps() for flow in flows)
     assert [flow.label for flow in flows] == [f"block 'stages.{stage}.flow'" for stage in range(4)]
     assert "stages.0.flow.theta.nodes.1.conv1.weight" in ours.state_dict()
     assert "stages.1.transition.shortcut.norm.running_mean" in ours.state_dict()
@@ -516,7 +517,7 @@ def with_a_layer_in_a_stage() -> ResNet:
             "nodes.1.norm2 is a BatchNorm2d that cannot absorb a step of h = 0.5 .*affine BatchNorm2d.*coarsen_theta",
         ),
         (lambda: with_half_steps(nn.Identity()), "nodes.1.norm2 is a Identity that cannot absorb a step of h = 0.5"),
-        (lambda: with_projection(None), "stages.1.transition is a module with the projection None; .*use torch.relu"),
+        (lambda: with_projection(None), "stages.1.transition is a module with the projection None; .*use Nonnegative"),
         (with_noise, r"stages.0.flow is a module with StochasticDepth.* scales branches in evaluation"),
     ],
 )

@@ -27,6 +27,7 @@ STORY = (
     "precision",
     "signature",
     "theta",
+    "projections",
     "replay",
     "compile",
     "field",

@@ -50,7 +50,8 @@ class ODEBlock(ModuleWithProperties):
         theta: θ(t).
         stepping: `FixedSteps(Euler())` by default.
         gradient: `Backprop()` by default.
-        projection: applied to x after every step, e.g. `torch.relu` for post-activation residual blocks.
+        projection: applied to x after every step, e.g. `Nonnegative()`, the ReLU of post-activation residual blocks.
+            Error control solves the limit of small steps, for which it has to be a `ConvexProjection`.
         noise: stochastic depth, drawn anew in every forward pass in training mode; assignable.
 
     Attributes:

@@ -12,7 +12,7 @@ for it but what the steps had evaluated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from odenet.blocks.per_sample.error_control import time_of
 from odenet.blocks.per_sample.grid import Grid
 from odenet.blocks.per_sample.stepping import PerSampleAdaptive
 from odenet.blocks.per_sample.steps import EmbeddedSteps
+from odenet.blocks.projections import ConvexProjection, projected, tangent_pieces
 from odenet.blocks.theta.base import Piece
 
 
@@ -65,13 +66,18 @@ def trajectory(
             f"times from {min(wanted)} to {max(wanted)} were asked for; the flow of {block.label} is that on "
             f"[0, {block.theta.horizon}]: ask for times in it."
         )
-    field, solver = Field(block.label), stepping.solver
+    projection = cast("ConvexProjection | None", block.projection)  # error control takes no other
+    field, solver = Field(block.label), stepping.solver(projection)
     found = [torch.full_like(x, torch.nan) if t else x for t in wanted]
-    for piece, grid, _ in solver.grids(_pieces(block, x), field, x):
+    pieces = _pieces(block, x)
+    if projection is not None:
+        pieces, x = tangent_pieces(pieces, projection), projected(projection, x, block.label)
+        found = [x if t == 0 else state for t, state in zip(wanted, found, strict=True)]
+    for piece, grid, _ in solver.grids(pieces, field, x):
         knots = _knots(solver.steps, field.at(piece), grid, x)
         inside = [k for k, t in enumerate(wanted) if piece.start < t <= piece.end]
         for k, value in zip(inside, knots.at([wanted[k] for k in inside]), strict=True):
-            found[k] = value
+            found[k] = value if projection is None else projection(value)
         for k in [*inside, *(k for k, t in enumerate(wanted) if t == piece.start == 0)]:
             found[k] = _moving(found[k], moments[k], field)
         x = knots.x1[-1]
@@ -154,6 +160,7 @@ def _knots(steps: EmbeddedSteps, f: Field, grid: Grid, x: Tensor) -> _Knots:
     for t0, t1, h in zip(*grid, strict=True):
         x, slope = states[-1], slopes[-1]
         (x1,), stages = steps.slopes(f, t0, t1, h, (x,), (slope,))
+        (x1,) = steps.projected((x1,))
         states.append(torch.where(h > 0, x1, x))
         slopes.append(torch.where(h > 0, stages[-1][0], slope))
         middles.append(steps.middle(h, x, stages))

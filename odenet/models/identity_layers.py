@@ -15,6 +15,7 @@ from torch import nn
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import BasicBranch, BottleneckBranch
+from odenet.blocks.projections import Nonnegative
 from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.theta.base import PiecewiseConstant
 from odenet.models.plain import Substitution
@@ -100,7 +101,7 @@ def _substitute_zero(block: ODEBlock, node: nn.Module) -> None:
 @torch.no_grad()
 def _substitute_identity(block: ODEBlock, node: nn.Module) -> None:
     """Set weights so that the branch is F(x) = x for x ≥ 0."""
-    if not isinstance(node, BasicBranch) or node.activation != "post" or block.projection is not torch.relu:
+    if not isinstance(node, BasicBranch) or node.activation != "post" or block.projection != Nonnegative():
         raise _impossible(
             block, "in a plain net only conv-norm-relu layers of one width can be made the identity", _BRANCHES
         )
@@ -113,7 +114,7 @@ def _substitute_identity(block: ODEBlock, node: nn.Module) -> None:
         norm.running_var.fill_(1.0).sub_(norm.eps)
 
 
-_BRANCHES = "use BasicBranch, in a plain net with activation='post' and the projection torch.relu"
+_BRANCHES = "use BasicBranch, in a plain net with activation='post' and the projection Nonnegative()"
 
 
 def _impossible(block: ODEBlock, why: str, instead: str) -> ValueError:

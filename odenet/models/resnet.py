@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock, label_blocks
 from odenet.blocks.branches import Activation, BasicBranch, BottleneckBranch, Norm
+from odenet.blocks.projections import Nonnegative
 from odenet.blocks.stepping.base import Projection
 from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.blocks.theta.base import Piece, PiecewiseConstant
@@ -213,7 +213,7 @@ def _stages(
     activation: Activation,
 ) -> Iterable[nn.Module]:
     """Yield the transition and flow of each stage; a stage that keeps the shape has no transition."""
-    projection = torch.relu if activation == "post" else None
+    projection = Nonnegative() if activation == "post" else None
     for index, (channels, number) in enumerate(zip(widths, blocks, strict=True)):
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         stride = 1 if index == 0 else 2

@@ -19,6 +19,7 @@ from odenet.blocks.per_sample.error_control import Tolerance
 from odenet.blocks.per_sample.grid import Grid, GridSteps, accepted_grid, steps_program
 from odenet.blocks.per_sample.separable import random_numbers_error, scalar_time_error, separable
 from odenet.blocks.per_sample.steps import BUDGET_SPENT, FINISHED, RUNNING, Attempt, Bounds, EmbeddedSteps, Samples
+from odenet.blocks.projections import ConvexProjection
 from odenet.blocks.replay.generators import Generators
 from odenet.blocks.solvers.embedded import PAIRS
 from odenet.blocks.solvers.runge_kutta import VectorField
@@ -41,11 +42,18 @@ class PerSample:
         method: name of the pair.
         tolerance: of a step.
         max_evaluations: of F at a sample; None for `MOST_ATTEMPTS` attempts on each piece.
+        projection: applied to x after each step that a sample accepts.
     """
 
-    def __init__(self, method: str, tolerance: Tolerance, max_evaluations: int | None) -> None:
+    def __init__(
+        self,
+        method: str,
+        tolerance: Tolerance,
+        max_evaluations: int | None,
+        projection: ConvexProjection | None = None,
+    ) -> None:
         self.method, self.tolerance, self.max_evaluations = method, tolerance, max_evaluations
-        self.steps = EmbeddedSteps(PAIRS[method])
+        self.steps = EmbeddedSteps(PAIRS[method], projection=projection)
 
     def solve(self, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
         """x(T); on autograd's tape, if a gradient is wanted, are the steps that were accepted."""
@@ -144,7 +152,8 @@ class PerSample:
 
     def _steps(self, field: Field, x: Tensor) -> EmbeddedSteps:
         by_columns = field.programs is not None and is_narrow(x)
-        return EmbeddedSteps(self.steps.pair, by_columns=True) if by_columns else self.steps
+        steps = self.steps
+        return EmbeddedSteps(steps.pair, by_columns=True, projection=steps.projection) if by_columns else steps
 
     def _tolerance(self, like: Tensor) -> Tolerance:
         """As tensors: one program serves all tolerances."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -12,10 +12,11 @@ from odenet.blocks.field import Field
 from odenet.blocks.per_sample.coupled import coupled_plan
 from odenet.blocks.per_sample.error_control import Tolerance
 from odenet.blocks.per_sample.solve import PerSample
+from odenet.blocks.projections import ConvexProjection
 from odenet.blocks.replay.buffers import buffers_of
 from odenet.blocks.solvers.embedded import PAIRS
 from odenet.blocks.stepping.adaptive import Adaptive
-from odenet.blocks.stepping.base import Plan, Projection, ReversiblePlan, Step
+from odenet.blocks.stepping.base import Plan, ReversiblePlan, Step
 from odenet.blocks.theta.base import Piece
 
 
@@ -46,20 +47,18 @@ class PerSampleAdaptive(Adaptive):
 
     per_sample = True
 
-    @property
-    def solver(self) -> PerSample:
-        """Solver with these settings."""
-        return PerSample(self.method, Tolerance(self.rtol, self.atol), self.max_evaluations)
+    def solver(self, projection: ConvexProjection | None = None) -> PerSample:
+        """Return the solver with these settings; under a projection, of the projected dynamical system."""
+        return PerSample(self.method, Tolerance(self.rtol, self.atol), self.max_evaluations, projection)
 
-    def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
-        """Compute x(T), solving each piece to the tolerance."""
-        del projection  # refused by `check_projection`
-        return self.solver.solve(list(pieces), field, x)
+    def _integrate(
+        self, pieces: Sequence[Piece], field: Field, x: Tensor, projection: ConvexProjection | None
+    ) -> Tensor:
+        return self.solver(projection).solve(pieces, field, x)
 
-    def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
-        """Find the steps that each sample accepts, by taking them once."""
-        del projection
-        return Plan([Step(piece, steps) for piece, steps in self.solver.accepted_steps(pieces, field, x)])
+    def _plan(self, pieces: Sequence[Piece], field: Field, x: Tensor, projection: ConvexProjection | None) -> Plan:
+        steps = self.solver(projection).accepted_steps(pieces, field, x)
+        return Plan([Step(piece, advance) for piece, advance in steps])
 
     def reversible_plan(
         self, pieces: Sequence[Piece], field: Field, x: Tensor, coupling: float | None
@@ -71,7 +70,7 @@ class PerSampleAdaptive(Adaptive):
                 they are taken.
         """
         buffers = buffers_of(node for piece in pieces for node in piece.nodes)
-        plan = coupled_plan(self.solver, pieces, field, x, coupling)
+        plan = coupled_plan(self.solver(), pieces, field, x, coupling)
         buffers.record()
         if buffers.changed:
             raise ValueError(

@@ -22,6 +22,7 @@ from odenet.blocks.per_sample.error_control import (
     smallest_step,
     time_of,
 )
+from odenet.blocks.projections import ConvexProjection
 from odenet.blocks.solvers.runge_kutta import VectorField, evaluate_stages
 from odenet.blocks.solvers.tableau import ButcherTableau
 
@@ -72,10 +73,13 @@ class EmbeddedSteps:
     Args:
         pair: tableau of the embedded pair.
         by_columns: whether to split states of shape (batch, d) into columns.
+        projection: projection applied to x₁.
     """
 
-    def __init__(self, pair: ButcherTableau, *, by_columns: bool = False) -> None:
-        self.pair, self.by_columns = pair, by_columns
+    def __init__(
+        self, pair: ButcherTableau, *, by_columns: bool = False, projection: ConvexProjection | None = None
+    ) -> None:
+        self.pair, self.by_columns, self.projection = pair, by_columns, projection
         self.cost = len(pair.stages) - 1
         self.order = pair.embedded_order + 1
 
@@ -115,7 +119,7 @@ class EmbeddedSteps:
             good = (samples.status == RUNNING) & (log_ratio <= 0)
             t = torch.where(good, t1, samples.t)
             controlled = self._controlled(samples, t, log_ratio, good, good & last, bounds)
-        states = {"x": _where(good, x1, samples.x), "slope": _where(good, slopes[-1], samples.slope)}
+        states = {"x": _where(good, self.projected(x1), samples.x), "slope": _where(good, slopes[-1], samples.slope)}
         after = Samples(**{**controlled._asdict(), **states})  # torch.compile 2.11 loses fields after `_replace`
         return after, Attempt(t1, samples.h * good)
 
@@ -148,7 +152,11 @@ class EmbeddedSteps:
         """Return x and its slope after a step of known length h; samples with h = 0 keep theirs, bit for bit."""
         parts, slope_parts = self.parts(x), self.parts(slope)
         x1, slopes = self.slopes(f, t0, t1, h, parts, slope_parts)
-        return joined(_where(h > 0, x1, parts)), joined(_where(h > 0, slopes[-1], slope_parts))
+        return joined(_where(h > 0, self.projected(x1), parts)), joined(_where(h > 0, slopes[-1], slope_parts))
+
+    def projected(self, x: Parts) -> Parts:
+        """P(x); x itself without a projection."""
+        return x if self.projection is None else self.parts(self.projection(joined(x)))
 
     def parts(self, x: Tensor) -> Parts:
         """Return a state as a tuple: its columns if `by_columns`, or else the state itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -106,6 +107,22 @@ def require_one_step(method: str, solver: Any) -> None:
         f"the steps of torchdiffeq's {method!r} were to be taken again one by one; each of them needs those before it "
         "too: use a Runge-Kutta method such as 'dopri5', FixedSteps, or gradient=Backprop()."
     )
+
+
+@cache
+def projecting(solver: Any, projection: Callable[[Tensor], Tensor]) -> Any:
+    """Return a subclass of torchdiffeq's class that projects the state after each step it accepts."""
+
+    class Projecting(solver):
+        def _adaptive_step(self, rk_state: Any) -> Any:
+            after = super()._adaptive_step(rk_state)
+            return after._replace(y1=projection(after.y1)) if after.t1 > rk_state.t1 else after
+
+        def _step_func(self, func: Any, t0: Tensor, dt: Tensor, t1: Tensor, y0: Tensor) -> Any:
+            change, slope = super()._step_func(func, t0, dt, t1, y0)
+            return projection(y0 + change) - y0, slope
+
+    return Projecting
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor
 from odenet.blocks.annotations import Inside, Number
 from odenet.blocks.arguments import as_int, checked
 from odenet.blocks.field import Field
+from odenet.blocks.projections import ConvexProjection, projected, require_convex, tangent_pieces
 from odenet.blocks.stepping import torchdiffeq_bridge as bridge
-from odenet.blocks.stepping.accepted_steps import require_one_step
-from odenet.blocks.stepping.base import Plan, Projection, Step, Stepping
+from odenet.blocks.stepping.accepted_steps import projecting, require_one_step
+from odenet.blocks.stepping.base import Plan, Projection, Step, Stepping, projected_plan
 from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.theta.base import Piece
 
@@ -112,14 +113,24 @@ class Adaptive(Stepping):
         """Raise a `ValueError` that names the nearest right method or option."""
         bridge.check_method(method, options)
 
-    def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:  # noqa: ARG002
-        """x(T), each piece solved to the tolerance."""
+    def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
+        """x(T), each piece solved to the tolerance; under a projection, of the projected dynamical system."""
+        if not isinstance(projection, ConvexProjection):  # None, by `check_projection`
+            return self._integrate(list(pieces), field, x, None)
+        return self._integrate(
+            tangent_pieces(pieces, projection), field, projected(projection, x, field.label), projection
+        )
+
+    def _integrate(
+        self, pieces: Sequence[Piece], field: Field, x: Tensor, projection: ConvexProjection | None
+    ) -> Tensor:
         field.fall_back_to_eager("torchdiffeq takes the steps one by one", "use per_sample=True, or FixedSteps")
         if not x.numel():
             return FixedSteps().integrate(pieces, field, x, None)  # without samples there is no error to control
         for piece in filter(_moves, pieces):
             field.enter(piece)
-            x, complete = bridge.solve(field, piece, x, self._request)
+            x, complete = bridge.solve(field, piece, x, self._request(projection))
+            x = x if projection is None else projection(x)
             if not complete:
                 break
         return x
@@ -132,39 +143,42 @@ class Adaptive(Stepping):
             return FixedSteps().integrate(pieces, field, x, None)
         for piece in filter(_moves, pieces):
             field.enter(piece)
-            x, complete = bridge.solve_adjoint(field, piece, x, self._request, backward)
+            x, complete = bridge.solve_adjoint(field, piece, x, self._request(), backward)
             if not complete:
                 break
         return x
 
     def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
-        """The steps of torchdiffeq's method on the grid that the error control chooses as it goes along."""
-        del projection  # refused by `check_projection`
+        """The steps on the grid that the error control chooses as it goes along."""
+        if not isinstance(projection, ConvexProjection):
+            return self._plan(list(pieces), field, x, None)
+        pieces = tangent_pieces(pieces, projection)
+        plan = self._plan(pieces, field, projected(projection, x, field.label), projection)
+        return projected_plan(plan, pieces, x, projection)
+
+    def _plan(self, pieces: Sequence[Piece], field: Field, x: Tensor, projection: ConvexProjection | None) -> Plan:
         if not x.numel():
             return FixedSteps().plan(pieces, field, x, None)
         steps: list[Step] = []
         states: list[Any] = []
         for piece in filter(_moves, pieces):
             field.enter(piece)
-            x, complete, accepted, before = bridge.solve_recording_steps(field, piece, x, self._request)
+            x, complete, accepted, before = bridge.solve_recording_steps(field, piece, x, self._request(projection))
+            x = x if projection is None else projection(x)
             steps += [Step(piece, step) for step in accepted]
             states += before
             if not complete:
                 break
         return Plan(steps, states, x)
 
-    @property
-    def _request(self) -> bridge.Request:
+    def _request(self, projection: ConvexProjection | None = None) -> bridge.Request:
         solver = bridge.solvers()[self.method]
+        solver = solver if projection is None else projecting(solver, projection)
         return bridge.Request(self.method, solver, self.rtol, self.atol, self.options, self.max_evaluations)
 
     def check_projection(self, projection: Projection | None) -> None:
-        """Refuse: under a projection after each step the result depends on h, and there is no limit to control."""
-        if projection is not None:
-            raise ValueError(
-                f"projection = {projection!r} was asked for with {self!r}; a projected flow has no step-free limit "
-                "that error control could approach: use FixedSteps, or pre-activation branches without a projection."
-            )
+        """Refuse a function: error control solves the limit of small steps, which depends on the set."""
+        require_convex(projection, self)
 
     def check_plan(self) -> None:
         """Refuse methods whose step needs more than the state before it."""

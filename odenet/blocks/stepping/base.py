@@ -36,6 +36,35 @@ class Plan(NamedTuple):
     end: Tensor | None = None
 
 
+def projected_plan(plan: Plan, pieces: Sequence[Piece], x: Tensor, projection: Projection) -> Plan:
+    """The plan with P before its first step and after each of them, from x(0) that is not projected yet.
+
+    Args:
+        plan: the steps, from P(x(0)).
+        pieces: pieces of θ that they lie on.
+        x: x(0).
+        projection: P.
+    """
+    if not plan.steps:
+        return Plan([Step(pieces[0], lambda _, state: projection(state))], [x], projection(x))
+    (piece, advance), *others = (Step(piece, ProjectedStep(step, projection)) for piece, step in plan.steps)
+    first = Step(piece, lambda f, state: advance(f, projection(state)))
+    states = None if plan.states is None else [x, *plan.states[1:]]
+    return Plan([first, *others], states, plan.end)
+
+
+class ProjectedStep(NamedTuple):
+    """A step, and P of the x in the state that it hands on: x alone, or x first among other tensors."""
+
+    advance: Callable[[VectorField, Any], Any]
+    projection: Projection
+
+    def __call__(self, f: VectorField, state: Any) -> Any:
+        """The state after the step."""
+        state = self.advance(f, state)
+        return (self.projection(state[0]), *state[1:]) if isinstance(state, tuple) else self.projection(state)
+
+
 class ReversiblePlan(NamedTuple):
     """Steps of a reversible solver over intervals that are known beforehand."""
 

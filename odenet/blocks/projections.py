@@ -1,0 +1,116 @@
+r"""Projections onto a convex set K, and the flows that stay in K.
+
+A post-activation residual block is a projected Euler step, x ← P(x + h·F(x)) with P = relu, the projection onto the
+nonnegative states. As h → 0 these steps converge to the projected dynamical system
+
+    x′ = Π(x, F(t, x)),      Π(x, v) = lim_{δ→0⁺} (P(x + δ·v) - x)/δ,
+
+where Π projects the slope v onto the tangent cone of K at x (Dupuis and Nagurney 1993; the Skorokhod problem). Fixed
+steps apply P after each step. Error control solves the limit: it steps the field x ↦ Π(P(x), F(t, P(x))), which is
+defined everywhere, and applies P after each step that it accepts, so that what P forgets does not reach the gradient.
+
+Π jumps where a state meets or leaves the boundary. There every method has order 1 at most and error control takes small
+steps; and as no error estimate sees what happens between the stages, a contact shorter than a step may be stepped over.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from odenet.blocks.theta.base import Piece, Time
+
+
+class ConvexProjection(ABC):
+    """The projection P onto a convex set K, which knows the tangent cones of K.
+
+    A subclass defines P as `__call__` and Π as `tangent`. P must be idempotent, P(P(x)) = P(x).
+    """
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """P(x), of the shape of x."""
+
+    @abstractmethod
+    def tangent(self, x: Tensor, slope: Tensor) -> Tensor:
+        """Π(x, v): the slope v projected onto the tangent cone of K at a point x of K."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *sorted(vars(self).items())))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+
+class Nonnegative(ConvexProjection):
+    """The projection onto x ≥ 0: the ReLU after the addition in a post-activation residual block.
+
+        P(x) = max(x, 0),      Π(x, v) = v where x > 0 or v > 0, else 0.
+
+    >>> Nonnegative()(torch.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """max(x, 0)."""
+        return torch.relu(x)
+
+    def tangent(self, x: Tensor, slope: Tensor) -> Tensor:
+        """The slope v where x > 0 or v > 0, else 0."""
+        return torch.where((x > 0) | (slope > 0), slope, 0)
+
+
+class TangentField(NamedTuple):
+    """(t, x) ↦ Π(P(x), F(t, P(x)))."""
+
+    projection: ConvexProjection
+    field: Callable[[Time, Tensor], Tensor]
+
+    def __call__(self, t: Time, x: Tensor) -> Tensor:
+        """The projected slope."""
+        x = self.projection(x)
+        return self.projection.tangent(x, self.field(t, x))
+
+
+def tangent_pieces(pieces: Iterable[Piece], projection: ConvexProjection) -> list[Piece]:
+    """The same pieces with the field of the projected dynamical system."""
+    return [piece._replace(field=TangentField(projection, piece.field)) for piece in pieces]
+
+
+def require_convex(projection: object, stepping: object) -> None:
+    """Raise a `ValueError` unless error control knows the set that a projection is onto."""
+    if projection is not None and not isinstance(projection, ConvexProjection):
+        raise ValueError(
+            f"projection = {projection!r} was asked for with {stepping!r}; error control solves the limit of small "
+            "steps, which depends on the set that is projected onto, and a function does not tell it: use "
+            "Nonnegative() for the ReLU, a ConvexProjection of your own, or FixedSteps."
+        )
+
+
+def projected(projection: ConvexProjection, x: Tensor, label: str) -> Tensor:
+    """P(x), with a look, where it costs no synchronization, whether P is a projection.
+
+    Raises:
+        ValueError: if P(P(x)) ≠ P(x) on a CPU.
+    """
+    y = projection(x)
+    if y.device.type == "cpu" and not torch.compiler.is_compiling() and not _is_equal(projection(y.detach()), y):
+        raise ValueError(
+            f"{projection!r} was asked for in {label}, and P(P(x)) differs from P(x); error control needs the "
+            "projection onto a set, which leaves the points of the set where they are: correct its __call__."
+        )
+    return y
+
+
+def _is_equal(a: Any, b: Tensor) -> bool:
+    try:
+        return torch.equal(a, b)
+    except RuntimeError:  # under torch.func.vmap there is no one value to look at
+        return True
