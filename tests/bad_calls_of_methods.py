@@ -174,6 +174,8 @@ UNCHECKED: Mapping[str, str] = {
     **dict.fromkeys(
         ("increment", "step", "step_back", "start", "finish", "partner", "shears", "growth", "fitted", "weights"), _STEP
     ),
+    **dict.fromkeys(("tangent",), _STEP),
+    **dict.fromkeys(("numbers", "from_numbers", "paint"), "called for each batch, with numbers of the batches' own"),
     **dict.fromkeys(("interval", "field_of_piece", "nodes_of_piece", "spans", "steps"), _PASS),
     **dict.fromkeys(("integrate", "integrate_with_adjoint", "plan", "reversible_plan"), _PASS),
     **dict.fromkeys(("check_adjoint", "check_projection", "check_reversible"), _ASSIGNED),

@@ -103,7 +103,11 @@ def test_the_relu_of_fixed_steps_is_nonnegative_bit_for_bit() -> None:
     assert torch.equal(block(x), expected)
 
 
-@pytest.mark.parametrize("stepping", [Adaptive("dopri5"), Adaptive("bosh3"), Adaptive(per_sample=True)], ids=repr)
+@pytest.mark.parametrize(
+    "stepping",
+    [Adaptive(first_step=0.1), Adaptive("bosh3", first_step=0.1), Adaptive(per_sample=True)],
+    ids=repr,
+)
 @pytest.mark.parametrize("theta", [PiecewiseConstant, PiecewiseLinear])
 def test_the_gradient_of_checkpointed_is_that_of_backprop(theta: Any, stepping: Adaptive) -> None:
     torch.manual_seed(0)

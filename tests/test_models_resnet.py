@@ -255,12 +255,15 @@ def test_a_pre_activation_net_becomes_an_ode_net_by_configuration() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
-def test_a_post_activation_net_does_not() -> None:
-    model = small()
-    with pytest.raises(ValueError, match="pre-activation branches without a projection"):
-        configure(model, stepping=Adaptive())
-    configure(model, stepping=FixedSteps(per_piece=2))
-    assert torch.isfinite(model(torch.randn(2, 3, 8, 8))).all()
+@torch.no_grad()
+def test_a_post_activation_net_has_the_limit_of_projected_steps() -> None:
+    model, x = small().eval(), torch.randn(2, 3, 8, 8)
+    configure(model, stepping=FixedSteps(per_piece=512))
+    fine = model(x)
+    configure(model, stepping=Adaptive("dopri5", 1e-5, 1e-5))
+    torch.testing.assert_close(model(x), fine, rtol=1e-2, atol=1e-2)
+    with pytest.raises(ValueError, match=r"projection = Nonnegative\(\)"):
+        configure(model, gradient=ContinuousAdjoint())
 
 
 # Bad input

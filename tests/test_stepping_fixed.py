@@ -93,7 +93,7 @@ class Pair(Euler):
 @pytest.mark.parametrize(
     ("stepping", "said"),
     [
-        (Adaptive("dopri5"), r"asked for with Adaptive\('dopri5'.* no step-free limit .*: use FixedSteps, or pre-act"),
+        (Adaptive("dopri5"), r"asked for with Adaptive\('dopri5'.* a function does not tell it: use Nonnegative\(\)"),
         (FixedSteps(Pair()), r"asked for with Pair\(\), which carries more than x .*: use a Runge-Kutta solver, or no"),
     ],
     ids=["adaptive", "pair"],

@@ -84,6 +84,11 @@ def tangent_pieces(pieces: Iterable[Piece], projection: ConvexProjection) -> lis
     return [piece._replace(field=TangentField(projection, piece.field)) for piece in pieces]
 
 
+def is_relu(projection: object) -> bool:
+    """Whether a projection is the ReLU: `Nonnegative()` or torch's function."""
+    return projection is torch.relu or projection == Nonnegative()
+
+
 def require_convex(projection: object, stepping: object) -> None:
     """Raise a `ValueError` unless error control knows the set that a projection is onto."""
     if projection is not None and not isinstance(projection, ConvexProjection):

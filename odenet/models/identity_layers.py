@@ -15,7 +15,7 @@ from torch import nn
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import BasicBranch, BottleneckBranch
-from odenet.blocks.projections import Nonnegative
+from odenet.blocks.projections import is_relu
 from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.theta.base import PiecewiseConstant
 from odenet.models.plain import Substitution
@@ -101,7 +101,7 @@ def _substitute_zero(block: ODEBlock, node: nn.Module) -> None:
 @torch.no_grad()
 def _substitute_identity(block: ODEBlock, node: nn.Module) -> None:
     """Set weights so that the branch is F(x) = x for x ≥ 0."""
-    if not isinstance(node, BasicBranch) or node.activation != "post" or block.projection != Nonnegative():
+    if not isinstance(node, BasicBranch) or node.activation != "post" or not is_relu(block.projection):
         raise _impossible(
             block, "in a plain net only conv-norm-relu layers of one width can be made the identity", _BRANCHES
         )

@@ -20,7 +20,7 @@ from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import BasicBranch, BottleneckBranch
-from odenet.blocks.projections import Nonnegative
+from odenet.blocks.projections import is_relu
 from odenet.blocks.solvers.runge_kutta import Euler
 from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.theta.base import PiecewiseConstant
@@ -305,7 +305,7 @@ def _require_affine(norm: nn.Module, name: str, h: float) -> None:
 
 
 def _require_projection(module: ODEBlock | Transition, name: str) -> None:
-    if module.projection != Nonnegative():
+    if not is_relu(module.projection):
         raise _unlike(name, f"a module with the projection {module.projection}", "use Nonnegative()")
     if module.noise is not None and module.noise.scaling == "evaluation":
         raise _unlike(

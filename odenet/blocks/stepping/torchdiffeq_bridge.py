@@ -248,7 +248,8 @@ class _Watch:
         return state
 
     def _advice(self, state: Tensor) -> str:
-        if self.atol == 0 and bool((state.abs() < torch.finfo(state.dtype).eps).any()):
+        exact = is_below_rounding(self.rtol, state.dtype)
+        if self.atol == 0 and not exact and bool((state.abs() < torch.finfo(state.dtype).eps).any()):
             return "pass atol > 0, for a relative tolerance alone allows no error where x = 0"
         return advice(self.rtol, state.dtype)
 
