@@ -46,7 +46,7 @@ def test_accepted_steps_taken_again_give_the_same_states_as_torchdiffeq(
 
 
 def test_the_last_slope_of_a_step_is_not_evaluated_again_by_the_next() -> None:
-    recorded = [RecordedStep(0.0, 0.5, states(), beside=False), RecordedStep(0.5, 1.0, states(), beside=False)]
+    recorded = [RecordedStep(0.0, 0.5, states(), perturb=False), RecordedStep(0.5, 1.0, states(), perturb=False)]
     times: list[float] = []
 
     def field(t: Any, x: torch.Tensor) -> torch.Tensor:

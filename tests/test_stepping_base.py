@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from odenet import RK4, Adaptive, Backprop, Constant, Euler, MLPBranch, ODEBlock, Reversible, ReversibleHeun
 from odenet.blocks.field import Field
-from odenet.blocks.stepping.base import FixedStep, carries_x_alone, spans
+from odenet.blocks.stepping.base import FixedStep, spans, state_is_x
 from odenet.blocks.theta.base import Time
 from tests.test_stepping_fixed_compiled import points
 
@@ -36,8 +36,8 @@ def test_the_intervals_of_steps_meet_and_cover_the_whole_interval() -> None:
 
 
 def test_the_state_of_a_runge_kutta_method_is_x_and_that_of_a_reversible_one_is_a_pair() -> None:
-    assert carries_x_alone(RK4())
-    assert not carries_x_alone(ReversibleHeun())
+    assert state_is_x(RK4())
+    assert not state_is_x(ReversibleHeun())
 
 
 def test_by_default_the_steps_of_a_stepping_cannot_be_undone() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from odenet import Adaptive, BudgetWarning, CompileWarning, Constant, FixedSteps, MLPBranch, ODEBlock
 from odenet.blocks.stepping import stopping
 from odenet.blocks.stepping.base import Stepping
-from odenet.blocks.stepping.stopping import Stopped, evaluations_by_default, reason_of, require_end_state
+from odenet.blocks.stepping.stopping import Stopped, default_budget, reason_of, require_end_state
 from odenet.blocks.stepping.torchdiffeq_bridge import solvers
 from odenet.blocks.theta.base import Time
 
@@ -24,10 +24,10 @@ def start(dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def test_error_control_has_a_budget_by_default_and_fixed_steps_have_none() -> None:
-    assert evaluations_by_default(["max_num_steps"], solvers()["dopri5"]) == 6 * 4096
-    assert evaluations_by_default(["max_num_steps"], solvers()["bosh3"]) == 3 * 4096
-    assert evaluations_by_default(["solver"], solvers()["scipy_solver"]) == 6 * 4096
-    assert evaluations_by_default(["step_size"], solvers()["rk4"]) == math.inf
+    assert default_budget(["max_num_steps"], solvers()["dopri5"]) == 6 * 4096
+    assert default_budget(["max_num_steps"], solvers()["bosh3"]) == 3 * 4096
+    assert default_budget(["solver"], solvers()["scipy_solver"]) == 6 * 4096
+    assert default_budget(["step_size"], solvers()["rk4"]) == math.inf
 
 
 @pytest.mark.parametrize("method", ["dopri5", "bosh3", "scipy_solver"])

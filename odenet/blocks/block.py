@@ -53,7 +53,7 @@ class ODEBlock(ModuleWithProperties):
         gradient: gradient method; `Backprop()` by default.
         projection: function applied to x after every step, e.g. `Nonnegative()`, the ReLU of post-activation residual
             blocks. Error control solves the limit of small steps and needs a `ConvexProjection`.
-        noise: stochastic depth, drawn anew in every forward pass in training mode.
+        noise: stochastic depth, drawn again in every forward pass in training mode.
 
     Attributes:
         evaluations: number of evaluations of F in the last forward pass, each of them for the whole batch.
@@ -214,7 +214,7 @@ class ODEBlock(ModuleWithProperties):
             tracer: Any = x.tracer
             return tracer.create_proxy("call_module", tracer.path_of_module(self), (x,), {})
         if not isinstance(x, Tensor) or not is_differentiable(x):
-            raise _unfit_state(x, self.label)
+            raise _state_error(x, self.label)
         if self.theta.horizon > 6e4 and self.theta.horizon > torch.finfo(x.dtype).max:  # half precision ends at 65504
             raise ValueError(
                 f"a solve up to t = {self.theta.horizon:g} was asked for in {self.label} with a state of {x.dtype}, "
@@ -260,7 +260,7 @@ class ODEBlock(ModuleWithProperties):
         return f"stepping={self.stepping}, gradient={self.gradient}, projection={self.projection}{noise}"
 
 
-def _unfit_state(x: object, label: str) -> TypeError:
+def _state_error(x: object, label: str) -> TypeError:
     if isinstance(x, Tensor):
         return TypeError(
             f"{label} was given a state of {x.dtype}; the state of an ODE is real or complex: pass x.float()."

@@ -27,15 +27,14 @@ from odenet.blocks.solvers.runge_kutta import VectorField
 from odenet.blocks.theta.base import Piece, match_requires_grad, wants_gradient
 
 ATTEMPTS_PER_GRAPH = 4
-"""Attempts in one program if states are split into columns, because there an attempt takes no longer than the call of a
-program. If fewer steps are left, a program makes one attempt."""
+"""Number of attempts in a program by columns, where an attempt takes no longer than the call of a program."""
 PROGRAMS_PER_SYNC = 8
 """Calls of a program before the host waits for an accelerator to read the results; it does not wait anywhere else."""
 EVALUATIONS_TO_BEGIN = 2
 """Number of evaluations of F for the first slope and the first h on a piece."""
 
 AttemptsProgram: TypeAlias = Callable[[VectorField, Samples, Bounds], tuple[Samples, Attempt | None, Tensor]]
-"""(f, samples, bounds) ↦ the samples after some attempts, the stacked attempts, and the largest number of steps left."""
+"""(f, samples, bounds) ↦ samples after some attempts, results of these attempts, largest number of steps left."""
 
 
 class PerSample:
@@ -60,13 +59,7 @@ class PerSample:
         self.steps = EmbeddedSteps(PAIRS[method], projection=projection)
 
     def solve(self, pieces: Sequence[Piece], field: Field, x: Tensor) -> Tensor:
-        """Compute x(T), with the gradient of the accepted steps if a gradient is wanted.
-
-        Args:
-            pieces: pieces of θ.
-            field: vector field that evaluates the pieces and counts the evaluations.
-            x: initial state x(0), of shape (batch, …).
-        """
+        """Compute x(T) from x = x(0), with the gradient of the accepted steps if a gradient is wanted."""
         if not wants_gradient(pieces, x):
             captured = field.find_captures() if torch.is_grad_enabled() else []
             solution = self._solve(pieces, field, x, record=False, with_gradient=False)
@@ -107,15 +100,7 @@ class PerSample:
     def _solve(
         self, pieces: Iterable[Piece], field: Field, x: Tensor, *, record: bool, with_gradient: bool
     ) -> _Solution:
-        """Solve over all pieces.
-
-        Args:
-            pieces: pieces of θ.
-            field: vector field that evaluates the pieces and counts the evaluations.
-            x: initial state x(0).
-            record: whether to return the grids of the accepted steps.
-            with_gradient: whether autograd records the solve.
-        """
+        """Solve over all pieces, and return the grids of the accepted steps too if `record`."""
         _require_a_batch(x, field.label)
         if not x.numel():
             return _Solution(x, [], finite=True)
@@ -159,16 +144,16 @@ class PerSample:
         samples = self._begin(steps, piece, field, batch, start, bounds)
         # The first program makes one attempt, because the first h is a cautious guess from which the number of steps
         # cannot be estimated.
-        steps_left, on_device = 1.0, batch.t
+        steps_left, steps_left_on_device = 1.0, batch.t
         calls, attempts = _programs_per_sync(batch.x), list[Attempt]()
         while steps_left > 0:
             number = _attempts_per_graph(steps, steps_left)
             program = self._attempts_program(steps, field, number, record=record)
             for _ in range(calls):
-                samples, attempt, on_device = program(piece.field, samples, bounds)
+                samples, attempt, steps_left_on_device = program(piece.field, samples, bounds)
                 attempts += [] if attempt is None else [attempt]
                 field.evaluations += field.cost * steps.cost * number
-            steps_left = batch.read(samples, on_device, steps.cost)
+            steps_left = batch.read(samples, steps_left_on_device, steps.cost)
         batch.finish_piece(samples, steps.cost)
         return attempts
 
@@ -240,9 +225,7 @@ class _Solution(NamedTuple):
     """Result of a solve."""
 
     x: Tensor
-    """x(T), or the state reached by samples that stopped early."""
     grids: list[PieceGrid]
-    """Accepted steps, if they were recorded."""
     finite: bool
     """Whether the results of all attempts were finite."""
 
@@ -276,13 +259,7 @@ class _Batch:
         self.summary = _Summary(len(x))
 
     def read(self, samples: Samples, steps_left: Tensor, cost: int) -> float:
-        """Return the largest number of steps left as a number, and update the summary if it is 0.
-
-        Args:
-            samples: samples after the last attempt.
-            steps_left: largest number of steps left, on the device.
-            cost: number of evaluations of F per attempt.
-        """
+        """Return `steps_left` as a number and, if it is 0, update the summary; an attempt costs `cost` evaluations."""
         if _reading_is_free(self.x) and (left := float(steps_left)) > 0:
             return left
         continues, evaluations = samples.status == FINISHED, self._evaluations(samples, cost)
@@ -300,12 +277,7 @@ class _Batch:
         return left
 
     def finish_piece(self, samples: Samples, cost: int) -> None:
-        """Take over the samples at the end of a piece; those that finished it continue on the next one.
-
-        Args:
-            samples: samples after the last attempt on the piece.
-            cost: number of evaluations of F per attempt.
-        """
+        """Take over the samples at the end of a piece; those that finished it continue on the next piece."""
         self.evaluations = self._evaluations(samples, cost)
         self.accepted, self.rejected = self.accepted + samples.accepted, self.rejected + samples.rejected
         self.x, self.t, self.finite = joined(samples.x), samples.t, self.finite & samples.finite

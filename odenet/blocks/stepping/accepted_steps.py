@@ -27,12 +27,12 @@ class AcceptedStep:
         t0: start of the step.
         t1: end of the step.
         last: whether this is the last step on its piece of θ; then it returns x alone, as the slope jumps with θ.
-        beside: whether torchdiffeq evaluates the field at the float next to a time, where the field may jump: at both
+        perturb: whether torchdiffeq evaluates the field at the float next to a time, where the field may jump: at both
             ends of a fixed step with `perturb=True`, and after a step that ends at one of `jump_t`.
     """
 
-    def __init__(self, method: str, tableau: Any, t0: float, t1: float, *, last: bool, beside: bool = False) -> None:
-        self.method, self.t0, self.t1, self.last, self.beside = method, t0, t1, last, beside
+    def __init__(self, method: str, tableau: Any, t0: float, t1: float, *, last: bool, perturb: bool = False) -> None:
+        self.method, self.t0, self.t1, self.last, self.perturb = method, t0, t1, last, perturb
         self.is_embedded = tableau is not None
         if tableau is not None:
             self.stages = [
@@ -49,7 +49,7 @@ class AcceptedStep:
         x, slope = self._embedded(f, x, f(_time(self.t0, x), x) if slope is None else slope)
         if self.last:
             return x
-        return x, f(_after(_time(self.t1, x)), x).to(x.dtype) if self.beside else slope
+        return x, f(_after(_time(self.t1, x)), x).to(x.dtype) if self.perturb else slope
 
     def _embedded(self, f: VectorField, x: Tensor, slope: Tensor) -> StateAndSlope:
         h = self.t1 - self.t0
@@ -65,7 +65,7 @@ class AcceptedStep:
 
     def _time_of_fixed_step(self, t: float, x: Tensor) -> Any:
         time = _time(t, x)
-        if not self.beside or t not in (self.t0, self.t1):
+        if not self.perturb or t not in (self.t0, self.t1):
             return time
         return _after(time) if t == self.t0 else _before(time)
 
@@ -84,12 +84,12 @@ def _after(t: Tensor) -> Any:
 
 
 class RecordedStep(NamedTuple):
-    """An accepted step: its start and end, the state before it, and the flag `beside` of an `AcceptedStep`."""
+    """An accepted step: its start and end, the state before it, and the flag `perturb` of an `AcceptedStep`."""
 
     t0: float
     t1: float
     state: Tensor | StateAndSlope
-    beside: bool
+    perturb: bool
 
 
 def accepted_steps(method: str, solver: Any, recorded: list[RecordedStep]) -> list[AcceptedStep]:
@@ -103,7 +103,7 @@ def accepted_steps(method: str, solver: Any, recorded: list[RecordedStep]) -> li
     tableau = getattr(solver, "tableau", None)
     is_last = [False] * (len(recorded) - 1) + [True]
     pairs = zip(recorded, is_last, strict=False)
-    return [AcceptedStep(method, tableau, step.t0, step.t1, last=last, beside=step.beside) for step, last in pairs]
+    return [AcceptedStep(method, tableau, step.t0, step.t1, last=last, perturb=step.perturb) for step, last in pairs]
 
 
 def require_one_step(method: str, solver: Any) -> None:

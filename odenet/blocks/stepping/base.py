@@ -191,7 +191,7 @@ def steps_on(times: Sequence[tuple[Piece, Any, Any]], solver: Solver, projection
     ]
 
 
-def carries_x_alone(solver: Solver) -> bool:
+def state_is_x(solver: Solver) -> bool:
     """Whether the state of the solver is x itself, so that `start` and `finish` do nothing."""
     return type(solver).start is Solver.start and type(solver).finish is Solver.finish
 

@@ -20,8 +20,8 @@ from odenet.blocks.stepping.base import (
     ReversiblePlan,
     Step,
     Stepping,
-    carries_x_alone,
     spans,
+    state_is_x,
     steps_on,
 )
 from odenet.blocks.stepping.fixed_compiled import TooManyPrograms, integrate_compiled
@@ -135,7 +135,7 @@ class FixedSteps(Stepping):
 
     def check_projection(self, projection: Projection | None) -> None:
         """Refuse a projection if the state of the solver is more than x."""
-        if projection is not None and not carries_x_alone(self.solver):
+        if projection is not None and not state_is_x(self.solver):
             raise ValueError(
                 f"projection = {projection!r} was asked for with {self.solver!r}, whose state is more than x; "
                 "projecting a part of it would break the method: use a Runge-Kutta solver, or no projection."

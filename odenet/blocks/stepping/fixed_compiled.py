@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from odenet.blocks.field import Field
 from odenet.blocks.solvers.runge_kutta import RungeKutta, Solver
-from odenet.blocks.stepping.base import FixedStep, Projection, carries_x_alone, spans
+from odenet.blocks.stepping.base import FixedStep, Projection, spans, state_is_x
 from odenet.blocks.theta.base import Piece, Time, match_requires_grad
 
 EVALUATIONS_PER_GRAPH = 10
@@ -84,7 +84,7 @@ def integrate_compiled(
     chunks = _chunks(pieces, per_piece, max(1, _evaluations_in_a_chunk(x) // _stages(solver)))
     if len({chunk.key for chunk in chunks}) > MAX_GRAPHS:
         raise TooManyPrograms
-    solver, is_uniform = solver.fitted(len(pieces) * per_piece), carries_x_alone(solver)
+    solver, is_uniform = solver.fitted(len(pieces) * per_piece), state_is_x(solver)
     state: Any = x if len(chunks) == 1 else match_requires_grad(x, pieces)
     for chunk in chunks:
         ends = (is_uniform or chunk is chunks[0], is_uniform or chunk is chunks[-1])

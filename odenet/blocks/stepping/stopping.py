@@ -15,7 +15,7 @@ class Stopped(Exception):  # noqa: N818 (not an error: it unwinds)
     """Raised by the field to leave torchdiffeq's loop; the message is the reason."""
 
 
-def evaluations_by_default(options: Collection[str], solver: Any) -> float:
+def default_budget(options: Collection[str], solver: Any) -> float:
     """Return the default budget of evaluations on one piece; infinity for fixed steps, which always end.
 
     Args:

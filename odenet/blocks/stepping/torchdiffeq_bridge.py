@@ -33,8 +33,8 @@ from odenet.blocks.replay.substitution import Gate, replaced
 from odenet.blocks.solvers.runge_kutta import RungeKutta
 from odenet.blocks.stepping.accepted_steps import AcceptedStep, RecordedStep, accepted_steps, recording
 from odenet.blocks.stepping.adjoint import Augmented, Dynamics, with_adjoint
-from odenet.blocks.stepping.stopping import Stopped, evaluations_by_default, reason_of, require_end_state
-from odenet.blocks.stepping.torchdiffeq_options import Request, check_options, never_zero, options_on, positive_atol
+from odenet.blocks.stepping.stopping import Stopped, default_budget, reason_of, require_end_state
+from odenet.blocks.stepping.torchdiffeq_options import Request, bounded_below, check_options, options_on, positive_atol
 from odenet.blocks.theta.base import Piece, wants_gradient
 
 
@@ -91,9 +91,9 @@ def solve(field: Field, piece: Piece, x: Tensor, request: Request) -> tuple[Tens
         NonFiniteState: if a state or slope becomes NaN or infinite.
         ValueError: if a gradient is wanted through a method that torchdiffeq cannot differentiate.
     """
-    watch = _watch(field, piece, x, request)
-    captured = field.find_captures() if not isinstance(watch, _StepWatch) and torch.is_grad_enabled() else []
-    end, reached = _integrate(watch, piece, x, request)
+    func = _make_func(field, piece, x, request)
+    captured = field.find_captures() if not isinstance(func, _StepTrackingField) and torch.is_grad_enabled() else []
+    end, reached = _integrate(func, piece, x, request)
     complete = reached == piece.end
     if complete and (captured or wants_gradient([piece], x)) and not end.requires_grad:
         raise ValueError(
@@ -125,45 +125,45 @@ def solve_adjoint(
         request: method, tolerances, options and budget of the forward solve.
         backward: `adjoint_rtol`, `adjoint_atol` and `adjoint_method` of the backward solve, if they differ.
     """
-    watch = _watch(field, piece, x, request)
+    func = _make_func(field, piece, x, request)
     if torch.is_grad_enabled():
-        watch.captured = field.find_captures()
-    watch.replay.buffers.record()
-    with torch.no_grad(), watch.replay.first():
-        end, reached = _integrate(watch, piece, x, request)
+        func.captured = field.find_captures()
+    func.replay.buffers.record()
+    with torch.no_grad(), func.replay.first():
+        end, reached = _integrate(func, piece, x, request)
     if reached == piece.start:
         return x, False
-    watch.forward, watch.piece = False, piece._replace(end=reached)
-    solve_backwards = partial(_integrate_backwards, watch, request.for_backward(backward, solvers()))
-    y = with_adjoint(x, end, watch.adjoint_parameters(), watch, solve_backwards)
+    func.forward, func.piece = False, piece._replace(end=reached)
+    solve_backwards = partial(_integrate_backwards, func, request.for_backward(backward, solvers()))
+    y = with_adjoint(x, end, func.adjoint_parameters(), func, solve_backwards)
     return y, reached == piece.end
 
 
-def _integrate(watch: _Watch, piece: Piece, x: Tensor, request: Request) -> tuple[Tensor, float]:
+def _integrate(func: _BudgetedField, piece: Piece, x: Tensor, request: Request) -> tuple[Tensor, float]:
     """Return the state reached and its t: the end of the piece, or the t at which the solve stopped early."""
     options = options_on(piece, piece.end, request, _options_of(request.solver), x.device)
     try:
-        return _odeint(watch, x, (piece.start, piece.end), request, options), piece.end
+        return _odeint(func, x, (piece.start, piece.end), request, options), piece.end
     except (Stopped, AssertionError) as stop:
-        return watch.state_reached(stop), watch.time
+        return func.state_reached(stop), func.time
 
 
-def _integrate_backwards(watch: _Watch, request: Request, dynamics: Dynamics, state: Augmented) -> Augmented:
+def _integrate_backwards(func: _BudgetedField, request: Request, dynamics: Dynamics, state: Augmented) -> Augmented:
     """Return the augmented state at the start of the piece from the one at its end; an early stop is an error."""
     from torchdiffeq._impl.adjoint import handle_adjoint_norm_
     from torchdiffeq._impl.misc import _rms_norm
 
-    piece = watch.piece
+    piece = func.piece
     options = options_on(piece, piece.start, request, _options_of(request.solver), state[1].device)
     options.pop("norm", None)  # it is a norm of states, and not of augmented states
     handle_adjoint_norm_(options, None, _rms_norm)
-    watch.backward_evaluations = 0
+    func.backward_evaluations = 0
     try:
         # Error control also measures the errors of the vector-Jacobian products.
-        with full_precision(state[1].device.type), watch.replay.again(), watch.gate:
+        with full_precision(state[1].device.type), func.replay.again(), func.gate:
             return _odeint(dynamics, state, (piece.end, piece.start), request, options)
     except (Stopped, AssertionError) as stop:
-        raise watch.stopped_backwards(stop, request.atol) from stop
+        raise func.stopped_backwards(stop, request.atol) from stop
 
 
 def _odeint(f: Any, x: Any, times: tuple[float, float], request: Request, options: Mapping[str, Any]) -> Any:
@@ -181,13 +181,13 @@ def _odeint(f: Any, x: Any, times: tuple[float, float], request: Request, option
         f, x, t, request.rtol, atol, request.method, options, None, table
     )
     if x.is_complex():
-        options["norm"] = never_zero(options["norm"])
+        options["norm"] = bounded_below(options["norm"])
     solution = request.solver(func=f, y0=x, rtol=rtol, atol=atol, **options).integrate(t)
     require_end_state(solution)
     return solution[1] if shapes is None else _flat_to_shape(solution[1], (), shapes)
 
 
-class _Watch:
+class _BudgetedField:
     """The field that torchdiffeq evaluates over one piece: it enforces the budget, and replays in a backward pass."""
 
     def __init__(self, field: Field, piece: Piece, x: Tensor, request: Request) -> None:
@@ -195,7 +195,7 @@ class _Watch:
         self.method = request.method
         self.budget = request.max_evaluations
         self.default_budget = (
-            evaluations_by_default(_options_of(request.solver), request.solver) if self.budget is None else math.inf
+            default_budget(_options_of(request.solver), request.solver) if self.budget is None else math.inf
         )
         self.evaluations_before, self.rtol, self.atol = field.evaluations, request.rtol, request.atol
         self.replay = Replay(piece.nodes, x.device.type)
@@ -269,21 +269,21 @@ class _Watch:
         )
 
 
-class _StepWatch(_Watch):
-    """A `_Watch` that follows the steps: torchdiffeq calls `callback_step` with the last accepted state."""
+class _StepTrackingField(_BudgetedField):
+    """A `_BudgetedField` that follows the steps: torchdiffeq calls `callback_step` with the last accepted state."""
 
     def callback_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:  # noqa: ARG002
         self._reached = (t0.detach(), y0)
 
 
-def _watch(field: Field, piece: Piece, x: Tensor, request: Request) -> _Watch:
+def _make_func(field: Field, piece: Piece, x: Tensor, request: Request) -> _BudgetedField:
     if "callback_step" in request.solver.valid_callbacks():
-        return _StepWatch(field, piece, x, request)
+        return _StepTrackingField(field, piece, x, request)
     _require_real_for_scipy(x, request, field.label)
     # SciPy's solvers do not terminate if a state is infinite.
     field.checks_finite = True
     field.require_finite("state", piece.start, x)
-    return _Watch(field, piece, x, request)
+    return _BudgetedField(field, piece, x, request)
 
 
 def _require_real_for_scipy(x: Tensor, request: Request, label: str) -> None:

@@ -117,7 +117,7 @@ def positive_atol(atol: float, dtype: torch.dtype) -> float:
     return max(atol, torch.finfo(dtype).tiny, torch.finfo(torch.float32).tiny)
 
 
-def never_zero(norm: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def bounded_below(norm: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Return a norm for complex states that is at least 10⁻¹².
 
     If F and its change are 0, torchdiffeq compares complex numbers to choose the first step, and torch raises. For
