@@ -38,7 +38,7 @@ from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds
 from experiments.support.training import TrainedLater
 from odenet import Adaptive, Constant, FixedSteps, ODEBlock, PiecewiseConstant, configure
-from odenet.blocks.replay.replay import resting_statistics
+from odenet.blocks.replay.replay import frozen_buffers
 from odenet.blocks.stepping.base import Stepping
 from odenet.data import Batches, ImageData
 from odenet.measure import count_evaluations, count_parameters
@@ -174,7 +174,7 @@ def _with_running_statistics(net: ResNet, batches: Batches) -> float:
 @torch.no_grad()
 def _with_batch_statistics(net: ResNet, batches: Batches) -> float:
     """Accuracy with every evaluation of a branch normalized by its own batch, as in training."""
-    with in_mode(net, training=True), resting_statistics(net):
+    with in_mode(net, training=True), frozen_buffers(net):
         right = [(net(images).argmax(dim=1) == labels).float() for images, labels in batches.epoch(0)]
     return float(torch.cat(right).mean())
 

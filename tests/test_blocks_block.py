@@ -201,7 +201,7 @@ def test_a_block_shows_its_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"theta": BasicBranch(2)}, r"given a BasicBranch as θ; .* wrap branches in Constant\(branch\) or Piecewise"),
         ({"theta": [BasicBranch(2)]}, "given a list as θ"),
@@ -212,8 +212,8 @@ def test_a_block_shows_its_settings() -> None:
     ],
     ids=str,
 )
-def test_an_argument_of_the_wrong_kind_is_refused(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(TypeError, match=said):
+def test_an_argument_of_the_wrong_kind_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         ODEBlock(**{"theta": Constant(BasicBranch(2)), **arguments})
 
 
@@ -276,11 +276,11 @@ def test_blocks_are_named_after_their_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "said"),
+    ("state", "message"),
     [
-        ((torch.ones(2, 2), torch.ones(2, 2)), r"a tuple .*: join several tensors to one, as torch\.cat"),
-        ([torch.ones(2, 2)], r"a list .*: join several tensors"),
-        ({"x": torch.ones(2, 2)}, r"a dict .*: join several tensors"),
+        ((torch.ones(2, 2), torch.ones(2, 2)), r"a tuple .*: join the tensors into one, e\.g\. torch\.cat"),
+        ([torch.ones(2, 2)], r"a list .*: join the tensors into one"),
+        ({"x": torch.ones(2, 2)}, r"a dict .*: join the tensors into one"),
         (torch.ones(2, 2).numpy(), r"a ndarray .*: pass a torch\.Tensor, such as torch\.as_tensor\(x\)"),
         (None, r"a NoneType .*: pass a torch\.Tensor"),
         (torch.ones(2, 2, dtype=torch.int64), r"a state of torch\.int64; .*: pass x\.float\(\)"),
@@ -290,9 +290,9 @@ def test_blocks_are_named_after_their_place() -> None:
 )
 @pytest.mark.parametrize("stepping", [FixedSteps(), Adaptive(), Adaptive(per_sample=True)], ids=repr)
 def test_a_state_that_is_not_a_floating_point_or_complex_tensor_is_refused(
-    state: Any, said: str, stepping: Stepping
+    state: Any, message: str, stepping: Stepping
 ) -> None:
-    with pytest.raises(TypeError, match=f"ODEBlock was given {said}"):
+    with pytest.raises(TypeError, match=f"ODEBlock was given {message}"):
         ODEBlock(Constant(MLPBranch(2)), stepping)(state)
 
 
@@ -332,7 +332,7 @@ def test_modules_and_parameters_cannot_bypass_the_setter_of_a_property() -> None
 
 def test_a_projection_that_does_not_fit_the_block_is_refused_on_assignment() -> None:
     block = ODEBlock(Constant(MLPBranch(2)), FixedSteps(), Reversible())
-    with pytest.raises(ValueError, match="what a projection discards cannot be found again"):
+    with pytest.raises(ValueError, match="a projection cannot be undone: use Checkpointed"):
         block.projection = torch.relu
     assert block.projection is None
 

@@ -78,9 +78,9 @@ def test_if_one_block_refuses_no_block_changes() -> None:
     projected = ODEBlock(PiecewiseConstant([BasicBranch(2, activation="post")]), projection=torch.relu)
     model = nn.Sequential(network(), projected)
     before = settings(model)
-    with pytest.raises(ValueError, match="a function does not tell it"):
+    with pytest.raises(ValueError, match="a function does not define them"):
         configure(model, stepping=Adaptive())
-    with pytest.raises(ValueError, match="adjoint equation is that of a smooth flow"):
+    with pytest.raises(ValueError, match="adjoint equation holds for smooth flows only"):
         configure(model, gradient=ContinuousAdjoint())
     assert settings(model) == before
 

@@ -20,29 +20,29 @@ from odenet import (
     ODEBlock,
     Reversible,
 )
-from odenet.blocks.precision import full_precision, lowered, lowered_as, widened
+from odenet.blocks.precision import full_precision, lowered_precisions, set_precisions, to_float32
 from odenet.measure import final_state, output_distance
 from odenet.models import resnet20
 
 
 @pytest.fixture
 def lowered_products() -> Iterator[None]:
-    """Let the processor compute products of float32 in bfloat16, as a GPU does in TF32."""
+    """Let the CPU compute float32 products in bfloat16, as a GPU does in TF32."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
     yield
     torch.set_float32_matmul_precision(before)
 
 
-class Noting(nn.Module):
-    """A branch that notes in which precision it is evaluated."""
+class PrecisionSpy(nn.Module):
+    """Branch that records the precisions in which it is evaluated."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.branch, self.seen = MLPBranch(2), set[tuple[bool, bool]]()
+        self.branch, self.precisions = MLPBranch(2), set[tuple[bool, bool]]()
 
     def forward(self, t: Any, x: Tensor) -> Tensor:
-        self.seen.add((torch.is_autocast_enabled("cpu"), bool(lowered("cpu"))))
+        self.precisions.add((torch.is_autocast_enabled("cpu"), bool(lowered_precisions("cpu"))))
         return self.branch(t, x)
 
 
@@ -63,32 +63,32 @@ def test_a_branch_under_error_control_is_evaluated_in_full_precision_forwards_an
     stepping: Any, gradient: Any
 ) -> None:
     torch.manual_seed(0)
-    node = Noting()
+    node = PrecisionSpy()
     block = ODEBlock(Constant(node), stepping, gradient)
     with torch.autocast("cpu", torch.bfloat16):
         y = block(torch.randn(3, 2, requires_grad=True))
-    forwards, node.seen = node.seen, set()
+    forwards, node.precisions = node.precisions, set()
     y.sum().backward()
     assert forwards == {(False, False)}
-    assert node.seen <= {(False, False)}
+    assert node.precisions <= {(False, False)}
     assert torch.get_float32_matmul_precision() == "medium"
-    assert lowered("cpu")
+    assert lowered_precisions("cpu")
 
 
 @pytest.mark.usefixtures("lowered_products")
 @pytest.mark.parametrize("gradient", [Backprop(), Checkpointed(), Reversible()], ids=repr)
-def test_fixed_steps_are_evaluated_in_the_precision_that_was_asked_for_backwards_too(gradient: Any) -> None:
-    node = Noting()
+def test_fixed_steps_are_evaluated_in_the_precision_of_the_forward_pass_in_the_backward_pass_too(gradient: Any) -> None:
+    node = PrecisionSpy()
     block = ODEBlock(Constant(node), FixedSteps(per_piece=4), gradient)
     with torch.autocast("cpu", torch.bfloat16):
         y = block(torch.randn(3, 2, requires_grad=True))
     with full_precision("cpu"):
         y.sum().backward()
-    assert node.seen == {(True, True)}
+    assert node.precisions == {(True, True)}
 
 
 @pytest.mark.parametrize("per_sample", [False, True])
-def test_under_autocast_error_control_takes_the_steps_that_it_takes_without(per_sample: bool) -> None:
+def test_error_control_takes_the_same_steps_with_and_without_autocast(per_sample: bool) -> None:
     torch.manual_seed(0)
     block = ODEBlock(Constant(MLPBranch(2)), Adaptive("dopri5", 1e-6, 1e-6, per_sample=per_sample))
     x = torch.randn(4, 2)
@@ -103,36 +103,36 @@ def test_under_autocast_error_control_takes_the_steps_that_it_takes_without(per_
 
 
 @pytest.mark.usefixtures("lowered_products")
-def test_settings_are_as_before_afterwards_also_after_an_error() -> None:
-    before = lowered("cpu")
+def test_precisions_are_restored_after_the_context_and_after_an_error() -> None:
+    before = lowered_precisions("cpu")
     with full_precision("cpu"):
-        assert lowered("cpu") == {}
-        with lowered_as(before, "cpu"):
-            assert lowered("cpu") == before
-        assert lowered("cpu") == {}
+        assert lowered_precisions("cpu") == {}
+        with set_precisions(before, "cpu"):
+            assert lowered_precisions("cpu") == before
+        assert lowered_precisions("cpu") == {}
     with pytest.raises(ZeroDivisionError), full_precision("cpu"):
         raise ZeroDivisionError
-    assert lowered("cpu") == before
+    assert lowered_precisions("cpu") == before
     assert "products" in before
 
 
-def test_tf32_is_off_on_cuda_within_it_and_on_again_after_it() -> None:
-    before, convolutions = lowered("cuda"), cast("Any", torch.backends.cudnn).conv
-    with lowered_as({"products": "tf32", "convolutions": "tf32"}, "cuda"):
+def test_tf32_is_off_on_cuda_within_the_context_and_on_again_after_it() -> None:
+    before, convolutions = lowered_precisions("cuda"), cast("Any", torch.backends.cudnn).conv
+    with set_precisions({"products": "tf32", "convolutions": "tf32"}, "cuda"):
         assert torch.backends.cuda.matmul.fp32_precision == convolutions.fp32_precision == "tf32"
         with full_precision("cuda"):
             assert torch.backends.cuda.matmul.fp32_precision == convolutions.fp32_precision == "ieee"
-            assert lowered("cuda") == {}
+            assert lowered_precisions("cuda") == {}
         assert torch.backends.cuda.matmul.fp32_precision == convolutions.fp32_precision == "tf32"
-    assert lowered("cuda") == before
+    assert lowered_precisions("cuda") == before
 
 
 def test_a_state_is_widened_only_where_autocast_rounded_it() -> None:
     x = torch.ones(2, dtype=torch.bfloat16)
-    assert widened(x) is x
+    assert to_float32(x) is x
     with torch.autocast("cpu", torch.bfloat16):
-        assert widened(x).dtype == torch.float32
-        assert widened(x.double()).dtype == torch.float64
+        assert to_float32(x).dtype == torch.float32
+        assert to_float32(x.double()).dtype == torch.float64
 
 
 def test_measures_of_errors_are_those_without_autocast() -> None:
@@ -151,7 +151,7 @@ def test_on_a_gpu_error_control_takes_the_same_steps_with_tf32_and_without() -> 
     x = torch.randn(64, 256, device="cuda")
     evaluations = []
     for precision in ({}, {"products": "tf32"}):
-        with lowered_as(precision, "cuda"), torch.no_grad():
+        with set_precisions(precision, "cuda"), torch.no_grad():
             block(x)
         evaluations.append(block.evaluations)
     assert evaluations[0] == evaluations[1]

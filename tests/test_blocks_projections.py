@@ -1,4 +1,4 @@
-"""Projected Euler steps and error control converge to the same projected dynamical system, whose set P knows."""
+"""Projected Euler steps and error control converge to the same projected dynamical system."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ERROR_CONTROL = [
 
 
 class Returning(nn.Module):
-    """F(t, x) = rate·(t - 1): a state falls to 0, stays there until t = 1, and rises again."""
+    """F(t, x) = rate·(t - 1): the state falls to 0, stays there until t = 1, and rises again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,13 +51,13 @@ class Returning(nn.Module):
 
 
 def returning(stepping: Any, **settings: Any) -> ODEBlock:
-    """The flow on two pieces, [0, 1] and [1, 2], so that no step goes from before the contact to after it."""
+    """Return the flow on two pieces, [0, 1] and [1, 2], so that no step can miss the time at which the state is 0."""
     branch = Returning()
     return ODEBlock(PiecewiseConstant([branch, branch]), stepping, projection=Nonnegative(), **settings)
 
 
 def exact(x: Tensor, rate: Tensor) -> Tensor:
-    """x(2): rate/2 where x(0) ≤ rate/2, because the state was at 0 when t = 1; else x(0)."""
+    """Return x(2): rate/2 where x(0) ≤ rate/2, because x(1) = 0 there; else x(0)."""
     return torch.where(x <= rate / 2, rate / 2, x)
 
 
@@ -149,13 +149,13 @@ def test_a_trajectory_stays_in_the_set() -> None:
 
 
 @pytest.mark.parametrize("stepping", [Adaptive(), Adaptive(per_sample=True)], ids=repr)
-def test_error_control_refuses_a_function_whose_set_it_does_not_know(stepping: Adaptive) -> None:
-    with pytest.raises(ValueError, match=r"a function does not tell it: use Nonnegative\(\) for the ReLU"):
+def test_error_control_refuses_a_function_because_its_set_is_unknown(stepping: Adaptive) -> None:
+    with pytest.raises(ValueError, match=r"a function does not define them: use Nonnegative\(\) for the ReLU"):
         ODEBlock(Constant(Returning()), stepping, projection=torch.relu)
 
 
 @pytest.mark.parametrize("stepping", [Adaptive(), Adaptive(per_sample=True)], ids=repr)
-def test_what_is_no_projection_is_refused_by_error_control(stepping: Adaptive) -> None:
+def test_error_control_refuses_a_map_that_is_not_idempotent(stepping: Adaptive) -> None:
     class Halving(ConvexProjection):
         def __call__(self, x: Tensor) -> Tensor:
             return x / 2
@@ -169,12 +169,12 @@ def test_what_is_no_projection_is_refused_by_error_control(stepping: Adaptive) -
 
 
 @pytest.mark.parametrize("gradient", [Reversible(), ContinuousAdjoint()], ids=repr)
-def test_gradients_that_a_projection_forbids_stay_refused(gradient: Any) -> None:
+def test_gradient_methods_that_do_not_support_projections_refuse_one(gradient: Any) -> None:
     with pytest.raises(ValueError, match=r"projection = Nonnegative\(\)"):
         returning(FixedSteps(Midpoint()), gradient=gradient)
 
 
-def test_it_is_a_value() -> None:
+def test_projections_are_compared_by_value() -> None:
     assert Nonnegative() == copy.deepcopy(Nonnegative())
     assert hash(Nonnegative()) == hash(Nonnegative())
     assert repr(Nonnegative()) == "Nonnegative()"

@@ -1,4 +1,4 @@
-"""States between the steps have the accuracy of the steps, and are differentiable in x, θ and t."""
+"""States between the steps are as accurate as the steps, and differentiable with respect to x, θ and t."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from odenet import (
 )
 from odenet.blocks.per_sample.steps import EmbeddedSteps
 from odenet.blocks.solvers.embedded import PAIRS
-from odenet.blocks.trajectory import interpolated
+from odenet.blocks.trajectory import interpolate
 from tests.laws import logistic_nodes, slope, states
 from tests.problems import Logistic, jumping_logistic
 
@@ -41,7 +41,7 @@ def exact(x: Tensor, t: float) -> Tensor:
 
 
 @pytest.mark.parametrize("method", PAIRS)
-def test_it_is_as_accurate_between_the_steps_as_at_their_ends(method: str) -> None:
+def test_a_trajectory_is_as_accurate_between_the_steps_as_at_their_ends(method: str) -> None:
     x, times = states(), [0.0, 0.123, 0.5, 1.0, 1.77, 2.0]
     with torch.no_grad():
         found = trajectory(logistic(method=method, tolerance=1e-7), x, times)
@@ -61,7 +61,7 @@ def test_an_interpolant_has_its_order(method: str, quartic: bool) -> None:
             (x1,), k = steps.slopes(f, 0 * h, h, h, (x,), (f(0.0, x),))
             (k0,), (k1,) = k[0], k[-1]
             middle = steps.middle(h, x, k) if quartic else None
-            found = interpolated(0 * h + 0.3, h, x, x1, k0, k1, middle)
+            found = interpolate(0 * h + 0.3, h, x, x1, k0, k1, middle)
         errors.append(float((found - exact(x, 0.3 / number)).norm()))
     assert slope(numbers, errors) == pytest.approx(5 if quartic else 4, abs=0.15)
 
@@ -70,13 +70,13 @@ def test_an_interpolant_equals_the_state_at_both_ends_bit_for_bit() -> None:
     x0, x1, slope0, slope1, middle = (torch.randn(4, 3) for _ in range(5))
     for s, expected in ((0.0, x0), (1.0, x1)):
         assert torch.equal(
-            interpolated(torch.full((4, 1), s), torch.ones(4, 1), x0, x1, slope0, slope1, middle), expected
+            interpolate(torch.full((4, 1), s), torch.ones(4, 1), x0, x1, slope0, slope1, middle), expected
         )
 
 
 @pytest.mark.parametrize("theta", [PiecewiseConstant, PiecewiseLinear])
 @pytest.mark.parametrize("method", PAIRS)
-def test_at_the_end_it_is_what_the_block_returns(method: str, theta: Any) -> None:
+def test_the_last_state_is_the_output_of_the_block(method: str, theta: Any) -> None:
     block, x = ODEBlock(theta(logistic_nodes(3), 1.7), per_sample(method, 1e-3)), states()
     assert torch.equal(trajectory(block, x, [1.7])[0], block(x))
     assert torch.equal(trajectory(block, x, [0.0])[0], x)
@@ -109,7 +109,7 @@ def test_a_sample_has_the_same_trajectory_alone_and_in_any_batch() -> None:
             torch.testing.assert_close(alone[:, 0], together[:, index], rtol=1e-12, atol=1e-13)
 
 
-def test_it_works_on_feature_maps() -> None:
+def test_a_state_may_be_a_feature_map() -> None:
     theta = Constant(Logistic(1.5), 1.0)
     x = 0.5 + 0.1 * torch.randn(2, 3, 4, 4, dtype=torch.float64)
     with torch.no_grad():
@@ -117,7 +117,7 @@ def test_it_works_on_feature_maps() -> None:
     torch.testing.assert_close(found, torch.sigmoid(torch.logit(x) + 0.9), rtol=0, atol=1e-7)
 
 
-def test_its_gradient_is_that_of_the_flow() -> None:
+def test_the_gradient_of_a_trajectory_is_that_of_the_flow() -> None:
     block = logistic(tolerance=1e-10)
     x = states().requires_grad_()
     (found,) = torch.autograd.grad(trajectory(block, x, [0.4, 1.3]).sum(), x)
@@ -139,21 +139,21 @@ def test_states_beyond_the_end_of_a_stopped_sample_are_nan() -> None:
     assert block.evaluations > 0
 
 
-def test_another_stepping_is_refused() -> None:
+def test_a_block_without_steps_per_sample_is_refused() -> None:
     block = logistic()
     for stepping in (FixedSteps(), Adaptive("dopri5")):
         block.stepping = stepping
-        with pytest.raises(ValueError, match=r"only those of each sample are interpolated: set stepping = Adaptive\("):
+        with pytest.raises(ValueError, match=r"only steps per sample can be interpolated: set stepping = Adaptive\("):
             trajectory(block, states(), [1.0])
 
 
 @pytest.mark.parametrize("t", [-0.1, 2.1, math.nan])
 def test_a_time_outside_the_horizon_is_refused(t: float) -> None:
-    with pytest.raises(ValueError, match=r"the flow of ODEBlock is that on \[0, 2.0\]: ask for times in it"):
+    with pytest.raises(ValueError, match=r"ODEBlock is solved on \[0, 2.0\]: pass times in this interval"):
         trajectory(logistic(), states(), [1.0, t])
 
 
-def test_a_random_model_is_refused_and_its_mean_accepted() -> None:
+def test_stochastic_depth_is_refused_in_training_mode_and_accepted_in_evaluation_mode() -> None:
     block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), per_sample(), noise=StochasticDepth(0.5))
     with pytest.raises(ValueError, match="another random model: use evaluation mode"):
         trajectory(block, states(), [1.0])
@@ -161,7 +161,7 @@ def test_a_random_model_is_refused_and_its_mean_accepted() -> None:
     assert torch.equal(trajectory(block, states(), [3.0])[0], block(states()))
 
 
-def test_its_derivative_in_time_is_the_field_up_to_second_derivatives() -> None:
+def test_the_derivative_with_respect_to_time_is_the_field_up_to_second_derivatives() -> None:
     block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), Adaptive("dopri5", 1e-10, 1e-10, per_sample=True))
     t = torch.tensor([0.0, 0.3, 1.4, 2.0], dtype=torch.float64, requires_grad=True)
     found = trajectory(block, states(), t)
@@ -188,6 +188,6 @@ def test_only_some_times_may_require_a_gradient() -> None:
 def test_state_and_parameters_have_gradients_along_with_times() -> None:
     block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), Adaptive("dopri5", 1e-8, 1e-8, per_sample=True))
     leaves = [x := states().requires_grad_(), *block.parameters()]
-    moving = torch.tensor([0.7, 1.5], dtype=torch.float64, requires_grad=True)
-    found = [torch.autograd.grad(trajectory(block, x, t).sum(), leaves) for t in (moving, moving.detach())]
+    times = torch.tensor([0.7, 1.5], dtype=torch.float64, requires_grad=True)
+    found = [torch.autograd.grad(trajectory(block, x, t).sum(), leaves) for t in (times, times.detach())]
     torch.testing.assert_close(*found)

@@ -46,7 +46,7 @@ class TestContinuousAdjointOfAdaptiveSteps(GradientLaws):
 
 
 def distance_to_backprop(block: ODEBlock, x: torch.Tensor, gradient: ContinuousAdjoint) -> float:
-    """Of the gradients in x and θ, relative."""
+    """Return the relative distance of the gradients with respect to x and θ to those of `Backprop`."""
     found = []
     for method in (gradient, Backprop()):
         block.gradient = method
@@ -89,7 +89,7 @@ def test_the_adjoint_approaches_backpropagation_as_the_tolerance_shrinks() -> No
     assert distances[-1] < 1e-6
 
 
-def test_tolerances_and_method_of_the_way_back_are_its_own() -> None:
+def test_the_backward_solve_has_its_own_tolerances_and_method() -> None:
     block = ODEBlock(Constant(logistic_nodes(1)[0], 3.0), Adaptive("dopri5", 1e-7, 1e-7))
     loose = distance_to_backprop(block, states(), ContinuousAdjoint(rtol=1e-2, atol=1e-2))
     tight = distance_to_backprop(block, states(), ContinuousAdjoint())
@@ -97,14 +97,14 @@ def test_tolerances_and_method_of_the_way_back_are_its_own() -> None:
     assert tight < other < loose
 
 
-def test_under_the_adjoint_the_number_of_batches_is_that_of_forward_evaluations() -> None:
+def test_under_the_adjoint_only_forward_evaluations_are_counted_as_batches() -> None:
     branch = BasicBranch(2)
     block = ODEBlock(PiecewiseConstant([branch, branch]), FixedSteps(Heun(), 3), ContinuousAdjoint())
     block(torch.randn(3, 2, 4, 4, requires_grad=True)).square().sum().backward()
     assert branch.norm1.num_batches_tracked == block.evaluations == 12
 
 
-def test_a_derivative_of_the_adjoints_gradient_is_refused() -> None:
+def test_second_derivatives_by_the_adjoint_are_refused() -> None:
     block = ODEBlock(Constant(logistic_nodes(1)[0]), FixedSteps(RK4()), ContinuousAdjoint())
     y = block(states().requires_grad_()).sum()
     with pytest.raises(
@@ -114,7 +114,7 @@ def test_a_derivative_of_the_adjoints_gradient_is_refused() -> None:
 
 
 @pytest.mark.parametrize("where", ["inside", "outside"])
-def test_the_adjoint_under_autocast_has_the_gradient_wherever_backward_is_called(where: str) -> None:
+def test_the_adjoint_under_autocast_has_the_same_gradient_inside_and_outside_the_context(where: str) -> None:
     found = []
     for gradient in (ContinuousAdjoint(), Backprop()):
         torch.manual_seed(0)
@@ -132,7 +132,7 @@ def test_the_adjoint_under_autocast_has_the_gradient_wherever_backward_is_called
 @pytest.mark.parametrize(
     "dropout", [nn.Dropout(0.5), nn.Dropout2d(0.1), nn.AlphaDropout(0.5), nn.FeatureAlphaDropout(0.3)], ids=repr
 )
-def test_active_dropout_under_the_adjoint_is_refused_by_its_name(dropout: nn.Module) -> None:
+def test_active_dropout_under_the_adjoint_is_refused_with_its_name(dropout: nn.Module) -> None:
     branch = Autonomous(nn.Sequential(nn.Linear(2, 2), dropout))
     block = ODEBlock(Constant(branch), FixedSteps(RK4()), ContinuousAdjoint())
     with pytest.raises(ValueError, match=r"active dropout 'module\.1'; .* use Backprop\(\), or dropout outside"):
@@ -140,7 +140,7 @@ def test_active_dropout_under_the_adjoint_is_refused_by_its_name(dropout: nn.Mod
     block.eval()(torch.ones(2, 2, 3, 2))
 
 
-def test_dropout_of_probability_zero_is_none() -> None:
+def test_dropout_of_probability_zero_is_accepted() -> None:
     block = ODEBlock(Constant(Autonomous(nn.Dropout(0.0))), FixedSteps(RK4()), ContinuousAdjoint())
     block(torch.ones(1, 2))
 
@@ -156,26 +156,26 @@ def test_a_projection_under_the_adjoint_is_refused_at_construction_and_assignmen
     with pytest.raises(ValueError, match=r"ContinuousAdjoint\(\) was asked for with projection = .*: use Backprop\(\)"):
         ODEBlock(theta, gradient=ContinuousAdjoint(), projection=torch.relu)
     block = ODEBlock(theta, projection=torch.relu)
-    with pytest.raises(ValueError, match="adjoint equation is that of a smooth flow"):
+    with pytest.raises(ValueError, match="adjoint equation holds for smooth flows only"):
         block.gradient = ContinuousAdjoint()
     assert isinstance(block.gradient, Backprop)
 
 
 def test_tolerances_for_fixed_steps_are_refused() -> None:
     for wrong in (ContinuousAdjoint(rtol=1e-3), ContinuousAdjoint(method="dopri5")):
-        with pytest.raises(ValueError, match=r"backwards the same fixed steps are taken, without tolerances: use"):
+        with pytest.raises(ValueError, match=r"the backward solve takes the same fixed steps, without tolerances: use"):
             ODEBlock(Constant(logistic_nodes(1)[0]), FixedSteps(), wrong)
 
 
 @pytest.mark.parametrize("tolerance", [-1e-3, float("nan")])
 def test_negative_tolerances_are_refused(tolerance: float) -> None:
-    with pytest.raises(ValueError, match=rf"rtol = {tolerance}, atol = None; a tolerance is not negative"):
+    with pytest.raises(ValueError, match=rf"rtol = {tolerance}, atol = None; tolerances must be finite and ≥ 0: pass"):
         ContinuousAdjoint(rtol=tolerance)
-    with pytest.raises(ValueError, match=rf"rtol = None, atol = {tolerance}; a tolerance is not negative"):
+    with pytest.raises(ValueError, match=rf"rtol = None, atol = {tolerance}; tolerances must be finite and ≥ 0: pass"):
         ContinuousAdjoint(atol=tolerance)
 
 
-def test_the_adjoint_keeps_one_state_a_piece() -> None:
+def test_the_adjoint_keeps_one_state_per_piece() -> None:
     kept: list[int] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:

@@ -46,7 +46,7 @@ class ReversibleLaws(RecomputationLaws):
     gradient = Reversible()
     closeness = 1e-12
     closeness_on_random_branches = 1e-9
-    """Of steps far too large for the rates drawn: rounding grows as they are undone."""
+    """Looser, because the steps are too large for the random rates, and rounding grows as they are undone."""
 
 
 class TestReversibleCoupledRK4(ReversibleLaws):
@@ -70,7 +70,7 @@ class TestReversibleHeunBySteps(ReversibleLaws):
 
 
 def gradients(block: ODEBlock, x: Tensor, gradient: Any) -> Tensor:
-    """In x and θ, as one vector."""
+    """Return the gradients with respect to x and θ as one vector."""
     block.gradient = gradient
     x = x.clone().requires_grad_()
     found = torch.autograd.grad(block(x).square().sum(), [x, *block.parameters()])
@@ -78,7 +78,7 @@ def gradients(block: ODEBlock, x: Tensor, gradient: Any) -> Tensor:
 
 
 def error(block: ODEBlock, x: Tensor) -> float:
-    """Relative, of the gradient, against backpropagation through the same steps."""
+    """Return the relative distance of the gradient to that of backpropagation through the same steps."""
     exact = gradients(block, x, Backprop())
     return float((gradients(block, x, Reversible()) - exact).norm() / exact.norm())
 
@@ -93,7 +93,7 @@ def test_gradients_are_those_of_the_same_steps_for_every_solver_and_theta(solver
 
 @pytest.mark.parametrize("steps", [8, 64, 1024])
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 2e-6), (torch.float64, 1e-12)], ids=str)
-def test_from_8_to_1024_steps_rounding_stays_far_below_the_digits_of_the_state(
+def test_from_8_to_1024_steps_rounding_errors_of_the_gradient_stay_small(
     steps: int, dtype: torch.dtype, bound: float
 ) -> None:
     torch.manual_seed(0)
@@ -105,16 +105,16 @@ def test_from_8_to_1024_steps_rounding_stays_far_below_the_digits_of_the_state(
 
 
 @pytest.mark.parametrize("solver", [Euler(), Heun(), RK4()], ids=repr)
-def test_a_runge_kutta_method_is_coupled_and_its_output_moves_by_no_more_than_its_order(solver: Any) -> None:
-    x, moved = states(), []
+def test_coupling_a_runge_kutta_method_changes_the_output_by_its_order_at_most(solver: Any) -> None:
+    x, changes = states(), []
     block = ODEBlock(PiecewiseConstant(logistic_nodes(2), 1.0))
     for n in STEP_COUNTS:
         block.stepping, block.gradient = FixedSteps(solver, n), Backprop()
         with torch.no_grad():
             plain = block(x)
             block.gradient = Reversible()
-            moved.append(float((block(x) - plain).norm()))
-    assert slope(STEP_COUNTS, moved) > solver.order - 0.05
+            changes.append(float((block(x) - plain).norm()))
+    assert slope(STEP_COUNTS, changes) > solver.order - 0.05
 
 
 def test_reversible_of_a_plain_method_is_backprop_through_the_coupled_one() -> None:
@@ -132,7 +132,7 @@ def test_outputs_are_the_same_with_and_without_a_gradient() -> None:
     assert torch.equal(block(x), expected)
 
 
-def test_each_evaluation_is_made_once_more_in_the_backward_pass_and_serves_for_undoing_and_for_the_gradient() -> None:
+def test_f_is_evaluated_once_more_for_each_evaluation_of_the_forward_pass() -> None:
     spy = Spy(Logistic(1.0))
     block = ODEBlock(Constant(spy), FixedSteps(Coupled(RK4()), 10), Reversible())
     y = block(states())
@@ -141,7 +141,7 @@ def test_each_evaluation_is_made_once_more_in_the_backward_pass_and_serves_for_u
     assert len(spy.times) == 160
 
 
-def test_batch_norm_of_a_residual_stage_trains_as_through_the_same_steps() -> None:
+def test_a_stage_with_batch_norm_has_the_gradients_and_buffers_of_backprop_through_the_same_steps() -> None:
     torch.manual_seed(0)
     block = ODEBlock(PiecewiseConstant([BasicBranch(3) for _ in range(6)]), FixedSteps(Coupled(Euler())))
     again, x = copy.deepcopy(block), torch.randn(4, 3, 5, 5)
@@ -160,18 +160,19 @@ def test_the_blocks_of_chang_et_al_are_undone_exactly(branch: nn.Module, solver:
     assert error(ODEBlock(theta.double(), FixedSteps(solver)), torch.randn(2, 4, 5, 5, dtype=torch.float64)) < 1e-12
 
 
-def kept(steps: int, gradient: Any) -> int:
+def memory(steps: int, gradient: Any) -> int:
+    """Return the largest number of bytes that autograd keeps in a training step."""
     x = torch.ones(100, 10, requires_grad=True)
     with Meter() as meter:
         ODEBlock(Constant(MLPBranch(10)), FixedSteps(Coupled(Euler()), steps), gradient)(x).sum().backward()
     return meter.most
 
 
-def test_what_is_kept_does_not_depend_on_the_number_of_steps() -> None:
-    assert kept(8, Reversible()) == kept(256, Reversible()) < kept(8, Backprop())
+def test_memory_does_not_depend_on_the_number_of_steps() -> None:
+    assert memory(8, Reversible()) == memory(256, Reversible()) < memory(8, Backprop())
 
 
-def test_the_last_state_is_let_go_of_while_it_is_undone_unless_the_graph_is_retained() -> None:
+def test_the_last_state_is_freed_in_the_backward_pass_unless_the_graph_is_retained() -> None:
     block = ODEBlock(Constant(MLPBranch(10, 10)), FixedSteps(Coupled(Euler()), 8), Reversible())
     x = torch.ones(100, 10, requires_grad=True)
 
@@ -192,7 +193,7 @@ def test_memory_is_counted_on_the_meta_device() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stepping", "projection", "said"),
+    ("stepping", "projection", "message"),
     [
         (FixedSteps(Euler()), torch.relu, r"asked for with projection = .* use Checkpointed\(\), or pre-activation"),
         (
@@ -204,21 +205,21 @@ def test_memory_is_counted_on_the_meta_device() -> None:
     ],
     ids=["projection", "error control", "solver"],
 )
-def test_what_cannot_be_undone_is_refused_at_construction_and_assignment(
-    stepping: Any, projection: Any, said: str
+def test_steps_that_cannot_be_undone_are_refused_at_construction_and_assignment(
+    stepping: Any, projection: Any, message: str
 ) -> None:
     theta = PiecewiseConstant(logistic_nodes(2))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         ODEBlock(theta, stepping, Reversible(), projection=projection)
     block = ODEBlock(theta, stepping, projection=projection)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         block.gradient = Reversible()
     assert isinstance(block.gradient, Backprop)
 
 
-def test_a_coupling_for_a_solver_that_has_its_own_is_refused() -> None:
+def test_a_coupling_for_a_reversible_solver_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"is reversible by itself: name the coupling there, as in Coupled\(RK4\(\), c"
+        ValueError, match=r"is reversible by itself: pass the coupling to the solver, as in Coupled\(RK4\(\), c"
     ):
         ODEBlock(Constant(Logistic(1.0)), FixedSteps(Coupled(RK4())), Reversible(0.9))
 
@@ -229,7 +230,7 @@ def test_a_coupling_outside_its_interval_is_refused(coupling: float) -> None:
         Reversible(coupling)
 
 
-def test_a_coupling_too_small_for_the_number_of_steps_is_refused_before_the_first() -> None:
+def test_a_coupling_too_small_for_the_number_of_steps_is_refused_before_the_first_step() -> None:
     spy = Spy(Logistic(1.0))
     block = ODEBlock(Constant(spy), FixedSteps(Euler(), 1024), Reversible(0.9))
     with pytest.raises(
@@ -241,7 +242,7 @@ def test_a_coupling_too_small_for_the_number_of_steps_is_refused_before_the_firs
         block(states())
 
 
-def test_a_drift_is_reported_with_its_size() -> None:
+def test_a_drift_warning_gives_the_relative_error() -> None:
     block = ODEBlock(Constant(Logistic(40.0)), FixedSteps(RK4(), 64), Reversible())
     with pytest.warns(
         DriftWarning, match=r"64 steps of Coupled\(.* came back with a relative error of .*e-.*, or Check"
@@ -249,7 +250,7 @@ def test_a_drift_is_reported_with_its_size() -> None:
         block(0.9 + states(4, 1) / 20).sum().backward()
 
 
-def test_no_drift_is_reported_where_there_is_none() -> None:
+def test_without_drift_there_is_no_warning() -> None:
     block = ODEBlock(PiecewiseConstant(logistic_nodes(3)), FixedSteps(RK4(), 9), Reversible())
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -26,7 +26,7 @@ from tests.test_per_sample_grid import Root, per_sample
 
 
 def through_the_steps(block: ODEBlock, x: Tensor) -> Tensor:
-    """x(T) by the coupled steps on the grids that the samples accept, on autograd's tape."""
+    """Compute x(T) by the coupled method on the accepted grids, with the steps recorded by autograd."""
     field = Field(block.label)
     with torch.no_grad():
         plan = block.stepping.reversible_plan(list(block.theta.pieces()), field, x, None)
@@ -36,7 +36,7 @@ def through_the_steps(block: ODEBlock, x: Tensor) -> Tensor:
 
 
 def gradients(block: ODEBlock, x: Tensor, solve: Any = None) -> Tensor:
-    """In x and θ, as one vector."""
+    """Return the gradients with respect to x and θ as one vector."""
     x = x.clone().requires_grad_()
     y = block(x) if solve is None else solve(block, x)
     return torch.cat([g.ravel().double() for g in torch.autograd.grad(y.square().sum(), [x, *block.parameters()])])
@@ -54,7 +54,7 @@ def test_the_gradient_is_that_of_the_same_steps(method: str, theta: str) -> None
 
 
 @pytest.mark.parametrize("method", PAIRS)
-def test_it_arrives_where_the_controlled_solve_does_to_a_multiple_of_the_tolerance(method: str) -> None:
+def test_the_error_of_the_coupled_method_is_a_multiple_of_the_tolerance(method: str) -> None:
     problem = jumping_logistic()
     block = ODEBlock(problem.theta, per_sample(1e-6, method), Reversible())
     with torch.no_grad():
@@ -79,8 +79,8 @@ def test_a_sample_has_the_same_output_and_gradient_alone_and_in_any_batch() -> N
     for k in range(len(x)):
         alone = block(x[k : k + 1])
         torch.testing.assert_close(alone, y[k : k + 1], rtol=1e-13, atol=1e-13)
-        (of_one,) = torch.autograd.grad(alone.square().sum(), x)
-        torch.testing.assert_close(of_one[k], together[k], rtol=1e-11, atol=1e-13)
+        (for_one,) = torch.autograd.grad(alone.square().sum(), x)
+        torch.testing.assert_close(for_one[k], together[k], rtol=1e-11, atol=1e-13)
 
 
 def test_many_steps_are_undone_without_drift() -> None:
@@ -93,7 +93,8 @@ def test_many_steps_are_undone_without_drift() -> None:
     assert block.last_solve.accepted.max() > 500
 
 
-def kept(tolerance: float, gradient: Any) -> int:
+def memory(tolerance: float, gradient: Any) -> int:
+    """Return the largest number of bytes that autograd keeps in a training step."""
     torch.manual_seed(0)
     block = ODEBlock(Constant(MLPBranch(10)), per_sample(tolerance, "bosh3"), gradient)
     with Meter() as meter:
@@ -101,41 +102,41 @@ def kept(tolerance: float, gradient: Any) -> int:
     return meter.most
 
 
-def test_what_is_kept_does_not_depend_on_the_number_of_steps() -> None:
-    assert kept(1e-2, Reversible()) == kept(1e-5, Reversible())
-    assert kept(1e-2, Backprop()) < kept(1e-5, Backprop())
+def test_memory_does_not_depend_on_the_number_of_steps() -> None:
+    assert memory(1e-2, Reversible()) == memory(1e-5, Reversible())
+    assert memory(1e-2, Backprop()) < memory(1e-5, Backprop())
 
 
-def test_the_derivative_of_its_gradient_is_right() -> None:
+def test_the_second_derivative_is_right() -> None:
     block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), per_sample(1e-8), Reversible())
     inputs = states().requires_grad_(), *block.parameters()
     assert torch.autograd.gradgradcheck(lambda x, *_: block(x), inputs)
 
 
-def test_a_sample_that_takes_no_step_stays_and_leaves_the_gradient_of_the_others_alone() -> None:
+def test_a_sample_without_steps_does_not_change_the_gradient_of_the_others() -> None:
     block = ODEBlock(PiecewiseConstant([Root(), Root()], 0.4), per_sample(1e-6), Reversible())
     x = torch.tensor([[1.0], [-1.0], [4.0]], dtype=torch.float64, requires_grad=True)
     with pytest.warns(BudgetWarning, match="non-finite"):
         y = block(x)
     assert y[1] == x[1]
-    (of_x, *of_theta) = torch.autograd.grad(y.square().sum(), [x, *block.parameters()])
-    assert of_x[1] == 2 * x[1]
+    (for_x, *for_theta) = torch.autograd.grad(y.square().sum(), [x, *block.parameters()])
+    assert for_x[1] == 2 * x[1]
     others = x.detach()[[0, 2]].requires_grad_()
-    (expected, *of_them) = torch.autograd.grad(block(others).square().sum(), [others, *block.parameters()])
-    torch.testing.assert_close((of_x[[0, 2]], *of_theta), (expected, *of_them), rtol=1e-12, atol=1e-14)
+    (expected, *for_theta_alone) = torch.autograd.grad(block(others).square().sum(), [others, *block.parameters()])
+    torch.testing.assert_close((for_x[[0, 2]], *for_theta), (expected, *for_theta_alone), rtol=1e-12, atol=1e-14)
 
 
-def test_a_solve_of_no_step_is_the_identity() -> None:
+def test_a_solve_without_steps_is_the_identity() -> None:
     block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), per_sample(1e-6, max_evaluations=1), Reversible())
     x = states().requires_grad_()
     with pytest.warns(BudgetWarning):
         y = block(x)
-    (of_x,) = torch.autograd.grad(y.sum(), x)
+    (for_x,) = torch.autograd.grad(y.sum(), x)
     assert torch.equal(y, x)
-    assert torch.equal(of_x, torch.ones_like(x))
+    assert torch.equal(for_x, torch.ones_like(x))
 
 
-def test_a_coupling_under_which_nothing_could_be_undone_is_refused() -> None:
+def test_a_coupling_too_small_for_the_number_of_steps_is_refused() -> None:
     block = ODEBlock(Constant(Logistic(1.0), 3.0), per_sample(1e-9), Reversible(coupling=0.1))
     with pytest.raises(ValueError, match=r"multiplies rounding errors by .* leave the coupling out"):
         block(states().requires_grad_())

@@ -35,7 +35,7 @@ from tests.problems import Logistic
 
 
 class Function(nn.Module):
-    """F(t, x) as a plain function."""
+    """F(t, x), given as a function."""
 
     def __init__(self, function: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def solved(block: ODEBlock, x: Tensor) -> tuple[Tensor, SolveReport]:
 
 
 class PerSampleLaws(SteppingLaws):
-    """A t for each sample, so a branch is asked at many at once."""
+    """The laws of a stepping, with times that are tensors of one t per sample."""
 
     @pytest.mark.parametrize("horizon", [0.1, 1.0, 49.0, math.pi, 1 / 3])
     def test_it_evaluates_each_branch_only_on_its_closed_piece(self, horizon: float) -> None:
@@ -121,7 +121,7 @@ def test_a_sample_of_a_field_without_matrix_products_is_the_same_bit_for_bit() -
         assert torch.equal(solved(block, x[index : index + 1])[0], together[index : index + 1])
 
 
-def test_a_stiff_sample_costs_the_others_no_evaluations() -> None:
+def test_a_stiff_sample_does_not_increase_the_evaluations_of_the_others() -> None:
     rates = torch.tensor([[1.0], [1.0], [300.0]])
     _, report = solved(flow(lambda _, x: -rates * x), torch.ones(3, 2))
     assert report.evaluations[0] == report.evaluations[1] < report.evaluations[2] / 10
@@ -187,33 +187,33 @@ def test_every_precision_is_kept(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 2), (3, 0), (0, 2, 4, 4)], ids=str)
-def test_nothing_is_solved_without_trouble(shape: tuple[int, ...]) -> None:
+def test_an_empty_state_is_returned_unchanged(shape: tuple[int, ...]) -> None:
     x = torch.zeros(shape)
     assert torch.equal(flow(lambda _, x: -x)(x), x)
 
 
 @pytest.mark.parametrize("x", [torch.tensor(1.0), torch.ones(2, 2, dtype=torch.complex64)], ids=["scalar", "complex"])
-def test_a_state_that_is_no_batch_of_real_numbers_is_refused(x: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"per_sample=True .*its first axis is that of the samples.*: pass a floating"):
+def test_a_state_without_a_batch_axis_or_with_complex_numbers_is_refused(x: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"per_sample=True .*the first axis must be the batch.*: pass a floating"):
         flow(lambda _, x: -x)(x)
 
 
-def spent(report: SolveReport) -> list[int]:
+def statuses(report: SolveReport) -> list[int]:
     return report.status.tolist()
 
 
-def test_a_budget_holds_for_each_sample_and_the_others_go_on() -> None:
+def test_a_sample_that_spends_its_budget_does_not_stop_the_others() -> None:
     rates = torch.tensor([[1.0], [100.0]])
     block = flow(lambda _, x: -rates * x, max_evaluations=60)
     with pytest.warns(BudgetWarning, match=r"for 1 of 2 samples, .*: 1 spent the budget .*raise max_evaluations"):
         y, report = solved(block, torch.ones(2, 2))
-    assert spent(report) == [Status.FINISHED, Status.BUDGET_SPENT]
+    assert statuses(report) == [Status.FINISHED, Status.BUDGET_SPENT]
     assert (report.evaluations <= 60).all()
     torch.testing.assert_close(y, torch.exp(-rates * report.t.float()[:, None]).expand(2, 2), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("budget", [1, 2, 7])
-def test_a_budget_of_less_than_a_step_leaves_the_state_as_it_is(budget: int) -> None:
+def test_a_budget_of_less_than_a_step_leaves_the_state_unchanged(budget: int) -> None:
     x = states()
     with pytest.warns(BudgetWarning, match=r"the first one at t = 0: 3 spent the budget"):
         y, report = solved(flow(lambda _, x: -x, max_evaluations=budget), x)
@@ -237,11 +237,11 @@ def test_without_a_budget_the_attempts_on_a_piece_are_limited(monkeypatch: pytes
     assert (report.accepted + report.rejected == 50).all()
 
 
-def test_a_blow_up_in_finite_time_stops_the_sample_before_it_and_no_other() -> None:
+def test_a_blow_up_in_finite_time_stops_only_the_sample_that_blows_up() -> None:
     x = torch.tensor([[1.0], [0.01], [0.5]], dtype=torch.float64)
     with pytest.warns(BudgetWarning, match="2 needed steps below the rounding of t"):
         y, report = solved(flow(lambda _, x: x * x, 5.0), x)
-    assert spent(report) == [Status.STEP_UNDERFLOW, Status.FINISHED, Status.STEP_UNDERFLOW]
+    assert statuses(report) == [Status.STEP_UNDERFLOW, Status.FINISHED, Status.STEP_UNDERFLOW]
     torch.testing.assert_close(report.t, torch.tensor([1.0, 5.0, 2.0], dtype=torch.float64), rtol=1e-4, atol=0)
     torch.testing.assert_close(y[1], x[1] / (1 - 5 * x[1]), rtol=1e-5, atol=0)
     assert torch.isfinite(y).all()
@@ -250,19 +250,19 @@ def test_a_blow_up_in_finite_time_stops_the_sample_before_it_and_no_other() -> N
 @pytest.mark.parametrize(
     "function", [lambda _, x: x * math.nan, lambda _, x: x / 0, lambda _, x: 1e38 * 1e38 * x], ids=["nan", "inf", "big"]
 )
-def test_a_slope_that_is_not_finite_leaves_the_state_as_it_is(function: Callable[[Any, Tensor], Tensor]) -> None:
+def test_a_slope_that_is_not_finite_leaves_the_state_unchanged(function: Callable[[Any, Tensor], Tensor]) -> None:
     x = states().float()
     with pytest.warns(BudgetWarning, match="3 met a non-finite state or slope"):
         y, report = solved(flow(function), x)
     assert torch.equal(y, x)
-    assert spent(report) == [Status.NOT_FINITE] * 3
+    assert statuses(report) == [Status.NOT_FINITE] * 3
 
 
-def test_one_sample_whose_field_breaks_off_does_not_disturb_the_others() -> None:
+def test_a_sample_whose_field_becomes_nan_does_not_affect_the_others() -> None:
     x = torch.tensor([[4.0], [0.25]], dtype=torch.float64)  # x′ = -√x reaches 0 at t = 2·√x
     with pytest.warns(BudgetWarning, match="1 of 2 samples"):
         y, report = solved(flow(lambda _, x: torch.where(x < 1e-3, math.nan, -x.sqrt()), 2.0), x)
-    assert spent(report) == [Status.FINISHED, Status.NOT_FINITE]
+    assert statuses(report) == [Status.FINISHED, Status.NOT_FINITE]
     assert float(y[0]) == pytest.approx(1.0, rel=1e-5)
     assert float(report.t[1]) == pytest.approx(1.0 - 2 * math.sqrt(1e-3), rel=1e-3)
 
@@ -274,27 +274,27 @@ def test_a_state_that_is_not_finite_raises_on_a_cpu() -> None:
         flow(lambda _, x: -x)(x)
 
 
-def test_tolerances_below_rounding_end_within_the_budget_and_are_named() -> None:
+def test_a_solve_with_a_tolerance_below_rounding_spends_its_budget_and_names_the_tolerance() -> None:
     with pytest.warns(
         BudgetWarning, match=r"raise rtol = 1e-18, which is at or below the rounding of torch\.float64, 2e-16"
     ):
         solved(flow(lambda _, x: -x, 10.0, tolerance=1e-18, max_evaluations=300), states())
 
 
-def test_no_absolute_tolerance_and_a_state_of_zeros_is_no_trouble() -> None:
+def test_a_state_with_zeros_is_solved_with_a_relative_tolerance_alone() -> None:
     block = ODEBlock(Constant(Logistic(1.0)), Adaptive("dopri5", 1e-6, 0.0, per_sample=True))
     x = torch.tensor([[0.0, 0.5], [0.0, 0.0]], dtype=torch.float64)
     y, _ = solved(block, x)
     assert torch.equal(y == 0, x == 0)
 
 
-def test_a_solve_that_finishes_warns_of_nothing() -> None:
+def test_a_solve_that_finishes_gives_no_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         solved(ODEBlock(PiecewiseLinear(logistic_nodes(3)), stepping()), states())
 
 
-def test_a_sample_that_stopped_stays_where_it_is_on_later_pieces() -> None:
+def test_a_sample_that_stopped_does_not_change_on_later_pieces() -> None:
     rates = torch.tensor([[1.0], [1e4]])
     theta = PiecewiseConstant([Function(lambda _, x: -rates * x) for _ in range(3)], 3.0)
     with pytest.warns(BudgetWarning, match="for 1 of 2 samples"):
@@ -304,7 +304,7 @@ def test_a_sample_that_stopped_stays_where_it_is_on_later_pieces() -> None:
     torch.testing.assert_close(y[0], torch.full((2,), math.exp(-3)), rtol=1e-4, atol=0)
 
 
-def test_a_block_under_fixed_steps_reports_no_samples() -> None:
+def test_without_steps_per_sample_there_is_no_report() -> None:
     block = flow(lambda _, x: -x)
     solved(block, states())
     block.stepping = Adaptive("rk4")
@@ -314,7 +314,7 @@ def test_a_block_under_fixed_steps_reports_no_samples() -> None:
 
 @pytest.fixture
 def quick_compiler(monkeypatch: pytest.MonkeyPatch) -> Graphs:
-    """Makes graphs, as the real one does, and runs them as they are."""
+    """Replace the compiler by one that counts the graphs and runs them eagerly."""
     torch.compiler.reset()
     graphs = Graphs()
     monkeypatch.setattr(compiled, "BACKEND", graphs)
@@ -334,18 +334,18 @@ def test_a_compiled_block_takes_the_same_steps_and_has_the_same_gradient(quick_c
         found.append((y, *report, *of_inputs))
     for plain, fast in zip(*found, strict=True):
         torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-13)
-    # Attempts without and with a tape or notes, and steps taken again, without and with a tape: pieces share them.
+    # The pieces share programs: attempts with and without a record or a gradient, and steps taken again.
     assert quick_compiler.count == (2 if isinstance(gradient, Backprop) else 5)
 
 
 @pytest.mark.usefixtures("quick_compiler")
-def test_a_compiled_block_tries_no_more_steps_than_an_easy_problem_needs() -> None:
+def test_a_compiled_block_attempts_no_more_steps_than_an_easy_problem_needs() -> None:
     block = flow(lambda _, x: -x, 0.5, tolerance=1e-4)
     block.compiled = True
     _, report = solved(block, states())
-    tried = int((report.accepted + report.rejected).max())
-    assert 1 < tried < per_sample.ATTEMPTS_PER_GRAPH
-    assert block.evaluations == 2 + 6 * tried
+    attempts = int((report.accepted + report.rejected).max())
+    assert 1 < attempts < per_sample.ATTEMPTS_PER_GRAPH
+    assert block.evaluations == 2 + 6 * attempts
 
 
 def test_a_compiled_block_solves_again_without_compiling_again(quick_compiler: Graphs) -> None:
@@ -354,13 +354,13 @@ def test_a_compiled_block_solves_again_without_compiling_again(quick_compiler: G
     for scale, horizon in ((1.0, 3.0), (2.0, 3.0), (1.0, 5.0)):
         block.theta.horizon = horizon
         solved(block, scale * states())
-    assert quick_compiler.count == 2  # several steps, and one: near the end
+    assert quick_compiler.count == 2  # a program of several attempts, and near the end one of a single attempt
 
 
-def test_a_field_that_is_made_anew_for_every_solve_is_not_compiled(quick_compiler: Graphs) -> None:
+def test_a_field_that_is_a_new_function_in_every_solve_is_not_compiled(quick_compiler: Graphs) -> None:
     block = ODEBlock(PiecewiseLinear(logistic_nodes(3)), stepping())
     plain, _ = solved(block, states())
     block.compiled = True
-    with pytest.warns(CompileWarning, match=r"its field is made anew for every solve .*: use Constant or"):
+    with pytest.warns(CompileWarning, match=r"its field is a new function in every solve .*: use Constant or"):
         assert torch.equal(solved(block, states())[0], plain)
     assert quick_compiler.count == 0

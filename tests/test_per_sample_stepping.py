@@ -32,7 +32,7 @@ def test_a_subclass_for_the_batch_refuses_per_sample() -> None:
     class Careful(Adaptive):
         pass
 
-    with pytest.raises(TypeError, match=r"asked for of Careful, .*: use Adaptive\(…, per_sample=True\), or derive"):
+    with pytest.raises(TypeError, match=r"asked for with Careful, .*: use Adaptive\(…, per_sample=True\), or derive"):
         Careful(per_sample=True)
 
 
@@ -47,25 +47,25 @@ def test_an_unknown_pair_is_refused_with_the_nearest() -> None:
         Adaptive("dopri8", per_sample=True)
 
 
-def test_options_of_torchdiffeq_are_refused_for_each_sample() -> None:
+def test_options_of_torchdiffeq_are_refused_per_sample() -> None:
     with pytest.raises(ValueError, match=r"options 'first_step' were given with per_sample=True; .*leave them out, or"):
         Adaptive(per_sample=True, first_step=0.1)
 
 
 @pytest.mark.parametrize("value", [1, "yes", None], ids=repr)
-def test_per_sample_is_true_or_false(value: Any) -> None:
+def test_per_sample_must_be_true_or_false(value: Any) -> None:
     with pytest.raises(TypeError, match=rf"per_sample = {value!r}; .*: pass True or False"):
         Adaptive(per_sample=value)
 
 
-def test_a_projection_is_refused_for_each_sample_too() -> None:
+def test_a_function_as_projection_is_refused_per_sample_too() -> None:
     theta = PiecewiseConstant([BasicBranch(2, activation="post")])
-    with pytest.raises(ValueError, match=r"per_sample=True\); .* a function does not tell it"):
+    with pytest.raises(ValueError, match=r"per_sample=True\); .* a function does not define them"):
         ODEBlock(theta, Adaptive(per_sample=True), projection=torch.relu)
 
 
 def test_the_continuous_adjoint_is_refused_per_sample() -> None:
     block = ODEBlock(Constant(Logistic(1.0)), gradient=Checkpointed(), stepping=Adaptive(per_sample=True))
-    said = r"torchdiffeq solves the adjoint equation backwards with one t .*: use Backprop\(\) or Checkpointed\(\)"
-    with pytest.raises(ValueError, match=said):
+    message = r"torchdiffeq solves the adjoint equation backwards with one t .*: use Backprop\(\) or Checkpointed\(\)"
+    with pytest.raises(ValueError, match=message):
         block.gradient = ContinuousAdjoint()

@@ -13,7 +13,7 @@ from torch.nn.utils import spectral_norm as old_spectral_norm
 from odenet import RK4, Autonomous, Backprop, Checkpointed, FixedSteps, ODEBlock, PiecewiseConstant, Reversible
 from odenet.blocks.gradients.base import GradientMethod
 from odenet.blocks.replay.buffers import Buffers
-from odenet.blocks.replay.replay import Replay, resting_statistics
+from odenet.blocks.replay.replay import Replay, frozen_buffers
 from odenet.blocks.theta.combination import is_standard_norm
 
 
@@ -89,7 +89,7 @@ def test_standard_normalizations_are_not_recorded_but_their_subclasses_are() -> 
 def test_measuring_a_module_leaves_its_buffers_unchanged() -> None:
     module = nn.Sequential(Counter(), nn.BatchNorm1d(2))
     before = copy.deepcopy(dict(module.named_buffers()))
-    with resting_statistics(module):
+    with frozen_buffers(module):
         module(torch.randn(3, 2))
     assert all(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers())
 

@@ -12,11 +12,24 @@ from odenet.blocks.stepping.accepted_steps import RecordedStep, accepted_steps, 
 from tests.laws import states
 from tests.problems import Bernoulli
 
-FORGETFUL = ["dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun", "euler", "midpoint", "heun2", "heun3", "rk4"]
+ONE_STEP_METHODS = [
+    "dopri5",
+    "dopri8",
+    "bosh3",
+    "fehlberg2",
+    "adaptive_heun",
+    "euler",
+    "midpoint",
+    "heun2",
+    "heun3",
+    "rk4",
+]
 
 
-@pytest.mark.parametrize("method", FORGETFUL)
-def test_accepted_steps_taken_again_arrive_where_torchdiffeq_did(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", ONE_STEP_METHODS)
+def test_accepted_steps_taken_again_give_the_same_states_as_torchdiffeq(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recorded: list[RecordedStep] = []
     field, x, times = Bernoulli(2.0, 5.0), states(), torch.tensor([0.0, 1.0], dtype=torch.float64)
     monkeypatch.setitem(SOLVERS, "recording", recording(SOLVERS[method]))
@@ -32,8 +45,8 @@ def test_accepted_steps_taken_again_arrive_where_torchdiffeq_did(method: str, mo
     assert [record.t1 for record in recorded[:-1]] == [record.t0 for record in recorded[1:]]
 
 
-def test_a_slope_that_a_step_hands_on_is_not_evaluated_again() -> None:
-    recorded = [RecordedStep(0.0, 0.5, states(), beside=False), RecordedStep(0.5, 1.0, states(), beside=False)]
+def test_the_last_slope_of_a_step_is_not_evaluated_again_by_the_next() -> None:
+    recorded = [RecordedStep(0.0, 0.5, states(), perturb=False), RecordedStep(0.5, 1.0, states(), perturb=False)]
     times: list[float] = []
 
     def field(t: Any, x: torch.Tensor) -> torch.Tensor:
@@ -42,14 +55,14 @@ def test_a_slope_that_a_step_hands_on_is_not_evaluated_again() -> None:
 
     first, second = accepted_steps("bosh3", SOLVERS["bosh3"], recorded)
     end = second(field, first(field, states()))
-    # torchdiffeq looks just before the end of a step, where the field may jump.
+    # torchdiffeq evaluates the last stage at the float before the end of a step, where the field may jump.
     assert times == [0.0, 0.25, 0.375, math.nextafter(0.5, 0), 0.75, 0.875, math.nextafter(1, 0)]
     assert isinstance(end, torch.Tensor)
 
 
 @pytest.mark.parametrize("method", SOLVERS)
-def test_methods_that_remember_earlier_steps_are_refused(method: str) -> None:
-    if method in FORGETFUL:
+def test_methods_whose_steps_depend_on_earlier_steps_are_refused(method: str) -> None:
+    if method in ONE_STEP_METHODS:
         require_one_step(method, SOLVERS[method])
         return
     with pytest.raises(ValueError, match=f"torchdiffeq's '{method}' .* use a Runge-Kutta method such as 'dopri5'"):

@@ -31,7 +31,7 @@ class TestRk4OfTorchdiffeq(SteppingLaws):
 @pytest.mark.parametrize(
     ("rtol", "atol"), [(0, 0), (-1e-3, 1e-3), (1e-3, -1e-3), (math.nan, 1e-3), (1e-3, math.nan)], ids=str
 )
-def test_tolerances_that_control_nothing_are_refused(rtol: float, atol: float) -> None:
+def test_negative_tolerances_and_two_zeros_are_refused(rtol: float, atol: float) -> None:
     with pytest.raises(ValueError, match=rf"rtol = {rtol}, atol = {atol}; .*at least one positive"):
         Adaptive(rtol=rtol, atol=atol)
 
@@ -42,8 +42,8 @@ def test_one_tolerance_may_be_zero() -> None:
 
 
 @pytest.mark.parametrize("budget", [0, -5, 10.0, True, "100"], ids=repr)
-def test_a_budget_that_is_no_positive_integer_is_refused(budget: Any) -> None:
-    with pytest.raises(ValueError, match=rf"max_evaluations = {budget!r}; .* positive whole number of evaluations"):
+def test_a_budget_that_is_not_a_positive_integer_is_refused(budget: Any) -> None:
+    with pytest.raises(ValueError, match=rf"max_evaluations = {budget!r}; .* an integer ≥ 1: pass a positive number"):
         Adaptive(max_evaluations=budget)
 
 
@@ -53,7 +53,7 @@ def test_an_adaptive_stepping_shows_its_options_and_budget() -> None:
 
 
 @pytest.mark.parametrize("gradient", [Backprop(), ContinuousAdjoint()], ids=repr)
-def test_evaluations_of_adaptive_steps_grow_with_the_horizon(gradient: Any) -> None:
+def test_the_number_of_evaluations_grows_with_the_horizon(gradient: Any) -> None:
     block = ODEBlock(Constant(Logistic(1.0)), Adaptive("dopri5", 1e-6, 1e-6), gradient)
     counts = []
     for horizon in (1.0, 10.0):

@@ -1,4 +1,4 @@
-"""The solves backwards of `ContinuousAdjoint` are those of `torchdiffeq.odeint_adjoint`, to the last bit."""
+"""The backward solves of `ContinuousAdjoint` equal those of `torchdiffeq.odeint_adjoint` bit for bit."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ FIXED_GRID = set(METHODS) - ERROR_CONTROL - {"scipy_solver"}
 HORIZON = 1.3
 
 
-class Waving(nn.Module):
-    """F(t, x) = tanh(x Aᵀ + sin(3t)·b), whose t is cut to the horizon as a block cuts it."""
+class ForcedTanh(nn.Module):
+    """F(t, x) = tanh(x Aᵀ + sin(3t)·b), with t clamped to the horizon, as a block does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,13 +35,14 @@ class Waving(nn.Module):
         return torch.tanh(self.linear(x) + torch.sin(3 * t) * self.linear.bias)
 
 
-def waving(dtype: torch.dtype) -> tuple[Waving, Tensor]:
+def forced_tanh(dtype: torch.dtype) -> tuple[ForcedTanh, Tensor]:
     generator = torch.Generator().manual_seed(1)
     torch.manual_seed(0)
-    return Waving().to(dtype), torch.randn(4, 3, generator=generator).to(dtype).requires_grad_()
+    return ForcedTanh().to(dtype), torch.randn(4, 3, generator=generator).to(dtype).requires_grad_()
 
 
-def found(field: Waving, x: Tensor, y: Tensor) -> list[Any]:
+def results(field: ForcedTanh, x: Tensor, y: Tensor) -> list[Any]:
+    """Return y, the gradients of a function of y, and the numbers of evaluations before and after the backward pass."""
     forwards = field.evaluations
     weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
     gradients = torch.autograd.grad((weights * y.cos()).sum(), [x, *field.parameters()])
@@ -49,33 +50,33 @@ def found(field: Waving, x: Tensor, y: Tensor) -> list[Any]:
 
 
 def ends(method: str, end: float) -> dict[str, Any]:
-    """torchdiffeq steps over the end of an interval if it is not told to meet it."""
+    """Return the option that makes torchdiffeq end a step at the end of the interval, as a block does."""
     return {"step_t": torch.tensor([end], dtype=torch.float64)} if method in ERROR_CONTROL else {}
 
 
 def by_torchdiffeq(
-    dtype: torch.dtype, method: str, options: dict[str, Any], way_back: str, **tolerances: float
+    dtype: torch.dtype, method: str, options: dict[str, Any], backward_method: str, **tolerances: float
 ) -> list[Any]:
-    field, x = waving(dtype)
+    field, x = forced_tanh(dtype)
     solution: Any = odeint_adjoint(
         field,
         x,
         torch.tensor([0.0, HORIZON], dtype=torch.float64),
         method=method,
         options=options | ends(method, HORIZON),
-        adjoint_method=way_back,
-        adjoint_options=(options if way_back == method else {}) | ends(way_back, 0.0),
+        adjoint_method=backward_method,
+        adjoint_options=(options if backward_method == method else {}) | ends(backward_method, 0.0),
         **tolerances,
     )
-    return found(field, x, solution[1])
+    return results(field, x, solution[1])
 
 
 def by_block(
     dtype: torch.dtype, method: str, options: dict[str, Any], gradient: GradientMethod, **tolerances: Any
 ) -> list[Any]:
-    field, x = waving(dtype)
+    field, x = forced_tanh(dtype)
     block = ODEBlock(Constant(field, HORIZON), Adaptive(method, **tolerances, **options), gradient)
-    return found(field, x, block(x))
+    return results(field, x, block(x))
 
 
 def require_equal(ours: list[Any], theirs: list[Any]) -> None:
@@ -94,9 +95,9 @@ def test_state_gradients_and_evaluations_are_those_of_torchdiffeq(method: str, d
     )
 
 
-@pytest.mark.parametrize("way_back", METHODS)
-def test_so_are_those_of_another_method_and_other_tolerances_on_the_way_back(way_back: str) -> None:
-    gradient = ContinuousAdjoint(1e-3, 1e-6, way_back)
+@pytest.mark.parametrize("backward_method", METHODS)
+def test_they_are_also_equal_with_another_method_and_other_tolerances_backward(backward_method: str) -> None:
+    gradient = ContinuousAdjoint(1e-3, 1e-6, backward_method)
     tolerances = {"rtol": 1e-4, "atol": 1e-5}
     require_equal(
         by_block(torch.float64, "bosh3", {"max_step": 0.2}, gradient, **tolerances),
@@ -104,7 +105,7 @@ def test_so_are_those_of_another_method_and_other_tolerances_on_the_way_back(way
             torch.float64,
             "bosh3",
             {"max_step": 0.2},
-            way_back,
+            backward_method,
             **tolerances,
             adjoint_rtol=1e-3,
             adjoint_atol=1e-6,
@@ -124,22 +125,22 @@ def test_so_are_those_of_another_method_and_other_tolerances_on_the_way_back(way
     ],
     ids=str,
 )
-def test_so_are_those_under_torchdiffeqs_options(method: str, options: dict[str, Any]) -> None:
+def test_they_are_also_equal_with_options_of_torchdiffeq(method: str, options: dict[str, Any]) -> None:
     require_equal(
         by_block(torch.float64, method, options, ContinuousAdjoint()),
         by_torchdiffeq(torch.float64, method, options, method, rtol=1e-3, atol=1e-3),
     )
 
 
-def test_a_gradient_of_the_gradient_is_refused() -> None:
-    field, x = waving(torch.float64)
+def test_a_second_derivative_is_refused() -> None:
+    field, x = forced_tanh(torch.float64)
     y = ODEBlock(Constant(field, HORIZON), Adaptive(), ContinuousAdjoint())(x)
     with pytest.raises(RuntimeError, match=r"create_graph=True.*under ContinuousAdjoint.*: use Backprop\(\) or"):
         torch.autograd.grad(y.sum(), x, create_graph=True)
 
 
 def test_the_state_that_a_solve_returns_may_be_changed_in_place() -> None:
-    field, x = waving(torch.float64)
+    field, x = forced_tanh(torch.float64)
     block = ODEBlock(Constant(field, HORIZON), Adaptive(), ContinuousAdjoint())
     expected = torch.autograd.grad(block(x).mul(2).sum(), x)
     y = block(x)
@@ -148,11 +149,11 @@ def test_the_state_that_a_solve_returns_may_be_changed_in_place() -> None:
 
 
 @pytest.mark.parametrize("gradient", [Backprop(), Checkpointed(), ContinuousAdjoint(), Reversible()], ids=repr)
-def test_nothing_is_entered_into_torchdiffeqs_table_of_methods(gradient: GradientMethod) -> None:
+def test_torchdiffeqs_table_of_methods_is_not_changed(gradient: GradientMethod) -> None:
     before = dict(SOLVERS)
     steppings: list[Stepping] = [FixedSteps("rk4", 2), Adaptive("dopri5"), Adaptive("rk4"), Adaptive(per_sample=True)]
     for stepping in steppings:
-        field, x = waving(torch.float64)
+        field, x = forced_tanh(torch.float64)
         block = ODEBlock(Constant(field, HORIZON))
         block.stepping = FixedSteps() if isinstance(gradient, Reversible) else stepping
         if isinstance(gradient, ContinuousAdjoint) and stepping == steppings[-1]:

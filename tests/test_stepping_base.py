@@ -1,4 +1,4 @@
-"""A step starts, projects and finishes as it is told, steps meet, and steps that cannot be undone are refused."""
+"""A step starts, projects and finishes, the intervals of steps meet, and `Reversible` refuses irreversible steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from odenet import RK4, Adaptive, Backprop, Constant, Euler, MLPBranch, ODEBlock, Reversible, ReversibleHeun
 from odenet.blocks.field import Field
-from odenet.blocks.stepping.base import FixedStep, carries_x_alone, spans
+from odenet.blocks.stepping.base import FixedStep, spans, state_is_x
 from odenet.blocks.theta.base import Time
 from tests.test_stepping_fixed_compiled import points
 
@@ -20,7 +20,7 @@ class Clock(nn.Module):
         return torch.zeros_like(x) + t
 
 
-def test_a_step_starts_projects_and_finishes_as_it_is_told() -> None:
+def test_a_step_starts_the_solver_projects_the_state_and_finishes_the_solver() -> None:
     x, solver, f = points(), ReversibleHeun(), Clock()
     first = FixedStep(solver, 0.0, 0.5, None, first=True)(f, x)
     second = FixedStep(solver, 0.5, 1.0, None, last=True)(f, first)
@@ -29,18 +29,18 @@ def test_a_step_starts_projects_and_finishes_as_it_is_told() -> None:
     assert torch.equal(FixedStep(Euler(), 2.0, 2.5, torch.relu)(f, x), torch.relu(x + 0.5 * 2.0))
 
 
-def test_spans_meet_and_end_where_the_interval_does() -> None:
+def test_the_intervals_of_steps_meet_and_cover_the_whole_interval() -> None:
     found = spans(0.1, 0.7, 3)
     assert [start for start, _ in found] == [0.1, *(end for _, end in found[:-1])]
     assert found[-1][1] == 0.7
 
 
-def test_a_runge_kutta_method_carries_x_alone_and_a_reversible_one_a_pair() -> None:
-    assert carries_x_alone(RK4())
-    assert not carries_x_alone(ReversibleHeun())
+def test_the_state_of_a_runge_kutta_method_is_x_and_that_of_a_reversible_one_is_a_pair() -> None:
+    assert state_is_x(RK4())
+    assert not state_is_x(ReversibleHeun())
 
 
-def test_steps_cannot_be_undone_unless_a_stepping_says_otherwise() -> None:
+def test_by_default_the_steps_of_a_stepping_cannot_be_undone() -> None:
     block = ODEBlock(Constant(MLPBranch(2)), Adaptive("dopri5"))
     with pytest.raises(ValueError, match=r"Adaptive\('dopri5'.*whose steps cannot be undone: use FixedSteps"):
         block.gradient = Reversible()

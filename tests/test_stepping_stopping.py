@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from odenet import Adaptive, BudgetWarning, CompileWarning, Constant, FixedSteps, MLPBranch, ODEBlock
 from odenet.blocks.stepping import stopping
 from odenet.blocks.stepping.base import Stepping
-from odenet.blocks.stepping.stopping import Stopped, evaluations_by_default, reason_of, require_end_state
+from odenet.blocks.stepping.stopping import Stopped, default_budget, reason_of, require_end_state
 from odenet.blocks.stepping.torchdiffeq_bridge import solvers
 from odenet.blocks.theta.base import Time
 
@@ -24,23 +24,23 @@ def start(dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def test_error_control_has_a_budget_by_default_and_fixed_steps_have_none() -> None:
-    assert evaluations_by_default(["max_num_steps"], solvers()["dopri5"]) == 6 * 4096
-    assert evaluations_by_default(["max_num_steps"], solvers()["bosh3"]) == 3 * 4096
-    assert evaluations_by_default(["solver"], solvers()["scipy_solver"]) == 6 * 4096
-    assert evaluations_by_default(["step_size"], solvers()["rk4"]) == math.inf
+    assert default_budget(["max_num_steps"], solvers()["dopri5"]) == 6 * 4096
+    assert default_budget(["max_num_steps"], solvers()["bosh3"]) == 3 * 4096
+    assert default_budget(["solver"], solvers()["scipy_solver"]) == 6 * 4096
+    assert default_budget(["step_size"], solvers()["rk4"]) == math.inf
 
 
 @pytest.mark.parametrize("method", ["dopri5", "bosh3", "scipy_solver"])
-def test_a_solve_of_the_batch_ends_without_a_budget_of_its_users(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_solve_per_batch_ends_at_the_default_budget(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "MOST_ATTEMPTS", 40)
     block = ODEBlock(Constant(VanDerPol(), horizon=1e6), Adaptive(method, 1e-8, 1e-8))
-    with torch.no_grad(), pytest.warns(BudgetWarning, match="evaluations are spent, the budget of a piece where none"):
+    with torch.no_grad(), pytest.warns(BudgetWarning, match="the default budget of .* evaluations on a piece is spent"):
         block(start())
     assert block.evaluations <= 40 * 6
 
 
 @pytest.mark.parametrize("per_sample", [False, True])
-def test_a_tolerance_below_rounding_is_named_and_the_field_is_not_blamed(
+def test_the_warning_names_a_tolerance_below_rounding_and_does_not_blame_the_field(
     per_sample: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stopping, "MOST_ATTEMPTS", 40)
@@ -48,39 +48,39 @@ def test_a_tolerance_below_rounding_is_named_and_the_field_is_not_blamed(
     block = ODEBlock(Constant(VanDerPol(), horizon=1e3), stepping)
     with torch.no_grad(), pytest.warns(BudgetWarning) as warned:
         block(start())
-    said = str(warned[0].message)
-    assert "raise rtol = 1e-300, which is at or below the rounding of torch.float64" in said
-    assert "smoother" not in said
-    assert "not finite" not in said
+    message = str(warned[0].message)
+    assert "raise rtol = 1e-300, which is at or below the rounding of torch.float64" in message
+    assert "smoother" not in message
+    assert "not finite" not in message
 
 
 @pytest.mark.parametrize("stepping", [FixedSteps(), Adaptive(), Adaptive("rk4"), Adaptive(per_sample=True)], ids=repr)
-def test_a_horizon_beyond_the_precision_of_the_state_is_refused(stepping: Stepping) -> None:
+def test_a_horizon_that_the_dtype_of_the_state_cannot_represent_is_refused(stepping: Stepping) -> None:
     block = ODEBlock(Constant(VanDerPol(), horizon=1e100), stepping)
-    with pytest.raises(ValueError, match=r"up to t = 1e\+100 .* whose largest number is 3.4e\+38.*: take a shorter"):
+    with pytest.raises(ValueError, match=r"up to t = 1e\+100 .* whose largest number is 3.4e\+38.*: use a shorter"):
         block(start(torch.float32))
 
 
-def test_a_stopped_solve_says_of_what_its_gradient_is() -> None:
+def test_the_warning_of_a_stopped_solve_describes_its_gradient() -> None:
     block = ODEBlock(Constant(MLPBranch(2).double(), horizon=5.0), Adaptive("dopri5", 1e-10, 1e-10, max_evaluations=30))
-    with pytest.warns(BudgetWarning, match="its gradient is that at this t, as if it did not depend on x"):
+    with pytest.warns(BudgetWarning, match="with a gradient that treats this t as independent of x"):
         block(start())
 
 
-def test_torchdiffeqs_steps_are_said_to_run_uncompiled() -> None:
+def test_a_compiled_block_warns_that_torchdiffeqs_steps_run_uncompiled() -> None:
     block = ODEBlock(Constant(MLPBranch(2).double()), Adaptive())
     block.compiled = True
     with pytest.warns(CompileWarning, match="torchdiffeq takes the steps one by one, so it runs uncompiled: use per_s"):
         block(start())
 
 
-def test_a_solution_without_an_end_stops_the_solve() -> None:
+def test_a_solution_without_an_end_state_stops_the_solve() -> None:
     require_end_state(torch.ones(2, 3))
     with pytest.raises(Stopped, match="found no step small enough"):
         require_end_state(torch.ones(1, 3))
 
 
-def test_an_assertion_that_says_nothing_of_steps_is_raised_again() -> None:
+def test_an_assertion_that_is_not_about_steps_is_raised_again() -> None:
     assert reason_of(AssertionError("underflow in dt 0.0")) == "underflow in dt 0.0"
     assert reason_of(Stopped("the budget")) == "the budget"
     with pytest.raises(AssertionError, match="else"):

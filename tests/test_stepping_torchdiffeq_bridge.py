@@ -1,4 +1,4 @@
-"""Adaptive stepping and the continuous adjoint meet torchdiffeq; SciPy is the third opinion."""
+"""Adaptive stepping and the continuous adjoint through torchdiffeq, also compared with SciPy."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_solver_of_a_shared_name_gives_the_same_numbers_to_rounding(name: str)
 
 
 @pytest.mark.parametrize("stepping", [FixedSteps(RK4(), 100), Adaptive("dopri5", 1e-10, 1e-10)], ids=repr)
-def test_scipy_arrives_at_the_same_state(stepping: Any) -> None:
+def test_scipy_computes_the_same_state(stepping: Any) -> None:
     block = smooth_block(stepping)
 
     @torch.no_grad()
@@ -93,14 +93,17 @@ def test_every_method_that_torchdiffeq_offers_is_accurate(method: str, gradient:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_has_a_gradient_by_one_way_or_the_other(method: str) -> None:
+def test_every_method_has_a_gradient(method: str) -> None:
     options: dict[str, Any] = {"step_size": 0.002 if method == "euler" else 0.05} if method in FIXED_GRID else {}
     gradient = ContinuousAdjoint() if method == "scipy_solver" else Backprop()
     block = smooth_block()
     found = []
-    for stepping, how in ((FixedSteps(RK4(), 20), Backprop()), (Adaptive(method, 1e-7, 1e-7, **options), gradient)):
+    for stepping, method_of_gradient in (
+        (FixedSteps(RK4(), 20), Backprop()),
+        (Adaptive(method, 1e-7, 1e-7, **options), gradient),
+    ):
         block.gradient, block.stepping = Backprop(), stepping
-        block.gradient = how
+        block.gradient = method_of_gradient
         found.append(torch.autograd.grad(block(smooth_state()).square().sum(), list(block.parameters())))
     for expected, gradients in zip(*found, strict=True):
         torch.testing.assert_close(gradients, expected, rtol=1e-2, atol=1e-2)
@@ -130,7 +133,7 @@ def test_tighter_tolerances_cost_more_and_err_less() -> None:
 
 @pytest.mark.parametrize("gradient", [Backprop(), ContinuousAdjoint()], ids=repr)
 @pytest.mark.parametrize("method", METHODS)
-def test_no_method_asks_outside_the_piece_not_even_for_the_size_of_its_first_step(
+def test_no_method_evaluates_the_field_outside_the_piece_even_to_find_the_first_step(
     method: str, gradient: GradientMethod
 ) -> None:
     for horizon in AWKWARD_HORIZONS:
@@ -141,7 +144,7 @@ def test_no_method_asks_outside_the_piece_not_even_for_the_size_of_its_first_ste
 
 
 @pytest.mark.parametrize("method", ["dopri5", "rk4", "scipy_solver"])
-def test_neither_does_the_adjoint_on_its_way_back(method: str) -> None:
+def test_the_adjoint_does_not_evaluate_the_field_outside_the_piece_either(method: str) -> None:
     block = ODEBlock(PiecewiseConstant(spies(3), 0.1), Adaptive(method, 1e-2, 1e-2), ContinuousAdjoint())
     y = block(states().requires_grad_())
     forwards = block.evaluations
@@ -151,14 +154,14 @@ def test_neither_does_the_adjoint_on_its_way_back(method: str) -> None:
     require_each_on_its_own_piece(block)
 
 
-def test_a_gradient_through_scipy_is_refused_and_the_way_out_named() -> None:
+def test_a_gradient_through_scipy_is_refused_with_advice() -> None:
     block = smooth_block(Adaptive("scipy_solver"))
     with pytest.raises(ValueError, match=r"through torchdiffeq's 'scipy_solver'.*gradient=ContinuousAdjoint\(\)"):
         block(smooth_state())
 
 
 class Square(nn.Module):
-    """F(t, x) = x², which from x = 1 is infinite at t = 1."""
+    """F(t, x) = x², whose solution from x(0) = 1 is infinite at t = 1."""
 
     def forward(self, t: Any, x: Tensor) -> Tensor:
         return x * x
@@ -179,21 +182,21 @@ def one() -> Tensor:
 @pytest.mark.parametrize("budget", [1, 7, 60])
 @pytest.mark.parametrize("method", ["dopri5", "adaptive_heun", "bosh3", "dopri8", "fehlberg2"])
 @pytest.mark.parametrize("branch", [Square(), Stiff()], ids=["blow-up", "stiff"])
-def test_a_budget_returns_the_state_reached_and_says_where(
+def test_when_the_budget_is_spent_the_state_reached_is_returned_with_a_warning(
     branch: nn.Module, method: str, budget: int, gradient: GradientMethod
 ) -> None:
     spy = spies(1)[0]
     spy.branch = branch
     block = ODEBlock(Constant(spy, 4.0), Adaptive(method, 1e-6, 1e-6, max_evaluations=budget), gradient)
-    said = rf"{method} stopped at t = .* of ODEBlock before t = 4: the budget of {budget} evaluations is spent"
-    with pytest.warns(BudgetWarning, match=said) as warned:
+    message = rf"{method} stopped at t = .* of ODEBlock before t = 4: the budget of {budget} evaluations is spent"
+    with pytest.warns(BudgetWarning, match=message) as warned:
         y = block(one())
     assert torch.isfinite(y).all()
     assert block.evaluations == len(spy.times) == budget
     assert len([w for w in warned if w.category is BudgetWarning]) == 1
 
 
-def test_the_state_that_a_budget_returns_is_that_of_the_time_that_it_says() -> None:
+def test_the_returned_state_is_that_at_the_time_in_the_warning() -> None:
     block = ODEBlock(Constant(Square(), 4.0), Adaptive("dopri5", 1e-9, 1e-9, max_evaluations=100))
     with pytest.warns(BudgetWarning) as warned:
         x = block(one())
@@ -202,7 +205,7 @@ def test_the_state_that_a_budget_returns_is_that_of_the_time_that_it_says() -> N
     assert x.item() == pytest.approx(1 / (1 - t), rel=1e-5)
 
 
-def test_a_budget_spent_in_one_piece_leaves_the_later_ones_out() -> None:
+def test_pieces_after_the_one_on_which_the_budget_is_spent_are_not_evaluated() -> None:
     theta = PiecewiseConstant(spies(3), 3.0)
     block = ODEBlock(theta, Adaptive("dopri5", 1e-9, 1e-9, max_evaluations=60))
     with pytest.warns(BudgetWarning, match=r"stopped at t = 1\.\d+ of ODEBlock before t = 2"):
@@ -211,31 +214,31 @@ def test_a_budget_spent_in_one_piece_leaves_the_later_ones_out() -> None:
 
 
 @pytest.mark.parametrize("gradient", [Backprop(), ContinuousAdjoint(rtol=1e-6, atol=1e-6)], ids=repr)
-def test_a_state_cut_short_has_the_gradient_of_the_flow_up_to_there(gradient: GradientMethod) -> None:
+def test_a_stopped_solve_has_the_gradient_of_the_flow_up_to_its_time(gradient: GradientMethod) -> None:
     block = ODEBlock(Constant(Square(), 4.0), Adaptive("dopri5", 1e-9, 1e-9, max_evaluations=150), gradient)
     x = one()
     with pytest.warns(BudgetWarning):
         y = block(x)
     y.backward()
     assert x.grad is not None
-    # x(t) = 1/(1/x₀ - t), so ∂x(t)/∂x₀ = x(t)² at x₀ = 1; backpropagation knows that t depends on x₀ a little.
+    # x(t) = 1/(1/x₀ - t), so ∂x(t)/∂x₀ = x(t)² at x₀ = 1. Backpropagation includes a small dependence of t on x₀.
     assert x.grad.item() == pytest.approx(y.item() ** 2, rel=1e-2)
 
 
-def test_a_step_that_underflows_ends_in_the_state_reached_and_not_in_an_assertion() -> None:
+def test_when_the_step_underflows_the_state_reached_is_returned_with_a_warning() -> None:
     block = ODEBlock(Constant(Square(), 4.0), Adaptive("dopri5", 1e-4, 1e-4))
     with pytest.warns(BudgetWarning, match=r"stopped at t = 1\.0\d* of ODEBlock before t = 4: underflow in dt"):
         y = block(one())
     assert torch.isfinite(y).all()
 
 
-def test_a_number_of_steps_given_as_an_option_is_a_budget_too() -> None:
+def test_the_option_max_num_steps_is_a_budget_too() -> None:
     block = smooth_block(Adaptive("dopri5", 1e-9, 1e-9, max_num_steps=2))
     with pytest.warns(BudgetWarning, match="max_num_steps exceeded"):
         block(smooth_state())
 
 
-def test_an_adjoint_that_its_budget_does_not_suffice_for_says_so() -> None:
+def test_an_adjoint_that_spends_its_budget_is_an_error() -> None:
     stepping = Adaptive("bosh3", 1e-6, 1e-6, max_evaluations=100)
     y = ODEBlock(Constant(Stiff(), 1e-5), stepping, ContinuousAdjoint(rtol=1e-13, atol=1e-13))(one())
     with pytest.raises(
@@ -244,7 +247,7 @@ def test_an_adjoint_that_its_budget_does_not_suffice_for_says_so() -> None:
         y.sum().backward()
 
 
-def test_each_way_back_has_the_budget_anew() -> None:
+def test_every_backward_solve_has_the_whole_budget() -> None:
     block = smooth_block(Adaptive("dopri5", 1e-4, 1e-4))
     block.gradient = ContinuousAdjoint()
     spy = Spy(block.theta.nodes[0])
@@ -256,7 +259,7 @@ def test_each_way_back_has_the_budget_anew() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_an_adjoint_whose_step_underflows_says_so() -> None:
+def test_an_adjoint_whose_step_underflows_is_an_error() -> None:
     block = ODEBlock(Constant(Square(), 4.0), Adaptive("dopri5", 1e-4, 1e-4), ContinuousAdjoint())
     with pytest.warns(BudgetWarning):
         y = block(one())
@@ -273,19 +276,19 @@ class Asserting(nn.Module):
 
 
 @pytest.mark.parametrize("gradient", [Backprop(), ContinuousAdjoint()], ids=repr)
-def test_an_assertion_of_the_branch_is_the_branchs_own(gradient: GradientMethod) -> None:
+def test_an_assertion_of_the_branch_reaches_the_caller(gradient: GradientMethod) -> None:
     with pytest.raises(AssertionError, match="seven rows"):
         ODEBlock(Constant(Asserting()), Adaptive(), gradient)(one())
 
 
-def test_scipys_solvers_stop_at_an_infinity_and_say_where() -> None:
+def test_an_infinite_slope_under_scipys_solvers_is_an_error_with_its_time() -> None:
     block = ODEBlock(Constant(Square(), 4.0), Adaptive("scipy_solver", 1e-3, 1e-3))
     with torch.no_grad(), pytest.raises(NonFiniteState, match=r"slope F\(t, x\) of ODEBlock is infinite at t = 0\.99"):
         block(one())
 
 
 @pytest.mark.filterwarnings("ignore:The following arguments have no effect")  # torchdiffeq's `min_step`
-def test_scipys_solvers_give_up_with_a_warning_where_their_step_underflows() -> None:
+def test_when_the_step_of_scipys_solvers_underflows_there_is_a_warning() -> None:
     class Pole(nn.Module):
         def forward(self, t: Any, x: Tensor) -> Tensor:
             return 1 / (0.5 - t) ** 2 + 0 * x
@@ -306,7 +309,7 @@ def test_a_state_that_is_not_finite_is_refused_by_every_method(
     x = smooth_state()
     x[1, 2] = value
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # implicit Adams complains of the NaN first
+        warnings.simplefilter("ignore", UserWarning)  # torchdiffeq's implicit Adams method warns of the NaN first
         with pytest.raises(NonFiniteState, match=r"of ODEBlock is (NaN|infinite) at t = "):
             block(x)
 
@@ -338,14 +341,14 @@ def test_options_reach_torchdiffeq() -> None:
     assert costs == [2, 10]
 
 
-def test_a_norm_given_for_states_does_not_measure_the_augmented_ones() -> None:
+def test_a_norm_of_states_is_not_used_for_augmented_states() -> None:
     block = smooth_block(Adaptive("dopri5", norm=lambda x: x.abs().max()))
     block.gradient = ContinuousAdjoint()
     block(smooth_state()).sum().backward()
     assert all(parameter.grad is not None for parameter in block.parameters())
 
 
-def test_two_solvers_of_one_name_are_kept_apart() -> None:
+def test_two_solvers_with_the_same_class_name_are_not_confused() -> None:
     def mine(tableau: ButcherTableau) -> RungeKutta:
         return type("Mine", (RungeKutta,), {"tableau": tableau})()
 
@@ -366,13 +369,13 @@ class Substituting(Solver):
         return f(t0, state)
 
 
-def test_the_adjoint_is_stepped_by_runge_kutta_methods_alone() -> None:
+def test_the_adjoint_refuses_solvers_that_are_not_runge_kutta_methods() -> None:
     stepping = FixedSteps(Substituting())
     with pytest.raises(ValueError, match=r"ContinuousAdjoint was asked for with Substituting\(\).*or Backprop\(\)"):
         ODEBlock(Constant(Autonomous(nn.Identity())), stepping, ContinuousAdjoint())
 
 
-def test_a_time_dependent_polygon_of_parameters_is_solved_to_tolerance() -> None:
+def test_parameters_that_are_linear_in_t_are_solved_to_tolerance() -> None:
     problem = sloping_logistic()
     assert isinstance(problem.theta, PiecewiseLinear)
     block = ODEBlock(problem.theta, Adaptive("dopri5", 1e-8, 1e-8), ContinuousAdjoint())
@@ -387,7 +390,7 @@ def test_both_gradient_methods_take_the_same_adaptive_steps() -> None:
     assert block.evaluations == evaluations
 
 
-def test_euler_through_torchdiffeq_is_our_euler() -> None:
+def test_torchdiffeqs_euler_equals_ours_to_rounding() -> None:
     block = smooth_block(Adaptive("euler"))
     expected = ODEBlock(block.theta, FixedSteps(Euler()))(smooth_state())
     torch.testing.assert_close(block(smooth_state()), expected, rtol=1e-14, atol=1e-14)

@@ -64,7 +64,7 @@ def test_the_gradient_is_that_of_the_steps_taken_with_any_option(
 @pytest.mark.parametrize(
     "options", [{"perturb": True}, {"step_size": 0.5, "perturb": True}, {"step_size": 0.3}], ids=str
 )
-def test_fixed_steps_of_torchdiffeq_are_retaken_with_their_options(method: str, options: dict[str, Any]) -> None:
+def test_fixed_steps_of_torchdiffeq_are_taken_again_with_their_options(method: str, options: dict[str, Any]) -> None:
     found = []
     for gradient in (Backprop(), Checkpointed()):
         block = ODEBlock(Constant(Switched()), Adaptive(method, **options), gradient)
@@ -73,7 +73,7 @@ def test_fixed_steps_of_torchdiffeq_are_retaken_with_their_options(method: str, 
     torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
 
 
-def test_jumps_at_the_ends_of_pieces_are_met_anyway() -> None:
+def test_a_jump_at_the_end_of_a_piece_changes_nothing() -> None:
     theta = PiecewiseConstant([MLPBranch(2), MLPBranch(2)])
     x = torch.randn(3, 2)
     expected = ODEBlock(theta, Adaptive())(x)
@@ -152,12 +152,12 @@ class Rate(nn.Module):
     ],
     ids=str,
 )
-def test_options_that_torchdiffeq_knows_are_taken_as_they_are(method: str, options: dict[str, Any]) -> None:
+def test_options_of_torchdiffeq_are_kept_as_given(method: str, options: dict[str, Any]) -> None:
     assert Adaptive(method, **options).options == options
 
 
 @pytest.mark.parametrize(
-    ("method", "options", "said"),
+    ("method", "options", "message"),
     [
         ("dopri5", {"first_step": "0.1"}, "first_step must be a number or a tensor or None, got '0.1'"),
         ("dopri5", {"max_step": -1.0}, "max_step must be .*greater than 0.*got -1.0"),
@@ -169,11 +169,13 @@ def test_options_that_torchdiffeq_knows_are_taken_as_they_are(method: str, optio
         (
             "rk4",
             {"step_size": 0.1, "grid_constructor": max},
-            "step_size = 0.1 .* grid_constructor; .*: pass one",
+            "step_size = 0.1 .* grid_constructor, .*: pass one",
         ),
     ],
     ids=str,
 )
-def test_options_of_no_meaning_are_refused_at_construction(method: str, options: dict[str, Any], said: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=said):
+def test_options_of_the_wrong_type_or_range_are_refused_at_construction(
+    method: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
         Adaptive(method, **options)

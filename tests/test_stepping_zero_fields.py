@@ -1,4 +1,4 @@
-"""Fields and states that are zero, where the error control of torchdiffeq divides by the size of the state."""
+"""Zero fields and zero states, for which torchdiffeq's error control would divide by zero."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def start(of: str, dtype: torch.dtype) -> Tensor:
     return torch.tensor([x, x], dtype=dtype) * (1 if dtype in REAL else 1 - 2j)
 
 
-def takes(dtype: torch.dtype, method: str, options: dict[str, Any]) -> bool:
-    """Whether SciPy's solver has steps for complex numbers too; all of torchdiffeq's own do."""
+def supports(dtype: torch.dtype, method: str, options: dict[str, Any]) -> bool:
+    """Whether the solver supports the dtype; all but two of SciPy's solvers support complex numbers."""
     return dtype in REAL or method != "scipy_solver" or options.get("solver", "LSODA") not in ("LSODA", "Radau")
 
 
@@ -56,12 +56,12 @@ def takes(dtype: torch.dtype, method: str, options: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("tolerances", TOLERANCES, ids=str)
 @pytest.mark.parametrize("dtype", [*REAL, *COMPLEX], ids=str)
 @pytest.mark.parametrize(("method", "options"), METHODS, ids=str)
-def test_a_zero_field_leaves_the_state_as_it_is(
+def test_a_zero_field_leaves_the_state_unchanged(
     method: str, options: dict[str, Any], dtype: torch.dtype, tolerances: tuple[float, float], of: str
 ) -> None:
     block = ODEBlock(Constant(Scaled(0.0, dtype)), Adaptive(method, *tolerances, **options))
     x = start(of, dtype)
-    if not takes(dtype, method, options):
+    if not supports(dtype, method, options):
         with (
             torch.no_grad(),
             pytest.raises(ValueError, match=r"by SciPy's (LSODA|Radau) was asked for .*: pass solver="),
@@ -75,7 +75,7 @@ def test_a_zero_field_leaves_the_state_as_it_is(
 
 @pytest.mark.parametrize("dtype", [*REAL, *COMPLEX], ids=str)
 @pytest.mark.parametrize("method", ERROR_CONTROL)
-def test_zeros_among_the_state_are_solved_under_a_relative_tolerance_alone(method: str, dtype: torch.dtype) -> None:
+def test_a_state_with_zeros_is_solved_with_a_relative_tolerance_alone(method: str, dtype: torch.dtype) -> None:
     block = ODEBlock(Constant(Scaled(-0.5, dtype)), Adaptive(method, 1e-5, 0.0))
     x = start("some zeros", dtype)
     with torch.no_grad():
@@ -96,15 +96,15 @@ def test_the_gradient_of_a_zero_field_is_that_of_the_identity(
             block(x)
         return
     y = block(x)
-    in_x, in_rate = torch.autograd.grad((y * y.conj()).real.sum(), [x, *block.parameters()])
-    torch.testing.assert_close(in_x, 2 * x.detach(), rtol=1e-5, atol=1e-5)
+    for_x, for_rate = torch.autograd.grad((y * y.conj()).real.sum(), [x, *block.parameters()])
+    torch.testing.assert_close(for_x, 2 * x.detach(), rtol=1e-5, atol=1e-5)
     # ∂x(1)/∂rate = x(0).
     expected = 2 * x.detach().abs().square().sum()
-    torch.testing.assert_close(in_rate.real, expected.to(in_rate.real.dtype), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(for_rate.real, expected.to(for_rate.real.dtype), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("norm", [lambda x: x.abs().max(), lambda x: x.abs().pow(2).mean().sqrt()])
-def test_a_norm_of_ones_own_measures_complex_states(norm: Any) -> None:
+def test_a_users_norm_may_measure_complex_states(norm: Any) -> None:
     x = start("no zeros", torch.complex64)
     block = ODEBlock(Constant(Scaled(0.0, torch.complex64)), Adaptive(norm=norm))
     with torch.no_grad():
@@ -113,18 +113,18 @@ def test_a_norm_of_ones_own_measures_complex_states(norm: Any) -> None:
 
 @pytest.mark.parametrize("gradient", [Backprop(), Checkpointed()], ids=repr)
 @pytest.mark.parametrize("method", ERROR_CONTROL)
-def test_a_slope_where_a_relative_tolerance_alone_allows_no_error_is_told_from_other_stops(
+def test_a_stop_because_of_a_relative_tolerance_alone_advises_an_absolute_one(
     method: str, gradient: GradientMethod
 ) -> None:
     block = ODEBlock(Constant(Shifted()), Adaptive(method, 1e-3, 0.0), gradient)
     for dtype in (torch.float32, torch.complex64):
-        with pytest.warns(BudgetWarning, match=r"before t = 1: underflow .*: pass atol > 0, for a relative tolerance"):
+        with pytest.warns(BudgetWarning, match=r"before t = 1: underflow .*: pass atol > 0, because a relative"):
             block(start("zeros", dtype))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 @pytest.mark.parametrize("method", ERROR_CONTROL)
-def test_in_double_precision_solves_leave_zero_under_a_relative_tolerance_alone(
+def test_in_double_precision_a_solve_can_start_from_zero_with_a_relative_tolerance_alone(
     method: str, dtype: torch.dtype
 ) -> None:
     block = ODEBlock(Constant(Shifted()), Adaptive(method, 1e-3, 0.0))
@@ -132,18 +132,20 @@ def test_in_double_precision_solves_leave_zero_under_a_relative_tolerance_alone(
     torch.testing.assert_close(block(x), x + 1, rtol=1e-9, atol=0)
 
 
-def test_an_adjoint_under_a_relative_tolerance_alone_says_what_to_do() -> None:
+def test_an_adjoint_with_a_relative_tolerance_alone_advises_an_absolute_one() -> None:
     torch.manual_seed(0)
     block = ODEBlock(Constant(MLPBranch(3)), Adaptive("dopri5", 1e-3, 1e-3), ContinuousAdjoint(atol=0.0))
     y = block(start("no zeros", torch.float32))
-    with pytest.raises(RuntimeError, match=r"or the tolerances \(atol > 0, for the gradients of parameters start from"):
+    with pytest.raises(RuntimeError, match=r"or the tolerances \(atol > 0, as the gradients of parameters start from"):
         y.sum().backward()
 
 
 @pytest.mark.parametrize("dtype", COMPLEX, ids=str)
 @pytest.mark.parametrize("solver", [{}, {"solver": "LSODA"}, {"solver": LSODA}, {"solver": "Radau"}, {"solver": Radau}])
-def test_solvers_of_scipy_for_real_numbers_refuse_complex_ones(solver: dict[str, Any], dtype: torch.dtype) -> None:
+def test_scipys_solvers_for_real_numbers_refuse_complex_states(solver: dict[str, Any], dtype: torch.dtype) -> None:
     block = ODEBlock(Constant(Scaled(0.0, dtype)), Adaptive("scipy_solver", **solver))
-    said = r"SciPy's (LSODA|Radau) was asked for with a state of torch\.complex.* in ODEBlock; .*: pass solver='RK45'"
-    with torch.no_grad(), pytest.raises(ValueError, match=said):
+    message = (
+        r"SciPy's (LSODA|Radau) was asked for with a state of torch\.complex.* in ODEBlock, but .*: pass solver='RK45'"
+    )
+    with torch.no_grad(), pytest.raises(ValueError, match=message):
         block(start("no zeros", dtype))

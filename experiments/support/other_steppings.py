@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from odenet import Adaptive, FixedSteps, configure
-from odenet.blocks.replay.replay import resting_statistics
+from odenet.blocks.replay.replay import frozen_buffers
 from odenet.blocks.stepping.base import Stepping
 from odenet.data import SceneBatches
 from odenet.measure import count_evaluations
@@ -40,7 +40,7 @@ def under_other_steppings(net: nn.Module, task: Segmentation, test: SceneBatches
 def _by_batch(net: nn.Module, task: Segmentation, test: SceneBatches) -> float:
     """Measure the mean IoU with every evaluation of a branch normalized by its own batch, as in training."""
     metric = task.metrics()[task.headline].to(test.split.labels.device)
-    with in_mode(net, training=True), resting_statistics(net):
+    with in_mode(net, training=True), frozen_buffers(net):
         for images, masks in test.epoch(0):
             metric.update(net(images), masks)
     return float(metric.compute())

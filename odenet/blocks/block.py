@@ -1,4 +1,4 @@
-"""The ODE block: x(0) ↦ x(T) under x′ = F(x, t; θ(t)), a residual stage when stepped by Euler with h = 1."""
+"""The ODE block: the map x(0) ↦ x(T) of x′ = F(x, t; θ(t)); stepped by Euler with h = 1 it is a residual stage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from odenet.blocks.compile.programs import Programs
 from odenet.blocks.errors import NonFiniteState, SolveReport
 from odenet.blocks.field import Field
 from odenet.blocks.gradients.base import Backprop, GradientMethod
-from odenet.blocks.precision import full_precision, widened
+from odenet.blocks.precision import full_precision, to_float32
 from odenet.blocks.properties import ModuleWithProperties
 from odenet.blocks.replay.captures import ClosedNodes
 from odenet.blocks.stepping.base import Projection, Stepping
@@ -25,13 +25,14 @@ from odenet.blocks.theta.base import Theta
 from odenet.blocks.theta.combination import is_differentiable
 
 Compiled: TypeAlias = bool | Literal["reduce-overhead"]
-"""Whether a block's integrations are compiled, and so that on a GPU they are launched as CUDA graphs."""
+"""Whether the solves of a block are compiled; with "reduce-overhead" they run as CUDA graphs on a GPU."""
 
 
 class ODEBlock(ModuleWithProperties):
-    """x(0) ↦ x(T), the flow of x′ = F(x, t; θ(t)): θ × stepping × gradient × noise, each replaceable when trained.
+    """x(0) ↦ x(T), the flow of x′ = F(x, t; θ(t)), with a choice of θ, stepping, gradient method and noise.
 
-    With the defaults on a `PiecewiseConstant` θ of N branches this is N residual blocks, x ← x + F_i(x), bit for bit:
+    Each of the four can be replaced by assignment, on a trained block too. With the default settings and a
+    `PiecewiseConstant` θ of N branches, the block computes N residual blocks, x ← x + F_i(x), bit for bit:
 
     >>> from odenet import BasicBranch, ODEBlock, PiecewiseConstant
     >>> branches = [BasicBranch(4) for _ in range(3)]
@@ -42,26 +43,27 @@ class ODEBlock(ModuleWithProperties):
     >>> torch.equal(block(x), y), block.evaluations
     (True, 3)
 
-    On a CPU the result is looked at, and a NaN or infinity raises with the t and step where it arose. On an accelerator
-    that would make the host wait for the device, so there, and in compiled code, the caller looks (the training loop
-    does); `locate_nonfinite` then finds the place.
+    On a CPU the block checks its result, and raises at a NaN or infinity with the t and the step where it arose. On an
+    accelerator the check would make the host wait for the device. There, and in compiled code, the caller checks (the
+    training loop does), and `locate_nonfinite` finds the place.
 
     Args:
-        theta: θ(t).
-        stepping: `FixedSteps(Euler())` by default.
-        gradient: `Backprop()` by default.
-        projection: applied to x after every step, e.g. `Nonnegative()`, the ReLU of post-activation residual blocks.
-            Error control solves the limit of small steps, for which it has to be a `ConvexProjection`.
-        noise: stochastic depth, drawn anew in every forward pass in training mode; assignable.
+        theta: parameters as a function of depth-time, θ(t).
+        stepping: choice of the steps; `FixedSteps(Euler())` by default.
+        gradient: gradient method; `Backprop()` by default.
+        projection: function applied to x after every step, e.g. `Nonnegative()`, the ReLU of post-activation residual
+            blocks. Error control solves the limit of small steps and needs a `ConvexProjection`.
+        noise: stochastic depth, drawn again in every forward pass in training mode.
 
     Attributes:
-        evaluations: of F in the last forward pass, each of them for the whole batch.
-        last_solve: under `Adaptive(per_sample=True)`, status, t, evaluations and steps of every sample in it.
-        label: what messages call this block; networks set it to the block's place in them.
+        evaluations: number of evaluations of F in the last forward pass, each of them for the whole batch.
+        last_solve: report of the last forward pass under `Adaptive(per_sample=True)`: status, t, evaluations and steps
+            of every sample.
+        label: name of this block in messages; networks set it to the name of the submodule.
 
     Raises:
-        TypeError: an argument of the wrong kind.
-        ValueError: a combination that mathematics forbids; the message says what to use instead.
+        TypeError: if an argument has the wrong type.
+        ValueError: if the settings cannot be combined; the message says what to use instead.
     """
 
     @checked
@@ -90,7 +92,7 @@ class ODEBlock(ModuleWithProperties):
         self.noise = noise
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; what the rest of the block could not work with is refused, whenever it is assigned."""
+        """Set an attribute, after a check that θ or the projection fits the other settings of the block."""
         if name == "theta":
             self._check_theta(value)
         elif name == "projection":
@@ -102,8 +104,8 @@ class ODEBlock(ModuleWithProperties):
     def _check_theta(self, theta: object) -> None:
         if not isinstance(theta, Theta):
             raise TypeError(
-                f"ODEBlock was given a {type(theta).__name__} as θ; it needs to know how the parameters move over "
-                "depth: wrap branches in Constant(branch) or PiecewiseConstant([branch, …])."
+                f"ODEBlock was given a {type(theta).__name__} as θ; it needs a Theta, the parameters as a function of "
+                "depth-time: wrap branches in Constant(branch) or PiecewiseConstant([branch, …])."
             )
         if self._noise is not None:
             self._noise.check(theta.number_of_pieces)
@@ -119,7 +121,7 @@ class ODEBlock(ModuleWithProperties):
 
     @property
     def stepping(self) -> Stepping:
-        """Where the steps lie; assignable, also on a trained block."""
+        """Choice of the steps; can be assigned on a trained block."""
         return self._stepping
 
     @stepping.setter
@@ -128,7 +130,7 @@ class ODEBlock(ModuleWithProperties):
 
     @property
     def gradient(self) -> GradientMethod:
-        """How the gradient is had; assignable, also on a trained block."""
+        """Gradient method; can be assigned on a trained block."""
         return self._gradient
 
     @gradient.setter
@@ -137,17 +139,18 @@ class ODEBlock(ModuleWithProperties):
 
     @property
     def compiled(self) -> Compiled:
-        """Whether integrations are compiled, forward and backward; assignable.
+        """Whether solves are compiled, forward and backward; can be assigned.
 
-        The first training step takes seconds more, for each shape of x anew. Numbers are the same to rounding, except
-        that dropout draws others, and a derivative of the gradient (create_graph=True) cannot be had. What is compiled
-        stays with this block: copies compile anew, and a file of `save_model` does not say that the block was. Where
-        something cannot be compiled it runs as it is, with a `CompileWarning`. In another torch.compile, no effect.
+        The first training step with each shape of x takes some seconds more. Results are the same to rounding, except
+        that dropout draws other masks. Derivatives of the gradient (create_graph=True) are not supported. The compiled
+        programs belong to this block: a copy compiles again, and `save_model` does not store whether the block was
+        compiled. A solve that cannot be compiled runs eagerly, with a `CompileWarning`. Inside another torch.compile
+        the setting has no effect.
 
-        "reduce-overhead", torch.compile's word for it, is for kernels on a GPU that take less time than launching them
-        does: those of about ten evaluations become one CUDA graph, launched at once, for each shape of x. Results are
-        copied out of its memory; gradients that `torch.autograd.grad` returns are not, and torch raises where one is
-        read after the next forward pass (those in `grad` stay). On a CPU it is as True.
+        "reduce-overhead", a mode of torch.compile, is for GPU kernels that take less time than their launch: the
+        kernels of about ten evaluations become one CUDA graph for each shape of x. Results are copied out of the memory
+        of the graph. Gradients returned by `torch.autograd.grad` are not, and torch raises if one is read after the
+        next forward pass (gradients in `grad` stay valid). On a CPU it is the same as True.
         """
         return self._compiled
 
@@ -155,7 +158,7 @@ class ODEBlock(ModuleWithProperties):
     def compiled(self, value: Compiled) -> None:
         if not isinstance(value, bool) and not (isinstance(value, str) and value == "reduce-overhead"):
             raise TypeError(
-                f"compiled = {value!r}; a block is compiled or it is not: pass True or False, or 'reduce-overhead' for "
+                f"compiled = {value!r}; it is not a mode of compilation: pass True or False, or 'reduce-overhead' for "
                 "CUDA graphs."
             )
         cuda_graphs = value == "reduce-overhead"
@@ -165,7 +168,7 @@ class ODEBlock(ModuleWithProperties):
 
     @property
     def noise(self) -> StochasticDepth | None:
-        """Stochastic depth, or None; assignable, also on a trained block."""
+        """Stochastic depth, or None; can be assigned on a trained block."""
         return self._noise
 
     @noise.setter
@@ -177,7 +180,16 @@ class ODEBlock(ModuleWithProperties):
         self._noise = value
 
     def check(self, stepping: Stepping, gradient: GradientMethod) -> None:
-        """Raise where this block cannot be stepped and differentiated so."""
+        """Raise an error unless this block can be solved with this stepping and this gradient method.
+
+        Args:
+            stepping: choice of the steps.
+            gradient: gradient method.
+
+        Raises:
+            TypeError: if an argument has the wrong type.
+            ValueError: if they cannot be combined with each other or with the projection.
+        """
         if not isinstance(stepping, Stepping):
             raise TypeError(f"stepping = {stepping!r}; pass a Stepping, e.g. FixedSteps(RK4()) or Adaptive('dopri5').")
         if not isinstance(gradient, GradientMethod):
@@ -190,39 +202,43 @@ class ODEBlock(ModuleWithProperties):
         self._stepping, self._gradient = stepping, gradient
 
     def forward(self, x: Tensor) -> Tensor:
-        """x(T) from x = x(0), of the same shape.
+        """Return x(T) from x = x(0), of the same shape.
 
         Raises:
-            TypeError: x is no tensor, or one of whole numbers.
-            ValueError: the branch changes the shape, dtype or device of its state, or T is beyond its precision.
-            NonFiniteState: on a CPU, the state became NaN or infinite.
+            TypeError: if x is not a floating-point or complex tensor.
+            ValueError: if the branch changes the shape, dtype or device of its state, or the dtype of x cannot
+                represent T.
+            NonFiniteState: if the state becomes NaN or infinite, on a CPU.
         """
-        if isinstance(x, Proxy):  # torch.fx traces the network: to it a solve is one module
+        if isinstance(x, Proxy):  # torch.fx is tracing the network, and the block is a leaf module in its graph
             tracer: Any = x.tracer
             return tracer.create_proxy("call_module", tracer.path_of_module(self), (x,), {})
         if not isinstance(x, Tensor) or not is_differentiable(x):
-            raise _unfit_state(x, self.label)
+            raise _state_error(x, self.label)
         if self.theta.horizon > 6e4 and self.theta.horizon > torch.finfo(x.dtype).max:  # half precision ends at 65504
             raise ValueError(
                 f"a solve up to t = {self.theta.horizon:g} was asked for in {self.label} with a state of {x.dtype}, "
-                f"whose largest number is {torch.finfo(x.dtype).max:.2g}; t and h have its precision: take a shorter "
-                "horizon and a faster field, or x.double()."
+                f"whose largest number is {torch.finfo(x.dtype).max:.2g}; t and h have the dtype of the state: use a "
+                "shorter horizon and a faster field, or x.double()."
             )
         compiled = self._compiled and not torch.compiler.is_compiling()
         field = Field(self.label, programs=self._programs if compiled else None, closed=self._closed)
         y = self._integrate(field, x)
-        if y is x:  # where nothing moved
+        if y is x:  # no step was taken, but the caller may change the result in place
             y = x.clone()
         self.evaluations, self.last_solve = field.evaluations, field.last_solve
         if not torch.compiler.is_compiling() and y.device.type == "cpu" and not _is_finite(y):
             self.locate_nonfinite(x)
-            raise NonFiniteState(f"x(T) of {self.label} is not finite, by a fault that did not show a second time.")
+            raise NonFiniteState(
+                f"x(T) of {self.label} is not finite, but a second solve from the same x(0) is finite: make sure that "
+                "the branch repeats its results."
+            )
         return y
 
     @checked
     @torch.no_grad()
     def locate_nonfinite(self, x: Tensor) -> None:
-        """Solve again from x, look at every evaluation, and raise `NonFiniteState` at the first that is not finite."""
+        """Solve from x with a check of every evaluation, and raise `NonFiniteState` at the first that is not finite."""
         field = Field(self.label, checks_finite=True)
         field.require_finite("output", self.theta.horizon, self._integrate(field, x))
 
@@ -234,22 +250,22 @@ class ODEBlock(ModuleWithProperties):
             pieces = self._noise(pieces, x, training=self.training)
         if not self._stepping.controls_error or torch.compiler.is_compiling():
             return self._gradient.integrate(self._stepping, pieces, field, x, self.projection)
-        x = widened(x)
+        x = to_float32(x)
         with full_precision(x.device.type):
             return self._gradient.integrate(self._stepping, pieces, field, x, self.projection)
 
     def extra_repr(self) -> str:
-        """The settings, for `print(model)`."""
+        """Return the settings, as shown by `print(model)`."""
         noise = "" if self.noise is None else f", noise={self.noise}"
         return f"stepping={self.stepping}, gradient={self.gradient}, projection={self.projection}{noise}"
 
 
-def _unfit_state(x: object, label: str) -> TypeError:
+def _state_error(x: object, label: str) -> TypeError:
     if isinstance(x, Tensor):
         return TypeError(
-            f"{label} was given a state of {x.dtype}; x moves continuously, in real or complex numbers: pass x.float()."
+            f"{label} was given a state of {x.dtype}; the state of an ODE is real or complex: pass x.float()."
         )
-    several = "join several tensors to one, as torch.cat(tensors, dim=1)" if isinstance(x, tuple | list | dict) else ""
+    several = "join the tensors into one, e.g. torch.cat(tensors, dim=1)" if isinstance(x, tuple | list | dict) else ""
     return TypeError(
         f"{label} was given a {type(x).__name__} as its state; a state is one tensor of shape (batch, …): "
         f"{several or 'pass a torch.Tensor, such as torch.as_tensor(x)'}."
@@ -258,15 +274,15 @@ def _unfit_state(x: object, label: str) -> TypeError:
 
 def _is_finite(y: Tensor) -> bool:
     try:
-        # One pass over y; the sum of finite numbers may overflow, so only a bad sum is looked at in full.
+        # The sum takes one pass over y, but it may overflow, so if it is not finite the entries are checked.
         total = y.detach().sum()
         return math.isfinite(total.abs() if y.is_complex() else total) or bool(torch.isfinite(y).all())
-    except RuntimeError:  # under torch.func.vmap there is no one value to look at
+    except RuntimeError:  # torch.func.vmap does not allow a decision that depends on values
         return True
 
 
 def label_blocks(model: nn.Module) -> None:
-    """Name every ODE block of `model` after its place in it, for error messages."""
+    """Set the label of every ODE block in `model` to the name of the submodule, for error messages."""
     for name, module in model.named_modules():
         if isinstance(module, ODEBlock):
             module.label = f"block {name!r}" if name else "ODEBlock"

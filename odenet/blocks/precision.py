@@ -1,4 +1,4 @@
-"""Full precision: float32 computed as float32 where errors are controlled or measured."""
+"""Full precision: operations in float32 without autocast or TF32, where errors are controlled or measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-_CUDNN, _MKLDNN = cast("Any", torch.backends.cudnn), cast("Any", torch.backends.mkldnn)  # the stubs know no parts
+_CUDNN, _MKLDNN = cast("Any", torch.backends.cudnn), cast("Any", torch.backends.mkldnn)  # incomplete type stubs
 
 _BACKENDS: Mapping[str, Mapping[str, Any]] = {
     "cuda": {
@@ -23,39 +23,39 @@ _BACKENDS: Mapping[str, Mapping[str, Any]] = {
         "recurrent cells": _MKLDNN.rnn,
     },
 }
-"""Settings of torch that say in which precision a type of device computes what is given in float32."""
+"""PyTorch's settings of the precision of float32 operations, for each type of device."""
 
 _FULL = ("ieee", "none")
-"""Names of the full precision there; "none" is that of a setting that nobody has made."""
+"""Names of full precision in these settings; "none" is the value of a setting that was never assigned."""
 
 
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
-    """Within it neither autocast nor TF32 rounds: products and convolutions of float32 are computed in float32.
+    """Compute float32 products and convolutions in float32 within the context, without autocast and TF32.
 
-    An error of 1e-6 cannot be told from the rounding of TF32, 5e-4, or bfloat16, 4e-3: error control would reject steps
-    for no fault of theirs, and a comparison would measure the rounding.
+    An error of 1e-6 is far below the rounding of TF32 (5e-4) and bfloat16 (4e-3). In those, error control would reject
+    steps because of rounding, and a comparison would measure rounding.
 
     Args:
-        device_type: Type of the device that computes, e.g. "cuda".
+        device_type: type of the device that computes, e.g. "cuda".
     """
     with ExitStack() as stack:
         if device_type in _BACKENDS and torch.is_autocast_enabled(device_type):
             stack.enter_context(torch.autocast(device_type, enabled=False))
-        stack.enter_context(lowered_as({}, device_type))
+        stack.enter_context(set_precisions({}, device_type))
         yield
 
 
-def lowered(device_type: str) -> dict[str, str]:
-    """Return what such a device computes in fewer digits than those of float32 now, and in which precision."""
+def lowered_precisions(device_type: str) -> dict[str, str]:
+    """Return the float32 operations that the device computes in lower precision now, with that precision."""
     backends = _BACKENDS.get(device_type, {}).items()
     return {name: now for name, backend in backends if (now := backend.fp32_precision) not in _FULL}
 
 
 @contextmanager
-def lowered_as(wanted: Mapping[str, str], device_type: str) -> Iterator[None]:
-    """Within it such a device computes as it did where `lowered` returned `wanted`."""
-    before = lowered(device_type)
+def set_precisions(wanted: Mapping[str, str], device_type: str) -> Iterator[None]:
+    """Set the precisions within the context to those for which `lowered_precisions` returned `wanted`."""
+    before = lowered_precisions(device_type)
     changed = [name for name in {*before, *wanted} if before.get(name) != wanted.get(name)]
     backends = _BACKENDS.get(device_type, {})
     former = {name: backends[name].fp32_precision for name in changed}
@@ -68,7 +68,7 @@ def lowered_as(wanted: Mapping[str, str], device_type: str) -> Iterator[None]:
             backends[name].fp32_precision = precision
 
 
-def widened(x: Tensor) -> Tensor:
-    """Return x in float32 where autocast is on and may have rounded it to half precision, else x itself."""
+def to_float32(x: Tensor) -> Tensor:
+    """Return x in float32 if it is in half precision and autocast is on, else x itself."""
     is_half = x.dtype in (torch.bfloat16, torch.float16)
     return x.float() if is_half and torch.is_autocast_enabled(x.device.type) else x

@@ -1,4 +1,4 @@
-r"""Projections onto a convex set K, and the flows that stay in K.
+r"""Projections onto a convex set K, and projected dynamical systems, whose states stay in K.
 
 A post-activation residual block is a projected Euler step, x ← P(x + h·F(x)) with P = relu, the projection onto the
 nonnegative states. As h → 0 these steps converge to the projected dynamical system
@@ -6,11 +6,11 @@ nonnegative states. As h → 0 these steps converge to the projected dynamical s
     x′ = Π(x, F(t, x)),      Π(x, v) = lim_{δ→0⁺} (P(x + δ·v) - x)/δ,
 
 where Π projects the slope v onto the tangent cone of K at x (Dupuis and Nagurney 1993; the Skorokhod problem). Fixed
-steps apply P after each step. Error control solves the limit: it steps the field x ↦ Π(P(x), F(t, P(x))), which is
-defined everywhere, and applies P after each step that it accepts, so that what P forgets does not reach the gradient.
+steps apply P after each step. Error control solves the limit: it integrates the field x ↦ Π(P(x), F(t, P(x))), which is
+defined everywhere, and applies P after each accepted step, so that no gradient flows to the part of x that P removes.
 
-Π jumps where a state meets or leaves the boundary. There every method has order 1 at most and error control takes small
-steps; and as no error estimate sees what happens between the stages, a contact shorter than a step may be stepped over.
+Π jumps where a state meets or leaves the boundary of K. There every method has order 1 at most, and error control takes
+small steps. An error estimate depends on the stages alone, so a step may miss a contact that is shorter than the step.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from odenet.blocks.theta.base import Piece, Time
 
 
 class ConvexProjection(ABC):
-    """The projection P onto a convex set K, which knows the tangent cones of K.
+    """Base class of projections P onto a convex set K and its tangent cones.
 
     A subclass defines P as `__call__` and Π as `tangent`. P must be idempotent, P(P(x)) = P(x).
     """
 
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
-        """P(x), of the shape of x."""
+        """Return P(x), of the same shape as x."""
 
     @abstractmethod
     def tangent(self, x: Tensor, slope: Tensor) -> Tensor:
-        """Π(x, v): the slope v projected onto the tangent cone of K at a point x of K."""
+        """Return Π(x, v), the slope v projected onto the tangent cone of K at a point x of K."""
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)
@@ -50,7 +50,7 @@ class ConvexProjection(ABC):
 
 
 class Nonnegative(ConvexProjection):
-    """The projection onto x ≥ 0: the ReLU after the addition in a post-activation residual block.
+    """Projection onto x ≥ 0: the ReLU after the addition in a post-activation residual block.
 
         P(x) = max(x, 0),      Π(x, v) = v where x > 0 or v > 0, else 0.
 
@@ -59,28 +59,28 @@ class Nonnegative(ConvexProjection):
     """
 
     def __call__(self, x: Tensor) -> Tensor:
-        """max(x, 0)."""
+        """Return max(x, 0)."""
         return torch.relu(x)
 
     def tangent(self, x: Tensor, slope: Tensor) -> Tensor:
-        """The slope v where x > 0 or v > 0, else 0."""
+        """Return the slope v where x > 0 or v > 0, and 0 elsewhere."""
         return torch.where((x > 0) | (slope > 0), slope, 0)
 
 
 class TangentField(NamedTuple):
-    """(t, x) ↦ Π(P(x), F(t, P(x)))."""
+    """(t, x) ↦ Π(P(x), F(t, P(x))), the field of a projected dynamical system."""
 
     projection: ConvexProjection
     field: Callable[[Time, Tensor], Tensor]
 
     def __call__(self, t: Time, x: Tensor) -> Tensor:
-        """The projected slope."""
+        """Return the projected slope at (t, x)."""
         x = self.projection(x)
         return self.projection.tangent(x, self.field(t, x))
 
 
 def tangent_pieces(pieces: Iterable[Piece], projection: ConvexProjection) -> list[Piece]:
-    """The same pieces with the field of the projected dynamical system."""
+    """Return the pieces with the field of the projected dynamical system in place of their own."""
     return [piece._replace(field=TangentField(projection, piece.field)) for piece in pieces]
 
 
@@ -90,26 +90,26 @@ def is_relu(projection: object) -> bool:
 
 
 def require_convex(projection: object, stepping: object) -> None:
-    """Raise a `ValueError` unless error control knows the set that a projection is onto."""
+    """Raise a `ValueError` unless the projection is None or a `ConvexProjection`, as error control requires."""
     if projection is not None and not isinstance(projection, ConvexProjection):
         raise ValueError(
             f"projection = {projection!r} was asked for with {stepping!r}; error control solves the limit of small "
-            "steps, which depends on the set that is projected onto, and a function does not tell it: use "
-            "Nonnegative() for the ReLU, a ConvexProjection of your own, or FixedSteps."
+            "steps, which depends on the tangent cones of the set, and a function does not define them: use "
+            "Nonnegative() for the ReLU, a subclass of ConvexProjection, or FixedSteps."
         )
 
 
 def projected(projection: ConvexProjection, x: Tensor, label: str) -> Tensor:
-    """P(x), with a look, where it costs no synchronization, whether P is a projection.
+    """Return P(x); on a CPU, where it needs no synchronization, check that P(P(x)) = P(x).
 
     Raises:
-        ValueError: if P(P(x)) ≠ P(x) on a CPU.
+        ValueError: if P(P(x)) ≠ P(x), on a CPU.
     """
     y = projection(x)
     if y.device.type == "cpu" and not torch.compiler.is_compiling() and not _is_equal(projection(y.detach()), y):
         raise ValueError(
-            f"{projection!r} was asked for in {label}, and P(P(x)) differs from P(x); error control needs the "
-            "projection onto a set, which leaves the points of the set where they are: correct its __call__."
+            f"{projection!r} was asked for in {label}, but P(P(x)) differs from P(x); error control needs a projection "
+            "onto a set, which leaves every point of the set unchanged: correct its __call__."
         )
     return y
 
@@ -117,5 +117,5 @@ def projected(projection: ConvexProjection, x: Tensor, label: str) -> Tensor:
 def _is_equal(a: Any, b: Tensor) -> bool:
     try:
         return torch.equal(a, b)
-    except RuntimeError:  # under torch.func.vmap there is no one value to look at
+    except RuntimeError:  # torch.func.vmap does not allow a decision that depends on values
         return True

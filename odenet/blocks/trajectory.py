@@ -1,12 +1,12 @@
-r"""x(t) at requested times, between the steps of a solve.
+r"""Dense output: x(t) at requested times, interpolated between the steps of a solve.
 
-Within a step from x₀ to x₁ = x(t₀ + h), whose slopes at its ends are k₀ and k₁, with s = (t - t₀)/h and Δ = x₁ - x₀,
+In a step from x₀ to x₁ = x(t₀ + h) with slopes k₀ and k₁ at its ends, s = (t - t₀)/h and Δ = x₁ - x₀,
 
     x(t) = (1 - s)·x₀ + s·x₁ + s·(1 - s)·[(1 - s)·(h·k₀ - Δ) - s·(h·k₁ - Δ)] + 16·s²·(1 - s)²·μ,
 
-Hermite's cubic, of order 3, for μ = 0. Where the pair knows x(t₀ + h/2) to order 4 ("dopri5", "tsit5"), μ is what the
-cubic lacks there, and the quartic has order 4 (Hairer, Nørsett and Wanner, *I*, section II.6). Nothing is evaluated
-for it but what the steps had evaluated.
+For μ = 0 this is Hermite's cubic, of order 3. If the pair has weights for x(t₀ + h/2) to order 4 ("dopri5", "tsit5"),
+μ is the difference between that state and the cubic at s = 1/2, and the interpolant is a quartic of order 4 (Hairer,
+Nørsett and Wanner, *I*, section II.6). The interpolation needs no evaluations of F beyond those of the steps.
 """
 
 from __future__ import annotations
@@ -33,76 +33,77 @@ from odenet.blocks.theta.base import Piece
 def trajectory(
     block: ODEBlock, x: Tensor, times: Annotated[Sequence[Number | Tensor], MayBeEmpty()] | Tensor
 ) -> Tensor:
-    """x(t) for every t of `times`, of shape (times, batch, …), from x = x(0) of shape (batch, …).
+    """Return x(t) for every t in `times`, of shape (times, batch, …), from x = x(0) of shape (batch, …).
 
     >>> from odenet import Adaptive, Constant, MLPBranch
     >>> block = ODEBlock(Constant(MLPBranch(2)), Adaptive("dopri5", per_sample=True))
     >>> trajectory(block, torch.zeros(5, 2), [0.0, 0.5, 1.0]).shape
     torch.Size([3, 5, 2])
 
-    At t = T it is what the block returns, bit for bit, and its gradient is that of the steps accepted, likewise. The
-    derivative in a time that asks for one is x′(t) = F(t, x(t)), at the end of a piece of θ that of the piece before. A
-    sample that stopped early, which `block.last_solve` and a `BudgetWarning` say, is NaN from there on. Every step is
-    kept, with or without a gradient: memory O(number of steps).
+    The state at t = T equals the output of the block bit for bit, and its gradient is also that of the accepted steps.
+    The derivative with respect to a time that requires a gradient is x′(t) = F(t, x(t)); where two pieces of θ meet, F
+    is that of the earlier piece. A sample that stopped early is NaN after the t that it reached; `block.last_solve` and
+    a `BudgetWarning` report it. All steps are kept, with or without a gradient, so memory is O(number of steps).
 
     Args:
-        block: stepped by `Adaptive(per_sample=True)`, whose steps know the slopes at their ends.
-        x: x(0).
-        times: in [0, T], in any order.
+        block: block with `Adaptive(per_sample=True)` stepping, whose steps provide the slopes at their ends.
+        x: initial state x(0).
+        times: depth-times in [0, T], in any order.
 
     Raises:
-        ValueError: another stepping, or a time outside [0, T].
+        ValueError: if the block has another stepping, if a time lies outside [0, T], or if the block has stochastic
+            depth and is in training mode.
     """
     stepping = block.stepping
     if not isinstance(stepping, PerSampleAdaptive):
         raise ValueError(
-            f"a trajectory was asked for of {block.label} with {stepping!r}; between the steps only those of each "
-            "sample are interpolated: set stepping = Adaptive('dopri5', …, per_sample=True)."
+            f"a trajectory of {block.label} was asked for with {stepping!r}, but only steps per sample can be "
+            "interpolated: set stepping = Adaptive('dopri5', …, per_sample=True)."
         )
-    moments = _moments(times)
-    wanted = [float(t.detach() if isinstance(t, Tensor) else t) for t in moments]
+    given = _separate_times(times)
+    wanted = [float(t.detach() if isinstance(t, Tensor) else t) for t in given]
     if not all(0 <= t <= block.theta.horizon for t in wanted):
         raise ValueError(
-            f"times from {min(wanted)} to {max(wanted)} were asked for; the flow of {block.label} is that on "
-            f"[0, {block.theta.horizon}]: ask for times in it."
+            f"times from {min(wanted)} to {max(wanted)} were asked for; {block.label} is solved on "
+            f"[0, {block.theta.horizon}]: pass times in this interval."
         )
-    projection = cast("ConvexProjection | None", block.projection)  # error control takes no other
+    projection = cast("ConvexProjection | None", block.projection)  # error control refuses any other projection
     field, solver = Field(block.label), stepping.solver(projection)
-    found = [torch.full_like(x, torch.nan) if t else x for t in wanted]
+    states = [torch.full_like(x, torch.nan) if t else x for t in wanted]
     pieces = _pieces(block, x)
     if projection is not None:
         pieces, x = tangent_pieces(pieces, projection), projected(projection, x, block.label)
-        found = [x if t == 0 else state for t, state in zip(wanted, found, strict=True)]
+        states = [x if t == 0 else state for t, state in zip(wanted, states, strict=True)]
     for piece, grid, _ in solver.grids(pieces, field, x):
         knots = _knots(solver.steps, field.at(piece), grid, x)
         inside = [k for k, t in enumerate(wanted) if piece.start < t <= piece.end]
         for k, value in zip(inside, knots.at([wanted[k] for k in inside]), strict=True):
-            found[k] = value if projection is None else projection(value)
+            states[k] = value if projection is None else projection(value)
         for k in [*inside, *(k for k, t in enumerate(wanted) if t == piece.start == 0)]:
-            found[k] = _moving(found[k], moments[k], field)
+            states[k] = _with_time_derivative(states[k], given[k], field)
         x = knots.x1[-1]
     block.evaluations, block.last_solve = field.evaluations, field.last_solve
-    return torch.stack(found) if found else x.new_empty(0, *x.shape)
+    return torch.stack(states) if states else x.new_empty(0, *x.shape)
 
 
-def _moments(times: Annotated[Sequence[Number | Tensor], MayBeEmpty()] | Tensor) -> list[float | Tensor]:
-    """The times one by one; tensors that ask for a gradient as they are."""
-    given = list(times.flatten()) if isinstance(times, Tensor) else list(times)
-    return [t.reshape(()) if isinstance(t, Tensor) and t.requires_grad else float(t) for t in given]
+def _separate_times(times: Annotated[Sequence[Number | Tensor], MayBeEmpty()] | Tensor) -> list[float | Tensor]:
+    """Return the times one by one, as tensors if they require a gradient, else as numbers."""
+    separate = list(times.flatten()) if isinstance(times, Tensor) else list(times)
+    return [t.reshape(()) if isinstance(t, Tensor) and t.requires_grad else float(t) for t in separate]
 
 
-def _moving(x: Tensor, t: float | Tensor, field: Field) -> Tensor:
-    """X = x(t) with F(t, x) as its derivative in t, where t asks for one; to the second derivative."""
+def _with_time_derivative(x: Tensor, t: float | Tensor, field: Field) -> Tensor:
+    """Return x with the derivative F(t, x) with respect to t, up to second derivatives, if t requires a gradient."""
     if not isinstance(t, Tensor) or not torch.is_grad_enabled():
         return x
     shape = (len(x), *[1] * (x.dim() - 1))
     slope = field(time_of(t.detach().double().expand(shape), x), x.detach()).detach()
-    once = _Moving.apply(x, t, slope)
-    return _Moving.apply(x, t, field(time_of(t.double().expand(shape), x), once))
+    once = _WithTimeDerivative.apply(x, t, slope)
+    return _WithTimeDerivative.apply(x, t, field(time_of(t.double().expand(shape), x), once))
 
 
-class _Moving(torch.autograd.Function):
-    """(x, t, x′) ↦ x, of which the derivative in t is x′."""
+class _WithTimeDerivative(torch.autograd.Function):
+    """(x, t, x′) ↦ x, with the derivative x′ with respect to t."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, slope: Tensor) -> Tensor:
@@ -121,14 +122,14 @@ def _pieces(block: ODEBlock, x: Tensor) -> Iterable[Piece]:
         return block.theta.pieces()
     if block.training:
         raise ValueError(
-            f"a trajectory was asked for of {block.label} with {block.noise}; in training mode every pass is that of "
-            "another random model: use evaluation mode."
+            f"a trajectory of {block.label} was asked for with {block.noise} in training mode; there every forward "
+            "pass draws another random model: use evaluation mode."
         )
     return block.noise(block.theta.pieces(), x, training=False)
 
 
 class _Knots(NamedTuple):
-    """The steps on a piece: where they lie, and of each the states and slopes at its ends and, maybe, x(t0 + h/2)."""
+    """Steps on a piece: their grid, the states and slopes at their ends and, if the pair has weights, x(t0 + h/2)."""
 
     grid: Grid
     x0: Tensor
@@ -138,12 +139,12 @@ class _Knots(NamedTuple):
     middle: Tensor | None
 
     def at(self, times: Sequence[float]) -> Tensor:
-        """The states at times on the piece, after its start; NaN where a sample does not come that far."""
+        """Return the states at times on the piece, after its start; NaN where a sample stopped before the time."""
         grid, samples = self.grid, torch.arange(self.x0.shape[1], device=self.x0.device)
         ends = grid.t1.reshape(len(grid.t1), -1).T.contiguous()
         t = torch.tensor(times, dtype=ends.dtype, device=ends.device)
         step = torch.searchsorted(ends, t.expand(len(ends), -1).contiguous()).T
-        late = step == len(grid.t1)
+        beyond = step == len(grid.t1)
         step = step.clamp_max(len(grid.t1) - 1)
         t0, h, x0, x1, slope0, slope1 = (
             each[step, samples] for each in (grid.t0, grid.h, self.x0, self.x1, self.slope0, self.slope1)
@@ -151,8 +152,8 @@ class _Knots(NamedTuple):
         one = (-1, *[1] * (t0.dim() - 1))
         s = torch.where(h > 0, (t.view(one) - t0) / h, 0.0).to(x0.dtype)
         middle = None if self.middle is None else self.middle[step, samples]
-        x = interpolated(s, h.to(x0.dtype), x0, x1, slope0, slope1, middle)
-        return torch.where(late.view(t0.shape), torch.nan, x)
+        x = interpolate(s, h.to(x0.dtype), x0, x1, slope0, slope1, middle)
+        return torch.where(beyond.view(t0.shape), torch.nan, x)
 
 
 def _knots(steps: EmbeddedSteps, f: Field, grid: Grid, x: Tensor) -> _Knots:
@@ -169,10 +170,10 @@ def _knots(steps: EmbeddedSteps, f: Field, grid: Grid, x: Tensor) -> _Knots:
     return _Knots(grid, x[:-1], x[1:], slope[:-1], slope[1:], middle)
 
 
-def interpolated(
+def interpolate(
     s: Tensor, h: Tensor, x0: Tensor, x1: Tensor, slope0: Tensor, slope1: Tensor, middle: Tensor | None
 ) -> Tensor:
-    """x(t0 + s·h) for s in [0, 1], by Hermite's cubic, or the quartic that also goes through `middle` at s = 1/2."""
+    """Return x(t0 + s·h), s in [0, 1], by Hermite's cubic, or by the quartic through `middle` at s = 1/2."""
     difference, r = x1 - x0, 1 - s
     cubic = r * x0 + s * x1 + s * r * (r * (h * slope0 - difference) - s * (h * slope1 - difference))
     if middle is None:

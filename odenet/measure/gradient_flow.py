@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from odenet.blocks.arguments import checked
 from odenet.blocks.replay.captures import is_looking_for_captures
-from odenet.blocks.replay.replay import resting_statistics
+from odenet.blocks.replay.replay import frozen_buffers
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def layer_gradients(model: nn.Module, inputs: Tensor, cost: Callable[[Any], Tens
     [('0', 1), ('2', 2)]
     """
     trace = _Trace()
-    with torch.enable_grad(), trace.attached(model), resting_statistics(model):
+    with torch.enable_grad(), trace.attached(model), frozen_buffers(model):
         value = cost(model(inputs))
     if not trace.evaluations:
         raise ValueError(

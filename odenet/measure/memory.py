@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from odenet.blocks.arguments import checked
-from odenet.blocks.replay.replay import resting_statistics
+from odenet.blocks.replay.replay import frozen_buffers
 from odenet.measure.mode import as_in_training
 
 
@@ -42,7 +42,7 @@ def activation_bytes(model: nn.Module, images: Tensor) -> int:
         return tensor
 
     keeping = saved_tensors_hooks(pack, lambda tensor: tensor)
-    with as_in_training(model), resting_statistics(model), torch.enable_grad(), keeping:
+    with as_in_training(model), frozen_buffers(model), torch.enable_grad(), keeping:
         output = model(images)
     kept |= {tensor.untyped_storage() for tensor in _tensors(output)}
     return sum(storage.nbytes() for storage in kept - own)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.precision import full_precision
-from odenet.blocks.replay.replay import resting_statistics
+from odenet.blocks.replay.replay import frozen_buffers
 from odenet.blocks.theta.base import Theta
 
 
@@ -67,7 +67,7 @@ def visited_states(block: ODEBlock, x: Tensor) -> list[Tensor]:
     # One hook for each module, even if it is used as several nodes.
     hooks = [node.register_forward_pre_hook(record) for node in dict.fromkeys(block.theta.nodes)]
     try:
-        with resting_statistics(block), full_precision(x.device.type):
+        with frozen_buffers(block), full_precision(x.device.type):
             end = block(x)
     finally:
         for hook in hooks:

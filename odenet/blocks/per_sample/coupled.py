@@ -1,11 +1,11 @@
-r"""Reversible steps on grids that error control chose, for each sample its own.
+r"""Reversible steps on the grids that error control chooses for each sample.
 
-An embedded pair finds the steps that each sample accepts, without a tape. On them the method is stepped once more, made
-reversible by the coupling of McCallum and Foster (`Coupled`), with h and c of the sample,
+An embedded pair finds the steps that each sample accepts, without a gradient. The method of the pair then takes them
+again, made reversible by the coupling of McCallum and Foster (`Coupled`), with h and c of each sample,
 
     y₁ = c·y₀ + (1 - c)·z₀ + Ψ_h(z₀),      z₁ = z₀ - Ψ_{-h}(y₁),
 
-and h = 0, c = 1 where a sample took fewer steps than others: it stays as it is.
+where h = 0 and c = 1 after the last step of a sample, so that its state no longer changes.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from odenet.blocks.theta.base import Piece
 
 
 class CoupledSamples(ReversibleSolver):
-    """The method of an embedded pair, coupled; its steps end at times of the shape (batch, 1, …, 1).
+    """The coupled method of an embedded pair, whose t0 and t1 are tensors of shape (batch, 1, …, 1).
 
     Args:
-        steps: of the pair.
-        coupling: c of each sample, of that shape.
+        steps: steps of the embedded pair.
+        coupling: coupling c of each sample, of shape (batch, 1, …, 1).
     """
 
     def __init__(self, steps: EmbeddedSteps, coupling: Tensor) -> None:
         self.steps, self.coupling = steps, coupling
 
     @property
-    def order(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] (that of another object)
-        """Of the method."""
+    def order(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] (depends on the pair)
+        """Order of the method."""
         return self.steps.pair.order
 
     def shears(self, t0: Any, t1: Any) -> Sequence[Shear]:
-        """First y towards z and forwards from z, then z forwards from y."""
+        """Return the two shears of a step: of y by z, then of z by the new y."""
         return (
             Shear(
                 0,
@@ -54,7 +54,7 @@ class CoupledSamples(ReversibleSolver):
         )
 
     def growth(self, spans: Sequence[tuple[Any, Any, Any]]) -> float:
-        """That of the sample for which it is largest."""
+        """Return the logarithm of the growth of rounding errors, for the sample with the largest growth."""
         steps = torch.stack([t1 != t0 for _, t0, t1 in spans]).sum(0)
         return float((-steps * self.coupling.log()).max())
 
@@ -65,22 +65,22 @@ class CoupledSamples(ReversibleSolver):
 def coupled_plan(
     solver: PerSample, pieces: Iterable[Piece], field: Field, x: Tensor, coupling: float | None
 ) -> ReversiblePlan | None:
-    """The steps that each sample accepts, coupled; None where no sample takes any.
+    """Return a plan of the accepted steps with the coupled method, or None if no sample accepts a step.
 
     Args:
-        solver: finds the steps, by error control of each sample.
+        solver: solver with error control per sample, which finds the steps.
         pieces: pieces of θ.
-        field: evaluates the pieces, and counts.
-        x: x(0).
-        coupling: c; by default exp(-5/N) for a sample of N steps.
+        field: vector field that evaluates the pieces and counts the evaluations.
+        x: initial state x(0).
+        coupling: coupling c of all samples; by default exp(-5/N) for a sample of N steps.
     """
     grids = solver.grids(pieces, field, x)
     if not grids:
         return None
     together = Grid(*map(torch.cat, zip(*(grid for _, grid, _ in grids), strict=True)))
     steps = (together.h > 0).sum(0).double()
-    active = grids[0].active_samples  # a sample that takes no step on a piece has stopped, and takes none on later ones
-    grids = [(piece, grid if active is None else grid.of(active)) for piece, grid, _ in grids]
+    active = grids[0].active_samples  # a sample without a step on the first piece has stopped, and takes none later
+    grids = [(piece, grid if active is None else grid.select(active)) for piece, grid, _ in grids]
     steps = steps if active is None else steps[active]
     couplings = torch.exp(-GROWTH / steps) if coupling is None else torch.full_like(steps, coupling)
     spans = [(piece, t0, t1) for piece, grid in grids for t0, t1 in zip(grid.t0, grid.t1, strict=True)]

@@ -1,8 +1,8 @@
-"""Evaluating a branch a second time, in a backward pass, exactly as the first time.
+"""Replay: evaluating a branch again in the backward pass, exactly as in the forward pass.
 
-A gradient method that recomputes would, of itself, update BatchNorm's running statistics and other buffers twice,
-compute in another precision than the forward pass (autocast does not reach a backward pass) and in other modes, if they
-were changed since, and call every hook again. `Replay` prevents all of it; `Generators` draws the same dropout masks.
+Without it, a gradient method that recomputes would update BatchNorm's running statistics and other buffers twice,
+compute in another precision than the forward pass (autocast does not apply to a backward pass), use the present modes
+of the modules, and call every hook again. `Replay` prevents all of this, and `Generators` draws the same dropout masks.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from odenet.blocks.precision import lowered, lowered_as
+from odenet.blocks.precision import lowered_precisions, set_precisions
 from odenet.blocks.replay.buffers import Buffers, buffers_of
 from odenet.blocks.theta.combination import is_standard_norm
 
 
 class Replay:
-    """How a forward pass evaluates the modules below `nodes`, and the means to do so again.
+    """State of the modules in `nodes` during a forward pass, with contexts that restore it for another evaluation.
 
-    Forward hooks that return nothing only look, so they are called in the forward pass alone; those that change what a
-    module returns, and forward pre-hooks (they may compute weights), are called in both. Hooks on a parameter's
-    gradient are for its whole gradient, not for what one evaluation adds to it: they rest as well.
+    Forward hooks that return None only observe, so they are called in the forward pass alone. Forward hooks that change
+    the output, and forward pre-hooks (they may compute weights), are called in both passes. Hooks on the gradient of a
+    parameter expect its whole gradient, and not the contribution of one evaluation, so they are disabled as well.
 
     Args:
-        nodes: modules, in any order and as often as they come.
-        device_type: of the state, e.g. "cuda".
+        nodes: modules; duplicates are removed.
+        device_type: device type of the state, e.g. "cuda".
     """
 
     def __init__(self, nodes: Iterable[nn.Module], device_type: str) -> None:
         self.device_type = device_type
-        self.autocast, self.lowered = _autocast(device_type), lowered(device_type)
+        self.autocast, self.lowered_precisions = _autocast(device_type), lowered_precisions(device_type)
         self.nodes = list(dict.fromkeys(nodes))
         self._modules = list(dict.fromkeys(module for node in self.nodes for module in node.modules()))
         self._modes = [module.training for module in self._modules]
@@ -45,30 +45,31 @@ class Replay:
 
     @contextmanager
     def first(self) -> Iterator[None]:
-        """Around the forward pass: learns which forward hooks change what their module returns."""
+        """Run the forward pass within this context, which records the forward hooks that change an output."""
         with ExitStack() as stack:
             for hooks in self._forward_hooks():
-                noted = {key: self._noting(key, hook) for key, hook in hooks.items()}
-                stack.enter_context(_replaced(hooks, noted))
+                recording = {key: self._recording(key, hook) for key, hook in hooks.items()}
+                stack.enter_context(_replaced(hooks, recording))
             yield
         if self.autocast[0]:
-            # It holds weights that were cast without a graph, for whoever uses them next under the same autocast.
+            # The cache holds weights that were cast without a graph, and the next use under autocast would reuse them.
             torch.clear_autocast_cache()
 
     @contextmanager
     def again(self, *, on_copies: bool = False) -> Iterator[None]:
-        """Around the backward pass: statistics and hooks rest; modes and buffers are those of the forward pass.
+        """Run the backward pass within this context: modes and buffers are restored, statistics and hooks disabled.
 
         Args:
-            on_copies: within the forward pass, for an evaluation that is to leave no trace: the buffers are copies.
+            on_copies: whether to let the modules work on copies of their buffers; for an evaluation during the forward
+                pass that must not change them.
 
         Raises:
-            RuntimeError: parameters, or statistics that the forward pass read, are others than they were.
+            RuntimeError: if parameters, or statistics that the forward pass read, were changed since.
         """
         self.require_same()
         with ExitStack() as stack:
             stack.enter_context(_in_modes(self._modules, self._modes))
-            stack.enter_context(_at_rest(self._modules))
+            stack.enter_context(_without_tracking(self._modules))
             stack.enter_context(self.buffers.rewound(always=on_copies))
             for parameter in self.trainable:
                 if parameter._backward_hooks:
@@ -81,7 +82,7 @@ class Replay:
             yield
 
     def require_same(self) -> None:
-        """Raise where the backward pass would evaluate another function than the forward pass did."""
+        """Raise a `RuntimeError` if parameters or statistics that the forward pass read were changed since."""
         if not {id(p) for p in self.parameters()}.issuperset(map(id, self.trainable)):
             changed = "parameters of the flow were changed or replaced"
         elif self._versions != [tensor._version for tensor in self._read]:
@@ -91,57 +92,61 @@ class Replay:
         else:
             return
         raise RuntimeError(
-            f"a backward pass was asked for after {changed}; it evaluates the branches again, and they are no longer "
-            "those of the forward pass: call backward before the optimizer's step and within the same "
+            f"a backward pass was asked for after {changed}; it evaluates the branches again, and they would differ "
+            "from those of the forward pass: call backward before the optimizer's step and within the same "
             "functional_call, or use Backprop()."
         )
 
     def evaluating(self) -> AbstractContextManager[Any]:
-        """Around an evaluation in the backward pass: autocast, and the precision of float32, as in the forward pass."""
-        if self.autocast == _autocast(self.device_type) and self.lowered == lowered(self.device_type):
+        """Return a context for one evaluation in the backward pass, with autocast and precision of the forward pass."""
+        if self.autocast == _autocast(self.device_type) and self.lowered_precisions == lowered_precisions(
+            self.device_type
+        ):
             return nullcontext()
         return self._as_in_the_forward_pass()
 
     @contextmanager
     def _as_in_the_forward_pass(self) -> Iterator[None]:
         enabled, dtype = self.autocast
-        precision = lowered_as(self.lowered, self.device_type)
+        precision = set_precisions(self.lowered_precisions, self.device_type)
         with torch.autocast(self.device_type, dtype=dtype, enabled=enabled), precision:
             yield
 
     def parameters(self) -> list[nn.Parameter]:
-        """The parameters that the nodes have now, each once."""
+        """Return the present parameters of the nodes, each once."""
         own = (p for module in self._modules for p in module._parameters.values() if p is not None)
         return list(dict.fromkeys(own))
 
     def _forward_hooks(self) -> list[dict[int, Callable[..., Any]]]:
-        """The dictionaries of hooks below the nodes that have any, each once."""
+        """Return the non-empty dictionaries of forward hooks of all modules in the nodes."""
         return [module._forward_hooks for module in self._modules if module._forward_hooks]
 
-    def _noting(self, key: int, hook: Callable[..., Any]) -> Callable[..., Any]:
-        def noting(*args: Any, **kwargs: Any) -> Any:
+    def _recording(self, key: int, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the hook with a record of whether it changes the output."""
+
+        def recording(*args: Any, **kwargs: Any) -> Any:
             result = hook(*args, **kwargs)
             if result is not None:
                 self._changing.add(key)
             return result
 
-        return noting
+        return recording
 
 
 @contextmanager
-def resting_statistics(node: nn.Module) -> Iterator[None]:
-    """Within it, whatever modules below `node` keep between calls is left alone: running statistics, other buffers.
+def frozen_buffers(node: nn.Module) -> Iterator[None]:
+    """Keep evaluations within the context from changing the running statistics and other buffers of `node`.
 
-    Normalizations in training mode use the batch; other modules with buffers work on copies of them.
+    Normalizations in training mode normalize by the batch; other modules with buffers work on copies of them.
     """
     modules = list(node.modules())
-    with _at_rest(modules), buffers_of([node]).rewound(always=True):
+    with _without_tracking(modules), buffers_of([node]).rewound(always=True):
         yield
 
 
 @contextmanager
 def _in_modes(modules: Sequence[Any], modes: Sequence[bool]) -> Iterator[None]:
-    """Within it every module is in its mode, training or evaluation."""
+    """Set the modules to the given modes, training or evaluation, within the context."""
     others = [(module, mode) for module, mode in zip(modules, modes, strict=True) if module.training != mode]
     try:
         for module, mode in others:
@@ -154,7 +159,7 @@ def _in_modes(modules: Sequence[Any], modes: Sequence[bool]) -> Iterator[None]:
 
 @contextmanager
 def _trainable(parameter: Tensor) -> Iterator[None]:
-    """Within it a parameter that was frozen since asks for its gradient."""
+    """Let a parameter that was frozen since the forward pass require a gradient within the context."""
     parameter.requires_grad_()
     try:
         yield
@@ -163,7 +168,8 @@ def _trainable(parameter: Tensor) -> Iterator[None]:
 
 
 @contextmanager
-def _at_rest(modules: Iterable[nn.Module]) -> Iterator[None]:
+def _without_tracking(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Keep standard normalizations in training mode from updating their running statistics within the context."""
     tracking = [m for m in modules if is_standard_norm(m) and m.training and m.track_running_stats]
     try:
         for module in tracking:
@@ -176,7 +182,10 @@ def _at_rest(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def _replaced(hooks: dict[int, Callable[..., Any]], others: dict[int, Callable[..., Any]]) -> Iterator[None]:
-    """Within it, the dictionary `hooks` holds `others`; in place, for torch keeps references to it."""
+    """Replace the contents of the dictionary `hooks` by `others` within the context.
+
+    The dictionary is changed in place, because torch keeps references to it.
+    """
     former = dict(hooks)
     try:
         hooks.clear()
@@ -188,7 +197,7 @@ def _replaced(hooks: dict[int, Callable[..., Any]], others: dict[int, Callable[.
 
 
 def _statistics_in_use(modules: Iterable[nn.Module]) -> list[Tensor]:
-    """The running statistics by which standard normalizations normalize: those in evaluation mode."""
+    """Return the running statistics that standard normalizations in evaluation mode use."""
     evaluating = (module for module in modules if is_standard_norm(module) and not module.training)
     return [buffer for module in evaluating for buffer in module._buffers.values() if buffer is not None]
 

@@ -1,4 +1,4 @@
-"""The steps that torchdiffeq's error control accepted, to be taken again one by one and differentiated."""
+"""Accepted steps of torchdiffeq's error control, which gradient methods take again one by one and differentiate."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from odenet.blocks.solvers.runge_kutta import VectorField, combination, evaluate
 from odenet.blocks.solvers.tableau import Stage
 
 StateAndSlope: TypeAlias = tuple[Tensor, Tensor]
-"""x, and the slope there that the step before handed on ("first same as last")."""
+"""x and the slope at x, which is the last slope of the previous step ("first same as last")."""
 
 
 class AcceptedStep:
-    """One step of torchdiffeq's `method` from t0 to t1: x, or x and its slope, before it ↦ x and its slope after it.
+    """One step of torchdiffeq's `method` from t0 to t1; it maps x, or x and its slope, to x and its slope at t1.
 
     Args:
-        method: its name.
-        tableau: torchdiffeq's, where error control chose the step; None where `method` is one of ours too.
-        t0: where it starts.
-        t1: where it ends.
-        last: on its piece of θ; it hands on x alone, for the slope is another on the next.
-        beside: whether torchdiffeq looks at the field just beside some times, as it does where the field may jump: at
-            the ends of a fixed step with `perturb=True`; after the end of a step to one of `jump_t`.
+        method: name of the method.
+        tableau: torchdiffeq's Butcher tableau of a method with error control; None for a method of fixed steps, which
+            odenet has under the same name.
+        t0: start of the step.
+        t1: end of the step.
+        last: whether this is the last step on its piece of θ; then it returns x alone, as the slope jumps with θ.
+        perturb: whether torchdiffeq evaluates the field at the float next to a time, where the field may jump: at both
+            ends of a fixed step with `perturb=True`, and after a step that ends at one of `jump_t`.
     """
 
-    def __init__(self, method: str, tableau: Any, t0: float, t1: float, *, last: bool, beside: bool = False) -> None:
-        self.method, self.t0, self.t1, self.last, self.beside = method, t0, t1, last, beside
+    def __init__(self, method: str, tableau: Any, t0: float, t1: float, *, last: bool, perturb: bool = False) -> None:
+        self.method, self.t0, self.t1, self.last, self.perturb = method, t0, t1, last, perturb
         self.is_embedded = tableau is not None
         if tableau is not None:
             self.stages = [
@@ -40,7 +41,7 @@ class AcceptedStep:
             self.weights: list[float] = tableau.c_sol.tolist()
 
     def __call__(self, f: VectorField, state: Tensor | StateAndSlope) -> Any:
-        """The state after the step."""
+        """Return the state after the step."""
         x, slope = state if isinstance(state, tuple) else (state, None)
         if not self.is_embedded:
             solver = SOLVERS[self.method]()
@@ -48,7 +49,7 @@ class AcceptedStep:
         x, slope = self._embedded(f, x, f(_time(self.t0, x), x) if slope is None else slope)
         if self.last:
             return x
-        return x, f(_after(_time(self.t1, x)), x).to(x.dtype) if self.beside else slope
+        return x, f(_after(_time(self.t1, x)), x).to(x.dtype) if self.perturb else slope
 
     def _embedded(self, f: VectorField, x: Tensor, slope: Tensor) -> StateAndSlope:
         h = self.t1 - self.t0
@@ -64,13 +65,13 @@ class AcceptedStep:
 
     def _time_of_fixed_step(self, t: float, x: Tensor) -> Any:
         time = _time(t, x)
-        if not self.beside or t not in (self.t0, self.t1):
+        if not self.perturb or t not in (self.t0, self.t1):
             return time
         return _after(time) if t == self.t0 else _before(time)
 
 
 def _time(t: float, x: Tensor) -> Any:
-    """A time as torchdiffeq hands it to a field, in the precision of the state."""
+    """Return t as the tensor that torchdiffeq passes to a field, in the dtype of the real part of x."""
     return torch.tensor(t, dtype=x.real.dtype, device=x.device)
 
 
@@ -83,35 +84,46 @@ def _after(t: Tensor) -> Any:
 
 
 class RecordedStep(NamedTuple):
-    """A step that was accepted: where it lies, the state before it, and `beside` of an `AcceptedStep`."""
+    """An accepted step: its start and end, the state before it, and the flag `perturb` of an `AcceptedStep`."""
 
     t0: float
     t1: float
     state: Tensor | StateAndSlope
-    beside: bool
+    perturb: bool
 
 
 def accepted_steps(method: str, solver: Any, recorded: list[RecordedStep]) -> list[AcceptedStep]:
-    """The steps on one piece, from those that a `recording` subclass of torchdiffeq's class `solver` recorded there."""
+    """Return the steps on one piece as `AcceptedStep`s.
+
+    Args:
+        method: name of the method.
+        solver: torchdiffeq's class of the method.
+        recorded: steps that `recording(solver)` recorded on the piece.
+    """
     tableau = getattr(solver, "tableau", None)
-    ends = [False] * (len(recorded) - 1) + [True]
-    pairs = zip(recorded, ends, strict=False)
-    return [AcceptedStep(method, tableau, step.t0, step.t1, last=last, beside=step.beside) for step, last in pairs]
+    is_last = [False] * (len(recorded) - 1) + [True]
+    pairs = zip(recorded, is_last, strict=False)
+    return [AcceptedStep(method, tableau, step.t0, step.t1, last=last, perturb=step.perturb) for step, last in pairs]
 
 
 def require_one_step(method: str, solver: Any) -> None:
-    """Raise a `ValueError` where a step of torchdiffeq's class `solver` needs more than the state before it."""
+    """Raise a `ValueError` if a step of the method depends on more than the state before it, or is taken by SciPy.
+
+    Args:
+        method: name of the method.
+        solver: torchdiffeq's class of the method.
+    """
     if hasattr(solver, "tableau") or (hasattr(solver, "_step_func") and not hasattr(solver, "_update_history")):
         return
     raise ValueError(
-        f"the steps of torchdiffeq's {method!r} were to be taken again one by one; each of them needs those before it "
-        "too: use a Runge-Kutta method such as 'dopri5', FixedSteps, or gradient=Backprop()."
+        f"the gradient method takes the steps of torchdiffeq's {method!r} again one by one, but each of them depends "
+        "on the steps before it: use a Runge-Kutta method such as 'dopri5', FixedSteps, or gradient=Backprop()."
     )
 
 
 @cache
 def projecting(solver: Any, projection: Callable[[Tensor], Tensor]) -> Any:
-    """Return a subclass of torchdiffeq's class that projects the state after each step it accepts."""
+    """Return a subclass of torchdiffeq's class `solver` that projects the state after each accepted step."""
 
     class Projecting(solver):
         def _adaptive_step(self, rk_state: Any) -> Any:
@@ -127,7 +139,7 @@ def projecting(solver: Any, projection: Callable[[Tensor], Tensor]) -> Any:
 
 @cache
 def recording(solver: Any) -> Any:
-    """Return a subclass of torchdiffeq's class that appends the steps it accepts to its option, the list `recorded`."""
+    """Return a subclass of torchdiffeq's class `solver` that appends each accepted step to its option `recorded`."""
 
     class Recording(solver):
         def __init__(self, *args: Any, recorded: list[RecordedStep], **kwargs: Any) -> None:

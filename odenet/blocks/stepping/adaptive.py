@@ -1,4 +1,4 @@
-"""Adaptive stepping: the steps of a solve are chosen by error control of the whole batch, by torchdiffeq."""
+"""Adaptive stepping: torchdiffeq chooses the steps of a solve by error control over the whole batch."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from odenet.blocks.theta.base import Piece
 
 
 class Adaptive(Stepping):
-    r"""Steps chosen by error control, ‖error of a step‖ ≤ atol + rtol·‖x‖ in the root mean square, by `method`.
+    r"""Steps chosen by error control, ‖error of a step‖ ≤ atol + rtol·‖x‖ in the root mean square.
 
-    Every piece of θ is a solve of its own, so the error control never meets a jump of θ.
+    Every piece of θ is a separate solve, so no step crosses a jump of θ.
 
-    **For the batch** torchdiffeq takes the steps. The norm is over all samples, so a sample's result depends on its
-    batch-mates within the tolerance, and the stiffest one sets the pace. Where `max_evaluations` is spent, or the step
-    underflows, the state reached is returned with a `BudgetWarning` that says at which t; no assertion reaches the
-    caller. The fixed-grid methods of torchdiffeq are accepted too: they take one step a piece, or steps of the option
-    `step_size`, and ignore the tolerances.
+    **Per batch** (the default), torchdiffeq takes the steps. The norm is over all samples. So the result of a sample
+    depends on the rest of the batch, within the tolerance, and the stiffest sample determines the steps of all. If
+    `max_evaluations` is spent or the step underflows, the state reached is returned with a `BudgetWarning` that names
+    its t; torchdiffeq's assertions do not reach the caller. Its fixed-grid methods are accepted too: they take one step
+    per piece, or steps of the option `step_size`, and ignore the tolerances.
 
-    **For each sample**, with `per_sample=True`, every sample of the batch has a t, an h and a norm of its own, and the
-    object that is constructed is a `PerSampleAdaptive`, which says more.
+    **Per sample**, with `per_sample=True`, every sample of the batch has its own t, h and error norm, and the object
+    that is constructed is a `PerSampleAdaptive`; its documentation describes these steps.
 
     >>> Adaptive("dopri5", rtol=1e-3, atol=1e-4)
     Adaptive('dopri5', rtol=0.001, atol=0.0001)
@@ -40,27 +40,28 @@ class Adaptive(Stepping):
     Adaptive('tsit5', rtol=1e-06, atol=1e-06, per_sample=True)
 
     Args:
-        method: one of torchdiffeq's methods: "dopri5", "bosh3", "adaptive_heun", "dopri8", …; or, for each sample, one
-            of the four named above.
-        rtol: relative tolerance, not negative.
-        atol: absolute tolerance, not negative; not both tolerances are zero.
-        max_evaluations: of F in one forward pass of the block, and again on each piece on the way back of a continuous
-            adjoint, which raises where they do not suffice. For each sample it holds by itself, for the solve and not
-            for the steps taken again. None means 4096 attempted steps on a piece.
-        per_sample: whether every sample has steps of its own.
-        **options: torchdiffeq's options of that method (`first_step`, `safety`, `step_size`, …).
+        method: name of a method of torchdiffeq ("dopri5", "bosh3", "adaptive_heun", "dopri8", …), or per sample
+            "dopri5", "tsit5", "bosh3" or "adaptive_heun".
+        rtol: relative tolerance ≥ 0.
+        atol: absolute tolerance ≥ 0; at least one of the tolerances is positive.
+        max_evaluations: largest number of evaluations of F in one forward pass of the block. Under `ContinuousAdjoint`
+            the backward solve of each piece may take as many again, and raises if they do not suffice. Per sample, the
+            limit holds for each sample separately, and steps that are taken again do not count. None allows 4096
+            attempted steps on each piece.
+        per_sample: whether every sample has its own steps.
+        **options: torchdiffeq's options of the method (`first_step`, `safety`, `step_size`, …).
 
     Raises:
-        TypeError: `per_sample` is neither True nor False.
-        ValueError: an unknown method or option, or a tolerance or budget out of range.
+        TypeError: if `per_sample` is neither True nor False.
+        ValueError: if a method or option is unknown, or a tolerance or budget is out of range.
     """
 
     controls_error = True
     per_sample: bool = False
-    """Whether every sample has steps of its own."""
+    """Whether every sample has its own steps."""
 
     _of_each_sample: ClassVar[type[Adaptive]]
-    """The class for `per_sample=True`; it sets this itself, for it stands on this one."""
+    """Class for `per_sample=True`, a subclass of this class, set by the module that defines it."""
 
     def __new__(  # noqa: D102 (the signature is that of __init__, so that inspect shows the arguments)
         cls,
@@ -88,33 +89,34 @@ class Adaptive(Stepping):
     ) -> None:
         if not isinstance(per_sample, bool):
             raise TypeError(
-                f"per_sample = {per_sample!r}; a batch has one t, or each sample its own: pass True or False."
+                f"per_sample = {per_sample!r}; the whole batch has one t, or every sample its own: pass True or False."
             )
         if per_sample and not self.per_sample:
             raise TypeError(
-                f"per_sample=True was asked for of {type(self).__name__}, whose steps are those of a whole batch: use "
+                f"per_sample=True was asked for with {type(self).__name__}, whose steps are for the whole batch: use "
                 "Adaptive(…, per_sample=True), or derive the class from PerSampleAdaptive."
             )
         self._check_method(method, options)
         if not (rtol >= 0 and atol >= 0 and 0 < rtol + atol < math.inf):
             raise ValueError(
-                f"rtol = {rtol!r}, atol = {atol!r}; error control needs a positive tolerance: make both non-negative "
-                "and finite, and at least one positive."
+                f"rtol = {rtol!r}, atol = {atol!r}; error control needs a positive tolerance: pass finite numbers ≥ 0, "
+                "at least one positive."
             )
         if max_evaluations is not None and not 1 <= (as_int(max_evaluations) or 0) < 2**63:
             raise ValueError(
-                f"max_evaluations = {max_evaluations!r}; a budget is a positive whole number of evaluations, or None."
+                f"max_evaluations = {max_evaluations!r}; a budget must be an integer ≥ 1: pass a positive number of "
+                "evaluations, or None."
             )
         self.method, self.rtol, self.atol = method, rtol, atol
         self.max_evaluations = None if max_evaluations is None else int(max_evaluations)
         self.options = options
 
     def _check_method(self, method: str, options: Mapping[str, Any]) -> None:
-        """Raise a `ValueError` that names the nearest right method or option."""
+        """Raise a `ValueError` if the method or an option is unknown, with the nearest known name."""
         bridge.check_method(method, options)
 
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
-        """x(T), each piece solved to the tolerance; under a projection, of the projected dynamical system."""
+        """Compute x(T), solving each piece to the tolerance; a projection gives the projected dynamical system."""
         if not isinstance(projection, ConvexProjection):  # None, by `check_projection`
             return self._integrate(list(pieces), field, x, None)
         return self._integrate(
@@ -126,8 +128,8 @@ class Adaptive(Stepping):
     ) -> Tensor:
         field.fall_back_to_eager("torchdiffeq takes the steps one by one", "use per_sample=True, or FixedSteps")
         if not x.numel():
-            return FixedSteps().integrate(pieces, field, x, None)  # without samples there is no error to control
-        for piece in filter(_moves, pieces):
+            return FixedSteps().integrate(pieces, field, x, None)  # an empty batch has no error to control
+        for piece in filter(_has_field, pieces):
             field.enter(piece)
             x, complete = bridge.solve(field, piece, x, self._request(projection))
             x = x if projection is None else projection(x)
@@ -138,10 +140,10 @@ class Adaptive(Stepping):
     def integrate_with_adjoint(
         self, pieces: Iterable[Piece], field: Field, x: Tensor, backward: Mapping[str, Any]
     ) -> Tensor:
-        """x(T), and backwards the adjoint equation solved to the same tolerance unless `backward` says otherwise."""
+        """Compute x(T); the adjoint equation is solved to the same tolerance, except for what `backward` sets."""
         if not x.numel():
             return FixedSteps().integrate(pieces, field, x, None)
-        for piece in filter(_moves, pieces):
+        for piece in filter(_has_field, pieces):
             field.enter(piece)
             x, complete = bridge.solve_adjoint(field, piece, x, self._request(), backward)
             if not complete:
@@ -149,7 +151,7 @@ class Adaptive(Stepping):
         return x
 
     def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
-        """The steps on the grid that the error control chooses as it goes along."""
+        """Solve, and return the accepted steps with the states before them."""
         if not isinstance(projection, ConvexProjection):
             return self._plan(list(pieces), field, x, None)
         pieces = tangent_pieces(pieces, projection)
@@ -161,7 +163,7 @@ class Adaptive(Stepping):
             return FixedSteps().plan(pieces, field, x, None)
         steps: list[Step] = []
         states: list[Any] = []
-        for piece in filter(_moves, pieces):
+        for piece in filter(_has_field, pieces):
             field.enter(piece)
             x, complete, accepted, before = bridge.solve_recording_steps(field, piece, x, self._request(projection))
             x = x if projection is None else projection(x)
@@ -177,11 +179,11 @@ class Adaptive(Stepping):
         return bridge.Request(self.method, solver, self.rtol, self.atol, self.options, self.max_evaluations)
 
     def check_projection(self, projection: Projection | None) -> None:
-        """Refuse a function: error control solves the limit of small steps, which depends on the set."""
+        """Refuse a projection that is not a `ConvexProjection`, because error control needs its tangent cones."""
         require_convex(projection, self)
 
     def check_plan(self) -> None:
-        """Refuse methods whose step needs more than the state before it."""
+        """Refuse multistep methods and SciPy's, whose steps cannot be taken again one by one."""
         require_one_step(self.method, bridge.solvers()[self.method])
 
     def __eq__(self, other: object) -> bool:
@@ -203,8 +205,8 @@ class Adaptive(Stepping):
         return f"Adaptive({self.method!r}, rtol={self.rtol!r}, atol={self.atol!r}{shown})"
 
 
-def _moves(piece: Piece) -> bool:
-    """Whether there is a field on the piece; where stochastic depth leaves its branch out, x stays as it is."""
+def _has_field(piece: Piece) -> bool:
+    """Whether a branch is evaluated on the piece; x is constant on a piece that stochastic depth skips."""
     return bool(piece.nodes)
 
 

@@ -1,4 +1,4 @@
-"""Stepping: how a solve is cut into steps, and the steps that solvers of fixed and of chosen steps have in common."""
+"""Stepping: the base class of the ways to divide a solve into steps, and plans of steps shared by its subclasses."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from odenet.blocks.solvers.runge_kutta import Solver, VectorField
 from odenet.blocks.theta.base import Piece
 
 Projection: TypeAlias = Callable[[Tensor], Tensor]
-"""What is applied to x after every step: the ReLU after the addition in a post-activation ResNet."""
+"""Function applied to x after every step, such as the ReLU after the addition in a post-activation ResNet."""
 
 
 class Step(NamedTuple):
-    """A step of a solve: the piece of θ that it lies on, and `advance(f, state)`, the state after it from that before.
+    """A step of a solve: the piece of θ on which it lies, and `advance(f, state)`, which returns the state after it.
 
-    The state before the first step is x(0), that after the last is x(T); between them it is what the solver carries.
+    The state before the first step is x(0), and the state after the last step is x(T); in between it is the state of
+    the solver.
     """
 
     piece: Piece
@@ -29,7 +30,7 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The steps of a solve. Where they had to be taken to be known, also the states before each of them, and x(T)."""
+    """The steps of a solve; if finding them required the solve itself, also the state before each step, and x(T)."""
 
     steps: list[Step]
     states: list[Any] | None = None
@@ -37,13 +38,13 @@ class Plan(NamedTuple):
 
 
 def projected_plan(plan: Plan, pieces: Sequence[Piece], x: Tensor, projection: Projection) -> Plan:
-    """The plan with P before its first step and after each of them, from x(0) that is not projected yet.
+    """Return a plan that starts from x(0) and applies P before the first step and after every step.
 
     Args:
-        plan: the steps, from P(x(0)).
-        pieces: pieces of θ that they lie on.
-        x: x(0).
-        projection: P.
+        plan: plan of the steps from P(x(0)).
+        pieces: pieces of θ.
+        x: initial state x(0), before P.
+        projection: projection P.
     """
     if not plan.steps:
         return Plan([Step(pieces[0], lambda _, state: projection(state))], [x], projection(x))
@@ -54,28 +55,28 @@ def projected_plan(plan: Plan, pieces: Sequence[Piece], x: Tensor, projection: P
 
 
 class ProjectedStep(NamedTuple):
-    """A step, and P of the x in the state that it hands on: x alone, or x first among other tensors."""
+    """A step followed by P; the state is x, or a tuple whose first entry is x."""
 
     advance: Callable[[VectorField, Any], Any]
     projection: Projection
 
     def __call__(self, f: VectorField, state: Any) -> Any:
-        """The state after the step."""
+        """Return the projected state after the step."""
         state = self.advance(f, state)
         return (self.projection(state[0]), *state[1:]) if isinstance(state, tuple) else self.projection(state)
 
 
 class ReversiblePlan(NamedTuple):
-    """Steps of a reversible solver over intervals that are known beforehand."""
+    """Steps of a reversible solver over known intervals."""
 
     spans: list[tuple[Piece, Any, Any]]
-    """Piece, start and end of each step, in order."""
+    """Piece of θ, start and end of each step, in order."""
     solver: ReversibleSolver
     active_samples: Tensor | None = None
-    """Indices of the samples that move at all; None if all of them do."""
+    """Indices of the samples that take any step; None if all of them do."""
 
     def integrate(self, field: Field, x: Tensor) -> Tensor:
-        """x(T), on autograd's tape where one is recorded."""
+        """Compute x(T); the steps are recorded by autograd if gradients are enabled."""
         state: Any = None
         for piece, t0, t1 in self.spans:
             field.enter(piece)
@@ -86,36 +87,54 @@ class ReversiblePlan(NamedTuple):
 
 
 class Stepping(ABC):
-    """How an initial-value problem is cut into steps and solved, piece by piece."""
+    """Base class of the ways to divide an initial-value problem into steps and to solve it, piece by piece."""
 
     controls_error = False
-    """Whether steps are chosen by an estimate of their error, which is then computed in full precision."""
+    """Whether steps are chosen by estimates of their error; such a solve is computed in full precision."""
 
     @abstractmethod
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
-        """x(T) from x(0), differentiable by backpropagation through the solver's own operations."""
+        """Compute x(T) from x(0), differentiable by backpropagation through the operations of the solver.
+
+        Args:
+            pieces: pieces of θ.
+            field: vector field that evaluates the pieces and counts the evaluations.
+            x: initial state x(0).
+            projection: projection applied to x after every step, or None.
+        """
 
     @abstractmethod
     def integrate_with_adjoint(
         self, pieces: Iterable[Piece], field: Field, x: Tensor, backward: Mapping[str, Any]
     ) -> Tensor:
-        """x(T) from x(0) by torchdiffeq, its gradient by the continuous adjoint equation."""
+        """Compute x(T) from x(0) by torchdiffeq, with the gradient of the continuous adjoint equation.
+
+        Args:
+            pieces: pieces of θ.
+            field: vector field that evaluates the pieces and counts the evaluations.
+            x: initial state x(0).
+            backward: `adjoint_rtol`, `adjoint_atol` and `adjoint_method` of the backward solve, if they differ from
+                those of the forward solve.
+        """
 
     @abstractmethod
     def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
-        """The steps by which `integrate` arrives at x(T), each to be taken again by itself. Called without a tape."""
+        """Return the steps by which `integrate` computes x(T), so that each can be taken again by itself.
+
+        Called with gradients disabled. The arguments are those of `integrate`.
+        """
 
     def check_projection(self, projection: Projection | None) -> None:  # noqa: B027 (most have nothing to refuse)
-        """Raise a `ValueError` where this stepping cannot project after each step."""
+        """Raise a `ValueError` if this stepping does not support the projection."""
 
     def check_plan(self) -> None:  # noqa: B027
-        """Raise a `ValueError` where a solve is no chain of steps that could be taken again one by one."""
+        """Raise a `ValueError` if the steps of a solve cannot be taken again one by one."""
 
     def check_adjoint(self, backward: Mapping[str, Any]) -> None:  # noqa: B027
-        """Raise a `ValueError` where this stepping cannot solve the continuous adjoint equation with these options."""
+        """Raise a `ValueError` if this stepping cannot solve the continuous adjoint equation with these options."""
 
     def check_reversible(self, coupling: float | None) -> None:
-        """Raise a `ValueError` where the steps cannot be undone; by default they cannot."""
+        """Raise a `ValueError` if the steps cannot be undone with this coupling; by default they cannot."""
         del coupling
         raise ValueError(
             f"Reversible was asked for with {self!r}, whose steps cannot be undone: use FixedSteps, "
@@ -125,19 +144,21 @@ class Stepping(ABC):
     def reversible_plan(
         self, pieces: Sequence[Piece], field: Field, x: Tensor, coupling: float | None
     ) -> ReversiblePlan | None:
-        """The steps of a solve by a reversible solver; None where there is no step. Called after `check_reversible`.
+        """Return the steps of a solve by a reversible solver, or None if there are none.
+
+        Called after `check_reversible`.
 
         Args:
             pieces: pieces of θ.
-            field: evaluates the pieces, and counts.
-            x: x(0).
+            field: vector field that evaluates the pieces and counts the evaluations.
+            x: initial state x(0).
             coupling: coupling of a method that is not reversible by itself; None to derive it from the number of steps.
         """
-        raise NotImplementedError(f"{type(self).__name__} passes check_reversible but has no reversible_plan.")
+        raise NotImplementedError(f"{type(self).__name__} does not define reversible_plan.")
 
 
 class FixedStep(NamedTuple):
-    """A step of `solver` over [t0, t1], then the projection; the first starts the solver and the last finishes it."""
+    """A step of `solver` over [t0, t1], then the projection; the first step also calls `start`, the last `finish`."""
 
     solver: Solver
     t0: float
@@ -147,7 +168,7 @@ class FixedStep(NamedTuple):
     last: bool = False
 
     def __call__(self, f: VectorField, state: Any) -> Any:
-        """The state after the step."""
+        """Return the state after the step."""
         if self.first:
             state = self.solver.start(f, self.t0, state)
         state = self.solver.step(f, self.t0, self.t1, state)
@@ -157,20 +178,26 @@ class FixedStep(NamedTuple):
 
 
 def steps_on(times: Sequence[tuple[Piece, Any, Any]], solver: Solver, projection: Projection | None) -> list[Step]:
-    """Steps whose piece, start and end are known; the first one starts the solver, and the last one finishes it."""
+    """Return steps of `solver` with known piece, start and end.
+
+    Args:
+        times: piece of θ, start and end of each step, in order.
+        solver: solver that takes the steps.
+        projection: projection applied after every step, or None.
+    """
     last = len(times) - 1
     return [
         Step(piece, FixedStep(solver, t0, t1, projection, k == 0, k == last)) for k, (piece, t0, t1) in enumerate(times)
     ]
 
 
-def carries_x_alone(solver: Solver) -> bool:
-    """Whether the solver's state is x itself, and to start and to finish is to do nothing."""
+def state_is_x(solver: Solver) -> bool:
+    """Whether the state of the solver is x itself, so that `start` and `finish` do nothing."""
     return type(solver).start is Solver.start and type(solver).finish is Solver.finish
 
 
 def spans(start: float, end: float, number: int) -> list[tuple[float, float]]:
-    """Start and end of each of `number` equal steps; the ends of the interval are among them exactly."""
+    """Return start and end of `number` equal steps; the first start and the last end are exact."""
     if number == 1:
         return [(start, end)]
     length = end - start

@@ -1,4 +1,4 @@
-"""Stepping: where the steps of a solve lie; beforehand here (`FixedSteps`), by error control in `adaptive.py`."""
+"""Fixed stepping: equal steps of one solver on every piece of θ."""
 
 from __future__ import annotations
 
@@ -20,30 +20,34 @@ from odenet.blocks.stepping.base import (
     ReversiblePlan,
     Step,
     Stepping,
-    carries_x_alone,
     spans,
+    state_is_x,
     steps_on,
 )
 from odenet.blocks.stepping.fixed_compiled import TooManyPrograms, integrate_compiled
 from odenet.blocks.theta.base import Piece
 
 _ONE_BY_ONE = ("the gradient method takes the steps one by one", "use Backprop()")
-"""Why a solve is not compiled, and what to do about it."""
+"""Arguments of `Field.fall_back_to_eager`: why a solve is not compiled, and what to do."""
 
 
 class FixedSteps(Stepping):
     """`per_piece` equal steps of `solver` on every piece of θ: h = T/(pieces·per_piece).
 
-    Time is counted in integers and Python floats, so nothing waits for the device and a whole integration compiles as
-    one graph.
+    Steps are counted in integers and times are Python floats, so the host never waits for the device, and a whole solve
+    compiles as one graph.
 
     >>> from odenet import Midpoint
     >>> FixedSteps(Midpoint(), per_piece=4)
     FixedSteps(Midpoint(), per_piece=4)
 
     Args:
-        solver: a `Solver`, or its name in `SOLVERS`.
-        per_piece: number of steps on a piece, a positive whole number.
+        solver: a `Solver`, or its name in `SOLVERS`; `Euler()` by default.
+        per_piece: number of steps on each piece, ≥ 1.
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if the name of the solver is unknown, or per_piece < 1.
     """
 
     @checked
@@ -51,27 +55,27 @@ class FixedSteps(Stepping):
         solver = Euler() if solver is None else solver_named(solver) if isinstance(solver, str) else solver
         if not isinstance(solver, Solver):
             raise TypeError(
-                f"FixedSteps was given {solver!r} as its solver; it steps with a Solver object: pass e.g. Euler() or "
+                f"FixedSteps was given {solver!r} as its solver, but it needs a Solver object: pass e.g. Euler() or "
                 "'midpoint'."
             )
         self.solver = solver
         self.per_piece = per_piece
-        self._kept: tuple[Solver, float | None, int, ReversibleSolver] | None = None
+        self._reversible_cache: tuple[Solver, float | None, int, ReversibleSolver] | None = None
 
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
-        """x(T) by `per_piece` steps on each piece."""
+        """Compute x(T) by `per_piece` steps on each piece."""
         pieces = list(pieces)
         if field.programs is not None:
             try:
                 return integrate_compiled(self.solver, self.per_piece, pieces, field, x, projection)
             except TooManyPrograms:
                 field.fall_back_to_eager(
-                    f"θ has a field of its own on each of {len(pieces)} pieces, and every one would be compiled",
+                    f"θ has a different field on each of {len(pieces)} pieces, and every one would be compiled",
                     "use Constant, PiecewiseConstant or Galerkin, or fewer pieces",
                 )
             except (TypeError, ValueError):
-                field.evaluations = 0  # of the branch: the steps below come upon it too, and say where
-        # As `steps` says, without two objects a step: beside small branches they are what a block costs over a loop.
+                field.evaluations = 0  # an error of the branch: the eager steps below raise it again, with its place
+        # The same as running `steps`, but without two objects per step, which would be noticeable with small branches.
         solver = self.solver.fitted(len(pieces) * self.per_piece)
         state: Any = None
         for piece in pieces:
@@ -81,42 +85,46 @@ class FixedSteps(Stepping):
                 state = solver.start(field, t0, x) if state is None else state
                 state = solver.step(field, t0, t1, state)
                 state = state if projection is None else projection(state)
-        return x if state is None else solver.finish(state)  # stochastic depth may skip every piece
+        return x if state is None else solver.finish(state)  # stochastic depth may have skipped every piece
 
     def steps(self, pieces: Iterable[Piece], projection: Projection | None) -> list[Step]:
-        """The steps in order; the first one starts the solver, and the last one finishes it."""
+        """Return the steps in order; the first one starts the solver, and the last one finishes it."""
         times = [(piece, t0, t1) for piece in pieces for t0, t1 in self.spans(piece)]
         return steps_on(times, self.solver.fitted(len(times)), projection)
 
     def spans(self, piece: Piece) -> list[tuple[float, float]]:
-        """Start and end of each step on a piece; the ends of the piece are among them exactly."""
+        """Return start and end of each step on a piece; the first start and the last end are exact."""
         return spans(piece.start, piece.end, self.per_piece)
 
     def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:  # noqa: ARG002
-        """The steps, which are known without taking them."""
+        """Return the steps, which are known without a solve."""
         field.fall_back_to_eager(*_ONE_BY_ONE)
         return Plan(self.steps(pieces, projection))
 
     def reversible_plan(
         self, pieces: Sequence[Piece], field: Field, x: Tensor, coupling: float | None
     ) -> ReversiblePlan | None:
-        """The same steps; a Runge-Kutta method is made reversible by its coupling."""
+        """Return the same steps, by the solver if it is reversible, or else by the coupled Runge-Kutta method."""
         del x
         field.fall_back_to_eager(*_ONE_BY_ONE)
         spans = [(piece, *span) for piece in pieces for span in self.spans(piece)]
         return ReversiblePlan(spans, self._reversible(coupling, len(spans))) if spans else None
 
     def _reversible(self, coupling: float | None, steps: int) -> ReversibleSolver:
-        """The reversible solver for so many steps, which is kept until solver, coupling or their number changes."""
-        if self._kept is None or self._kept[0] is not self.solver or self._kept[1:3] != (coupling, steps):
+        """Return the reversible solver for a number of steps, cached until solver, coupling or number change."""
+        if (
+            self._reversible_cache is None
+            or self._reversible_cache[0] is not self.solver
+            or self._reversible_cache[1:3] != (coupling, steps)
+        ):
             solver: Any = Coupled(self.solver, coupling) if isinstance(self.solver, RungeKutta) else self.solver
-            self._kept = (self.solver, coupling, steps, solver.fitted(steps))
-        return self._kept[3]
+            self._reversible_cache = (self.solver, coupling, steps, solver.fitted(steps))
+        return self._reversible_cache[3]
 
     def integrate_with_adjoint(
         self, pieces: Iterable[Piece], field: Field, x: Tensor, backward: Mapping[str, Any]
     ) -> Tensor:
-        """x(T) by the same steps; backwards, the augmented state is solved with the same solver and steps."""
+        """Compute x(T) by the same steps; the adjoint equation is solved with the same solver and steps."""
         del backward  # refused by `check_adjoint`
         field.fall_back_to_eager(*_ONE_BY_ONE)
         request = bridge.fixed_request(self._runge_kutta(), self.per_piece)
@@ -126,25 +134,25 @@ class FixedSteps(Stepping):
         return x
 
     def check_projection(self, projection: Projection | None) -> None:
-        """A projection acts on x, so the solver's state has to be x."""
-        if projection is not None and not carries_x_alone(self.solver):
+        """Refuse a projection if the state of the solver is more than x."""
+        if projection is not None and not state_is_x(self.solver):
             raise ValueError(
-                f"projection = {projection!r} was asked for with {self.solver!r}, which carries more than x from step "
-                "to step; projecting a part of it breaks the method: use a Runge-Kutta solver, or no projection."
+                f"projection = {projection!r} was asked for with {self.solver!r}, whose state is more than x; "
+                "projecting a part of it would break the method: use a Runge-Kutta solver, or no projection."
             )
 
     def check_adjoint(self, backward: Mapping[str, Any]) -> None:
-        """Only a Runge-Kutta method can step the augmented state, and it has no tolerances."""
+        """Refuse solvers that are not Runge-Kutta methods, and options of the backward solve."""
         self._runge_kutta()
         if backward:
             options = ", ".join(f"{name.removeprefix('adjoint_')}={value!r}" for name, value in backward.items())
             raise ValueError(
-                f"ContinuousAdjoint({options}) was asked for with {self!r}; backwards the same fixed steps are taken, "
-                "without tolerances: use ContinuousAdjoint(), or Adaptive stepping."
+                f"ContinuousAdjoint({options}) was asked for with {self!r}, but the backward solve takes the same "
+                "fixed steps, without tolerances: use ContinuousAdjoint(), or Adaptive stepping."
             )
 
     def check_reversible(self, coupling: float | None) -> None:
-        """A Runge-Kutta method can be coupled; any other solver has to be reversible by itself."""
+        """Refuse a solver that is neither reversible nor a Runge-Kutta method, and a coupling of a reversible one."""
         if isinstance(self.solver, RungeKutta):
             return
         if not isinstance(self.solver, ReversibleSolver):
@@ -155,14 +163,14 @@ class FixedSteps(Stepping):
         if coupling is not None:
             raise ValueError(
                 f"Reversible(coupling={coupling}) was asked for with {self.solver!r}, which is reversible by itself: "
-                "name the coupling there, as in Coupled(RK4(), coupling=0.99), and use Reversible()."
+                "pass the coupling to the solver, as in Coupled(RK4(), coupling=0.99), and use Reversible()."
             )
 
     def _runge_kutta(self) -> RungeKutta:
         if not isinstance(self.solver, RungeKutta):
             raise ValueError(
-                f"ContinuousAdjoint was asked for with {self.solver!r}; the augmented state is stepped by a "
-                "Runge-Kutta method: use one, or Backprop()."
+                f"ContinuousAdjoint was asked for with {self.solver!r}, but the augmented equation is solved by "
+                "Runge-Kutta methods only: use one, or Backprop()."
             )
         return self.solver
 

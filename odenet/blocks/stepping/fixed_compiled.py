@@ -1,9 +1,9 @@
-"""Fixed steps: one of them, and many of them as compiled programs.
+"""Fixed steps as compiled programs.
 
-A solve of few steps is one program, its times compiled in. One of many is cut into chunks of about as many steps each.
-On every piece of θ, a chunk's clock starts at zero; so chunks of as many steps of the same length are the same function
-of their branches, of the times at which their clocks were started, and of the state. One graph serves them all, and a
-thousand steps take no longer to compile than twenty.
+A solve of few steps is one program, with the times as constants. A solve of many steps is divided into chunks of about
+equal numbers of steps. Within a chunk, time is counted from the start of the chunk on each piece of θ. So chunks with
+the same number of steps of the same length are the same function of their branches, start times and state, and share
+one graph: a thousand steps take no longer to compile than twenty.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from torch import Tensor, nn
 
 from odenet.blocks.field import Field
 from odenet.blocks.solvers.runge_kutta import RungeKutta, Solver
-from odenet.blocks.stepping.base import FixedStep, Projection, carries_x_alone, spans
+from odenet.blocks.stepping.base import FixedStep, Projection, spans, state_is_x
 from odenet.blocks.theta.base import Piece, Time, match_requires_grad
 
 EVALUATIONS_PER_GRAPH = 10
-"""Approximate number of evaluations of F in a chunk. Each takes a second or so to compile, and to call a program takes
-as long as a few operations do, so more of them gain little."""
+"""Approximate number of evaluations of F in a chunk. Each takes about a second to compile, and a call of a program
+takes as long as a few operations, so larger chunks gain little."""
 
 EVALUATIONS_PER_GRAPH_ON_CUDA = 2
-"""The same number on CUDA for images, where the kernels of a convolution are not fused with those of the next branch.
-ResNet-110 is 468 operations to trace; in chunks, those of two branches are compiled for a whole stage."""
+"""Approximate number of evaluations of F in a chunk on CUDA for images, whose convolutions are not fused across
+branches. ResNet-110 has 468 operations to trace; with this number, two branches per stage are compiled."""
 
 MAX_GRAPHS = 8
-"""At most for one solve, for each is compiled by itself."""
+"""Largest number of graphs of one solve, because each is compiled separately."""
 
 
-class TooManyPrograms(Exception):  # noqa: N818 (a state of affairs)
-    """Steps that are too many, and too different from each other, to be compiled."""
+class TooManyPrograms(Exception):  # noqa: N818 (not an error: the caller runs the steps eagerly)
+    """Raised if a solve would need more than `MAX_GRAPHS` programs, because its steps differ too much."""
 
 
 class StepInterval(NamedTuple):
-    """A step from t0 to t1 on one of the pieces of a chunk, where an evaluation of F counts `cost`."""
+    """A step from t0 to t1 on the piece of a chunk with index `piece`; an evaluation of F there counts as `cost`."""
 
     piece: int
     cost: int
@@ -50,39 +50,47 @@ class Chunk(NamedTuple):
     """Steps that one program takes.
 
     Args:
-        pieces: that they lie on.
-        intervals: of the steps, each on the clock of its piece, or in depth-time.
-        clocks: for each piece the time when its clock was at zero; none where intervals are in depth-time.
+        pieces: pieces of θ on which the steps lie.
+        intervals: intervals of the steps, relative to the start time of their piece.
+        starts: start time of the chunk on each piece; empty if the intervals are in depth-time.
     """
 
     pieces: Sequence[Piece]
     intervals: tuple[StepInterval, ...]
-    clocks: list[float]
+    starts: list[float]
 
     @property
     def key(self) -> Hashable:
-        """What distinguishes its program from others: any module may be a branch, but of other fields each its own."""
+        """Key of the program: modules are arguments of a program, but a field that is not a module needs its own."""
         return self.intervals, *(None if isinstance(piece.field, nn.Module) else piece.start for piece in self.pieces)
 
 
 def integrate_compiled(
     solver: Solver, per_piece: int, pieces: Sequence[Piece], field: Field, x: Tensor, projection: Projection | None
 ) -> Tensor:
-    """x(T) by programs of `field`, `per_piece` steps on each of the pieces.
+    """Compute x(T) by compiled programs, with `per_piece` steps on each piece.
+
+    Args:
+        solver: solver that takes the steps.
+        per_piece: number of steps on each piece.
+        pieces: pieces of θ.
+        field: vector field, which keeps the programs and counts the evaluations.
+        x: initial state x(0).
+        projection: projection applied to x after every step, or None.
 
     Raises:
-        TooManyPrograms: many pieces, and fields on them that are no modules.
+        TooManyPrograms: if there are many pieces whose fields are not modules.
     """
     chunks = _chunks(pieces, per_piece, max(1, _evaluations_in_a_chunk(x) // _stages(solver)))
     if len({chunk.key for chunk in chunks}) > MAX_GRAPHS:
         raise TooManyPrograms
-    solver, alike = solver.fitted(len(pieces) * per_piece), carries_x_alone(solver)
+    solver, is_uniform = solver.fitted(len(pieces) * per_piece), state_is_x(solver)
     state: Any = x if len(chunks) == 1 else match_requires_grad(x, pieces)
     for chunk in chunks:
-        ends = (alike or chunk is chunks[0], alike or chunk is chunks[-1])
+        ends = (is_uniform or chunk is chunks[0], is_uniform or chunk is chunks[-1])
         key = ("fixed steps", solver, projection, ends, chunk.key)
         program = field.program(key, _program(solver, projection, chunk.intervals, *ends))
-        state, evaluations = program([piece.field for piece in chunk.pieces], _on_device(chunk.clocks, x), state)
+        state, evaluations = program([piece.field for piece in chunk.pieces], _on_device(chunk.starts, x), state)
         field.evaluations += evaluations
     return state
 
@@ -91,15 +99,15 @@ def _evaluations_in_a_chunk(x: Tensor) -> int:
     return EVALUATIONS_PER_GRAPH_ON_CUDA if x.device.type == "cuda" and x.dim() > 2 else EVALUATIONS_PER_GRAPH
 
 
-def _on_device(clocks: Sequence[float], x: Tensor) -> Tensor | None:
-    """Return the clocks in a tensor like x, filled there: the host waits for a copy, and no CUDA graph can hold one."""
-    if not clocks:
+def _on_device(starts: Sequence[float], x: Tensor) -> Tensor | None:
+    """Return the start times as a tensor like x; filled on the device, because a copy would make the host wait."""
+    if not starts:
         return None
-    return torch.cat([torch.full((1,), t, dtype=x.dtype, device=x.device) for t in clocks])
+    return torch.cat([torch.full((1,), t, dtype=x.dtype, device=x.device) for t in starts])
 
 
 def _chunks(pieces: Sequence[Piece], per_piece: int, size: int) -> list[Chunk]:
-    """Whole pieces, or parts of one, of about `size` steps; their numbers of steps differ as little as can be."""
+    """Return chunks of about `size` steps, each of whole pieces or of a part of one, with few different lengths."""
     costs = [1 if piece.nodes else 0 for piece in pieces]
     if len(pieces) * per_piece <= 2 * size:
         times = [(i, span) for i, piece in enumerate(pieces) for span in spans(piece.start, piece.end, per_piece)]
@@ -112,20 +120,23 @@ def _chunks(pieces: Sequence[Piece], per_piece: int, size: int) -> list[Chunk]:
                 for i in group
                 for k in range(len(part))
             )
-            clocks = [pieces[i].start + steps[i] * part.start for i in group]
-            chunks.append(Chunk([pieces[i] for i in group], tuple(intervals), clocks))
+            starts = [pieces[i].start + steps[i] * part.start for i in group]
+            chunks.append(Chunk([pieces[i] for i in group], tuple(intervals), starts))
     return chunks
 
 
 def _parts(number: int, size: int) -> list[range]:
-    """0, …, number - 1 in runs of at most `size`: of one length if twice as many allow it, or else of two."""
+    """Divide 0, …, number - 1 into runs of at most `size`.
+
+    All runs have one length if that needs at most twice as many runs as necessary; otherwise there are two lengths.
+    """
     fewest = -(-number // size)
     runs = next((runs for runs in range(fewest, 2 * fewest + 1) if number % runs == 0), fewest)
     return [range(start, end) for start, end in pairwise(number * k // runs for k in range(runs + 1))]
 
 
 def _steps_on(pieces: Sequence[Piece], per_piece: int) -> list[float]:
-    """The step on each piece; the same number where they are to rounding, as those of equal parts of [0, T] are."""
+    """Return the step on each piece; steps that differ by rounding only are made equal, to share programs."""
     steps: list[float] = []
     for piece in pieces:
         h = (piece.end - piece.start) / per_piece
@@ -136,16 +147,16 @@ def _steps_on(pieces: Sequence[Piece], per_piece: int) -> list[float]:
 def _program(
     solver: Solver, projection: Projection | None, intervals: Sequence[StepInterval], first: bool, last: bool
 ) -> Callable[[list[Any], Tensor | None, Any], tuple[Any, int]]:
-    """(branches, clocks, state) ↦ the state after the steps, and the number of evaluations of F."""
+    """Return the program (branches, starts, state) ↦ (state after the steps, number of evaluations of F)."""
     steps = [FixedStep(solver, interval.t0, interval.t1, projection) for interval in intervals]
     steps[0] = steps[0]._replace(first=first)
     steps[-1] = steps[-1]._replace(last=last)
 
-    def program(branches: list[Any], clocks: Tensor | None, state: Any) -> tuple[Any, int]:
+    def program(branches: list[Any], starts: Tensor | None, state: Any) -> tuple[Any, int]:
         f = Field("a compiled block")
         for interval, step in zip(intervals, steps, strict=True):
             branch, f.cost = branches[interval.piece], interval.cost
-            f.branch = branch if clocks is None else _delayed(branch, clocks[interval.piece])
+            f.branch = branch if starts is None else _delayed(branch, starts[interval.piece])
             state = step(f, state)
         return state, f.evaluations
 

@@ -1,4 +1,4 @@
-"""What stops a solve by torchdiffeq before the end of its interval."""
+"""Early stops of a solve by torchdiffeq: the exception, the default budget, and the reasons."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from odenet.blocks.errors import MOST_ATTEMPTS
 
 
 class Stopped(Exception):  # noqa: N818 (not an error: it unwinds)
-    """Unwinds torchdiffeq's loop, and says why."""
+    """Raised by the field to leave torchdiffeq's loop; the message is the reason."""
 
 
-def evaluations_by_default(options: Collection[str], solver: Any) -> float:
-    """The evaluations that error control may take on a piece where no budget is given. Fixed steps end anyway.
+def default_budget(options: Collection[str], solver: Any) -> float:
+    """Return the default budget of evaluations on one piece; infinity for fixed steps, which always end.
 
     Args:
-        options: names of the options of the method; SciPy's methods have a `solver` among them.
+        options: names of the options of the method; SciPy's methods have an option `solver`.
         solver: torchdiffeq's class of the method.
     """
     if "max_num_steps" not in options and "solver" not in options:
@@ -29,13 +29,13 @@ def evaluations_by_default(options: Collection[str], solver: Any) -> float:
 
 
 def require_end_state(solution: Tensor) -> None:
-    """Raise `Stopped` where the states at start and end are not both there: SciPy's solvers may give up before."""
+    """Raise `Stopped` unless the solution has the states at both ends; SciPy's solvers may stop before the end."""
     if len(solution) < 2:
         raise Stopped("SciPy's solver found no step small enough")
 
 
 def reason_of(stop: Exception) -> str:
-    """Why a solve stopped; an assertion that is not torchdiffeq's own about a step is raised again."""
+    """Return why a solve stopped; an `AssertionError` that torchdiffeq did not raise about a step is raised again."""
     known = ("underflow", "max_num_steps", "non-finite")
     if isinstance(stop, AssertionError) and not any(word in str(stop) for word in known):
         raise stop

@@ -1,13 +1,13 @@
-"""The one place where odenet meets torchdiffeq: solves over one piece of θ, forwards and by the continuous adjoint.
+"""The interface to torchdiffeq: solves over one piece of θ, forward and by the continuous adjoint equation.
 
-torchdiffeq is imported when it is first needed: it brings SciPy with it, and a network of fixed steps needs neither.
-torchdiffeq asserts where a step underflows and runs on where the field is stiff. Here both end in the last state that
-was accepted and a `BudgetWarning`.
+No other module imports torchdiffeq, and this one imports it when it is first needed, because it imports SciPy, and
+fixed steps need neither. torchdiffeq fails with an assertion if a step underflows, and it does not stop if the field is
+stiff. Here both end with the last accepted state and a `BudgetWarning`.
 
-On a GPU the host waits for torchdiffeq several times a step: it decides in Python whether to accept a step and how long
-the next one is. A training step of the ODE-Net of Chen et al. (2018) at tolerance 1e-3 has 114 such waits with
-`Backprop` and 273 with `ContinuousAdjoint`. Where they matter, `Adaptive(…, per_sample=True)` waits once in eight
-attempted steps, and `FixedSteps` never.
+On a GPU, torchdiffeq makes the host wait several times per step, because it decides in Python whether to accept a step
+and how long the next one is. A training step of the ODE-Net of Chen et al. (2018) at tolerance 1e-3 has 114 such waits
+with `Backprop` and 273 with `ContinuousAdjoint`. If they matter, `Adaptive(…, per_sample=True)` waits once in eight
+attempted steps, and `FixedSteps` never waits.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from odenet.blocks.replay.substitution import Gate, replaced
 from odenet.blocks.solvers.runge_kutta import RungeKutta
 from odenet.blocks.stepping.accepted_steps import AcceptedStep, RecordedStep, accepted_steps, recording
 from odenet.blocks.stepping.adjoint import Augmented, Dynamics, with_adjoint
-from odenet.blocks.stepping.stopping import Stopped, evaluations_by_default, reason_of, require_end_state
-from odenet.blocks.stepping.torchdiffeq_options import Request, check_options, never_zero, options_on, positive_atol
+from odenet.blocks.stepping.stopping import Stopped, default_budget, reason_of, require_end_state
+from odenet.blocks.stepping.torchdiffeq_options import Request, bounded_below, check_options, options_on, positive_atol
 from odenet.blocks.theta.base import Piece, wants_gradient
 
 
 def check_method(method: str, options: Mapping[str, Any]) -> None:
-    """Raise an error that names the nearest right one where torchdiffeq has no such method, option or value."""
+    """Raise an error if torchdiffeq has no such method or option, with the nearest known name, or refuses its value."""
     if method not in solvers():
         raise unknown_name("method of torchdiffeq", method, solvers())
     known = _options_of(solvers()[method])
@@ -50,7 +50,7 @@ def check_method(method: str, options: Mapping[str, Any]) -> None:
 
 
 def fixed_request(runge_kutta: RungeKutta, steps: int) -> Request:
-    """Return the solve by `steps` equal steps of one of our Runge-Kutta methods, taken by torchdiffeq's loop."""
+    """Return a request for `steps` equal steps of a Runge-Kutta method of odenet in torchdiffeq's loop."""
 
     def grid(f: Callable, x: Tensor, t: Tensor) -> Tensor:  # noqa: ARG001
         return torch.linspace(t[0].item(), t[-1].item(), steps + 1, dtype=t.dtype, device=t.device)
@@ -61,7 +61,7 @@ def fixed_request(runge_kutta: RungeKutta, steps: int) -> Request:
 
 @cache
 def _solver_of_our_steps() -> Any:
-    """Return torchdiffeq's class of fixed steps with one more option, `runge_kutta`: our method that takes them."""
+    """Return a subclass of torchdiffeq's fixed-grid solver whose option `runge_kutta` is the method of odenet."""
     from torchdiffeq._impl.fixed_grid import FixedGridODESolver
 
     class OnTheGrid(FixedGridODESolver):
@@ -81,18 +81,24 @@ def _solver_of_our_steps() -> Any:
 def solve(field: Field, piece: Piece, x: Tensor, request: Request) -> tuple[Tensor, bool]:
     """Return x(end) of a piece from x(start), and whether the end was reached within the budget.
 
+    Args:
+        field: vector field, with `piece` as its current piece.
+        piece: piece of θ to solve over.
+        x: state at the start of the piece.
+        request: method, tolerances, options and budget.
+
     Raises:
         NonFiniteState: if a state or slope becomes NaN or infinite.
         ValueError: if a gradient is wanted through a method that torchdiffeq cannot differentiate.
     """
-    watch = _watch(field, piece, x, request)
-    captured = field.find_captures() if not isinstance(watch, _StepWatch) and torch.is_grad_enabled() else []
-    end, reached = _integrate(watch, piece, x, request)
+    func = _make_func(field, piece, x, request)
+    captured = field.find_captures() if not isinstance(func, _StepTrackingField) and torch.is_grad_enabled() else []
+    end, reached = _integrate(func, piece, x, request)
     complete = reached == piece.end
     if complete and (captured or wants_gradient([piece], x)) and not end.requires_grad:
         raise ValueError(
-            f"a gradient was asked for through torchdiffeq's {request.method!r}, whose steps leave PyTorch; use "
-            "gradient=ContinuousAdjoint(), another method, or torch.no_grad()."
+            f"a gradient was asked for through torchdiffeq's {request.method!r}, but its steps are computed outside "
+            "PyTorch: use gradient=ContinuousAdjoint(), another method, or torch.no_grad()."
         )
     return end, complete
 
@@ -100,7 +106,7 @@ def solve(field: Field, piece: Piece, x: Tensor, request: Request) -> tuple[Tens
 def solve_recording_steps(
     field: Field, piece: Piece, x: Tensor, request: Request
 ) -> tuple[Tensor, bool, list[AcceptedStep], list[Any]]:
-    """Return what `solve` does, the steps that were accepted and the states before them."""
+    """Return the results of `solve`, then the accepted steps, and the states before them."""
     recorded = list[RecordedStep]()
     options = {**request.options, "recorded": recorded}
     end, complete = solve(field, piece, x, replace(request, solver=recording(request.solver), options=options))
@@ -110,60 +116,61 @@ def solve_recording_steps(
 def solve_adjoint(
     field: Field, piece: Piece, x: Tensor, request: Request, backward: Mapping[str, Any]
 ) -> tuple[Tensor, bool]:
-    """Return what `solve` does, with the gradient of the continuous adjoint equation (Chen et al. 2018, algorithm 1).
+    """Return the results of `solve`, with the gradient of the continuous adjoint equation (Chen et al. 2018).
 
     Args:
-        field: the field, at the piece.
-        piece: the interval.
-        x: the state at its start.
-        request: the solve forwards.
-        backward: `adjoint_rtol`, `adjoint_atol` and `adjoint_method` of the solve backwards, each where it differs.
+        field: vector field, with `piece` as its current piece.
+        piece: piece of θ to solve over.
+        x: state at the start of the piece.
+        request: method, tolerances, options and budget of the forward solve.
+        backward: `adjoint_rtol`, `adjoint_atol` and `adjoint_method` of the backward solve, if they differ.
     """
-    watch = _watch(field, piece, x, request)
+    func = _make_func(field, piece, x, request)
     if torch.is_grad_enabled():
-        watch.captured = field.find_captures()
-    watch.replay.buffers.record()
-    with torch.no_grad(), watch.replay.first():
-        end, reached = _integrate(watch, piece, x, request)
+        func.captured = field.find_captures()
+    func.replay.buffers.record()
+    with torch.no_grad(), func.replay.first():
+        end, reached = _integrate(func, piece, x, request)
     if reached == piece.start:
         return x, False
-    watch.forward, watch.piece = False, piece._replace(end=reached)
-    solve_backwards = partial(_integrate_backwards, watch, request.on_the_way_back(backward, solvers()))
-    y = with_adjoint(x, end, watch.adjoint_parameters(), watch, solve_backwards)
+    func.forward, func.piece = False, piece._replace(end=reached)
+    solve_backwards = partial(_integrate_backwards, func, request.for_backward(backward, solvers()))
+    y = with_adjoint(x, end, func.adjoint_parameters(), func, solve_backwards)
     return y, reached == piece.end
 
 
-def _integrate(watch: _Watch, piece: Piece, x: Tensor, request: Request) -> tuple[Tensor, float]:
-    """Return the state reached and its t: the piece's end, or where the budget, the step or the solver gave out."""
+def _integrate(func: _BudgetedField, piece: Piece, x: Tensor, request: Request) -> tuple[Tensor, float]:
+    """Return the state reached and its t: the end of the piece, or the t at which the solve stopped early."""
     options = options_on(piece, piece.end, request, _options_of(request.solver), x.device)
     try:
-        return _odeint(watch, x, (piece.start, piece.end), request, options), piece.end
+        return _odeint(func, x, (piece.start, piece.end), request, options), piece.end
     except (Stopped, AssertionError) as stop:
-        return watch.state_reached(stop), watch.time
+        return func.state_reached(stop), func.time
 
 
-def _integrate_backwards(watch: _Watch, request: Request, dynamics: Dynamics, state: Augmented) -> Augmented:
-    """Return the augmented state at the start of the piece from that at its end; a solve that stops is an error."""
+def _integrate_backwards(func: _BudgetedField, request: Request, dynamics: Dynamics, state: Augmented) -> Augmented:
+    """Return the augmented state at the start of the piece from the one at its end; an early stop is an error."""
     from torchdiffeq._impl.adjoint import handle_adjoint_norm_
     from torchdiffeq._impl.misc import _rms_norm
 
-    piece = watch.piece
+    piece = func.piece
     options = options_on(piece, piece.start, request, _options_of(request.solver), state[1].device)
-    options.pop("norm", None)  # one of states, not of the augmented ones
+    options.pop("norm", None)  # it is a norm of states, and not of augmented states
     handle_adjoint_norm_(options, None, _rms_norm)
-    watch.backward_evaluations = 0
+    func.backward_evaluations = 0
     try:
-        # The error control judges the products with the Jacobian too.
-        with full_precision(state[1].device.type), watch.replay.again(), watch.gate:
+        # Error control also measures the errors of the vector-Jacobian products.
+        with full_precision(state[1].device.type), func.replay.again(), func.gate:
             return _odeint(dynamics, state, (piece.end, piece.start), request, options)
     except (Stopped, AssertionError) as stop:
-        raise watch.stopped_backwards(stop, request.atol) from stop
+        raise func.stopped_backwards(stop, request.atol) from stop
 
 
 def _odeint(f: Any, x: Any, times: tuple[float, float], request: Request, options: Mapping[str, Any]) -> Any:
-    """Return x(t1), as `torchdiffeq.odeint` does for a tensor or a tuple of them, by any class of solvers.
+    """Return x(t1) as `torchdiffeq.odeint` does, for a tensor or a tuple of tensors, by the solver class of a request.
 
-    torchdiffeq finds solvers by name in a table of its own, where the classes derived here have no place.
+    `torchdiffeq.odeint` itself finds a solver class by its name in a table, which does not contain the subclasses
+    defined here.
     """
     from torchdiffeq._impl.misc import _check_inputs, _flat_to_shape
 
@@ -174,23 +181,23 @@ def _odeint(f: Any, x: Any, times: tuple[float, float], request: Request, option
         f, x, t, request.rtol, atol, request.method, options, None, table
     )
     if x.is_complex():
-        options["norm"] = never_zero(options["norm"])
+        options["norm"] = bounded_below(options["norm"])
     solution = request.solver(func=f, y0=x, rtol=rtol, atol=atol, **options).integrate(t)
     require_end_state(solution)
     return solution[1] if shapes is None else _flat_to_shape(solution[1], (), shapes)
 
 
-class _Watch:
-    """The field as torchdiffeq sees it over one piece: budgeted, and replayed exactly in a backward pass."""
+class _BudgetedField:
+    """The field that torchdiffeq evaluates over one piece: it enforces the budget, and replays in a backward pass."""
 
     def __init__(self, field: Field, piece: Piece, x: Tensor, request: Request) -> None:
         self.field, self.piece = field, piece
         self.method = request.method
         self.budget = request.max_evaluations
-        self.most = (
-            evaluations_by_default(_options_of(request.solver), request.solver) if self.budget is None else math.inf
+        self.default_budget = (
+            default_budget(_options_of(request.solver), request.solver) if self.budget is None else math.inf
         )
-        self.begun, self.rtol, self.atol = field.evaluations, request.rtol, request.atol
+        self.evaluations_before, self.rtol, self.atol = field.evaluations, request.rtol, request.atol
         self.replay = Replay(piece.nodes, x.device.type)
         self.captured: list[Tensor] = []
         self.ends: dict[Tensor, Tensor] = {}
@@ -205,9 +212,9 @@ class _Watch:
         spent = self.field.evaluations if self.forward else self.backward_evaluations
         if self.budget is not None and spent >= self.budget:
             raise Stopped(f"the budget of {self.budget} evaluations is spent")
-        if spent - self.begun * self.forward >= self.most:
-            raise Stopped(f"{self.most:.0f} evaluations are spent, the budget of a piece where none is given")
-        # A trial of the first step's size, or a t that was rounded, may lie outside, where θ is another.
+        if spent - self.evaluations_before * self.forward >= self.default_budget:
+            raise Stopped(f"the default budget of {self.default_budget:.0f} evaluations on a piece is spent")
+        # The trial step that finds the first h, or a rounded t, may lie outside the piece, where θ differs.
         given, t = t, t.clamp(self.piece.start, self.piece.end)
         if self.forward:
             self._slope = self.field(t, x).to(x.dtype)
@@ -220,7 +227,7 @@ class _Watch:
         return slope
 
     def adjoint_parameters(self) -> tuple[Tensor, ...]:
-        """What the adjoint equation integrates gradients of: trainable parameters, and captured tensors."""
+        """Return the tensors whose gradients the adjoint equation integrates: trainable parameters and captures."""
         tensors = dict.fromkeys([*self.replay.trainable, *self.captured])
         self.ends = {tensor: self.gate.stopping(tensor) for tensor in tensors}
         unfrozen_since = (p for p in self.replay.parameters() if p not in tensors)
@@ -229,19 +236,19 @@ class _Watch:
 
     @property
     def time(self) -> float:
-        """The t of the last state accepted."""
+        """Depth-time of the last accepted state."""
         return float(self._reached[0])
 
     def state_reached(self, stop: Exception) -> Tensor:
-        """The last state accepted, with a warning that says where and why it stopped."""
+        """Return the last accepted state, and warn with the t and the reason of the stop."""
         t, state = self.time, self._reached[1]
         self.field.require_finite("state", t, state)
-        if not is_below_rounding(self.rtol, state.dtype):  # else a trial of torchdiffeq's is infinite, whatever F is
+        if not is_below_rounding(self.rtol, state.dtype):  # otherwise torchdiffeq's trial steps are infinite for any F
             self.field.require_finite("slope F(t, x)", t, self._slope)
         warnings.warn(
             f"torchdiffeq's {self.method} stopped at t = {t:g} of {self.field.label} before t = {self.piece.end:g}: "
-            f"{reason_of(stop)}. The state there is returned, and its gradient is that at this t, as if it did not "
-            f"depend on x: {self._advice(state)}.",
+            f"{reason_of(stop)}. The state reached is returned, with a gradient that treats this t as independent of "
+            f"x: {self._advice(state)}.",
             BudgetWarning,
             stacklevel=2,
         )
@@ -250,49 +257,49 @@ class _Watch:
     def _advice(self, state: Tensor) -> str:
         exact = is_below_rounding(self.rtol, state.dtype)
         if self.atol == 0 and not exact and bool((state.abs() < torch.finfo(state.dtype).eps).any()):
-            return "pass atol > 0, for a relative tolerance alone allows no error where x = 0"
+            return "pass atol > 0, because a relative tolerance alone allows no error where x = 0"
         return advice(self.rtol, state.dtype)
 
     def stopped_backwards(self, stop: Exception, atol: float) -> RuntimeError:
-        """Return what to raise where the adjoint equation is not solved to the start of the piece."""
-        tolerances = "tolerances" if atol > 0 else "tolerances (atol > 0, for the gradients of parameters start from 0)"
+        """Return the error for a backward solve that stopped before the start of the piece."""
+        tolerances = "tolerances" if atol > 0 else "tolerances (atol > 0, as the gradients of parameters start from 0)"
         return RuntimeError(
             f"the adjoint equation of {self.field.label} was not solved back from t = {self.piece.end:g} to "
-            f"t = {self.piece.start:g}: {reason_of(stop)}; half a gradient is none: raise max_evaluations or the "
-            f"{tolerances}, or use Backprop()."
+            f"t = {self.piece.start:g}: {reason_of(stop)}; the gradient would be incomplete: raise max_evaluations or "
+            f"the {tolerances}, or use Backprop()."
         )
 
 
-class _StepWatch(_Watch):
-    """Also told of each step: torchdiffeq calls `callback_step` with the state accepted last."""
+class _StepTrackingField(_BudgetedField):
+    """A `_BudgetedField` that follows the steps: torchdiffeq calls `callback_step` with the last accepted state."""
 
     def callback_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:  # noqa: ARG002
         self._reached = (t0.detach(), y0)
 
 
-def _watch(field: Field, piece: Piece, x: Tensor, request: Request) -> _Watch:
+def _make_func(field: Field, piece: Piece, x: Tensor, request: Request) -> _BudgetedField:
     if "callback_step" in request.solver.valid_callbacks():
-        return _StepWatch(field, piece, x, request)
+        return _StepTrackingField(field, piece, x, request)
     _require_real_for_scipy(x, request, field.label)
-    # SciPy's solvers go on for ever from an infinity.
+    # SciPy's solvers do not terminate if a state is infinite.
     field.checks_finite = True
     field.require_finite("state", piece.start, x)
-    return _Watch(field, piece, x, request)
+    return _BudgetedField(field, piece, x, request)
 
 
 def _require_real_for_scipy(x: Tensor, request: Request, label: str) -> None:
-    """Raise a `ValueError` where the state is complex and SciPy's solver takes real numbers alone."""
+    """Raise a `ValueError` if the state is complex and SciPy's solver supports only real numbers."""
     solver = request.options.get("solver", "LSODA")
     name = getattr(solver, "__name__", solver)
     if x.is_complex() and name in ("LSODA", "Radau"):
         raise ValueError(
-            f"a solve by SciPy's {name} was asked for with a state of {x.dtype} in {label}; {name} integrates real "
-            "numbers alone: pass solver='RK45' or 'BDF', use another method, or torch.view_as_real(x)."
+            f"a solve by SciPy's {name} was asked for with a state of {x.dtype} in {label}, but {name} supports only "
+            "real numbers: pass solver='RK45' or 'BDF', use another method, or torch.view_as_real(x)."
         )
 
 
 def solvers() -> Mapping[str, Any]:
-    """The classes of torchdiffeq's methods by name."""
+    """Return torchdiffeq's solver classes by the names of their methods."""
     from torchdiffeq._impl.odeint import SOLVERS
 
     return SOLVERS
@@ -300,10 +307,10 @@ def solvers() -> Mapping[str, Any]:
 
 @cache
 def _options_of(solver: Any) -> list[str]:
-    """Names of the keyword arguments along the constructors of a class of solvers, less those that odenet fills in."""
+    """Return the names of a solver's options: the keyword arguments of its constructors that odenet does not set."""
     given = {"self", "func", "y0", "rtol", "atol", "dtype", "args", "kwargs", "unused_kwargs"}
     classes = inspect.getmro(solver)
     if solver is solvers()["explicit_adams"]:
-        given.add("implicit")  # by the constructor itself
+        given.add("implicit")  # the constructor of this class sets it itself
     names = {name for cls in classes if "__init__" in vars(cls) for name in inspect.signature(cls.__init__).parameters}
     return sorted(names - given)

@@ -1,4 +1,4 @@
-"""What is asked of torchdiffeq, and its options that place steps, on one piece of θ."""
+"""Requests to torchdiffeq for a solve over one piece of θ, and its options that place steps."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ HINTS: Mapping[str, Any] = {
     "interp": Literal["linear", "cubic"],
     "solver": Annotated[str, OneOf(("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA"))] | type,
 }
-"""Annotations of torchdiffeq's options, whose own constructors have none."""
+"""Type annotations of torchdiffeq's options, because torchdiffeq's constructors have none."""
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Raise a `TypeError` or `ValueError` that names an option of torchdiffeq where its value cannot be meant."""
+    """Raise a `TypeError` or `ValueError` if an option of torchdiffeq has a value of the wrong type or range."""
     for name, value in options.items():
         if name in ("step_t", "jump_t") and hasattr(value, "__array__") and not isinstance(value, Tensor):
             value = value.tolist()
@@ -43,34 +43,38 @@ def check_options(options: Mapping[str, Any]) -> None:
             checked_value(name, value, HINTS[name])
     if options.get("step_size") is not None and options.get("grid_constructor") is not None:
         raise ValueError(
-            f"step_size = {options['step_size']!r} was asked for with a grid_constructor; each of them says where all "
-            "steps lie: pass one of the two."
+            f"step_size = {options['step_size']!r} was asked for with a grid_constructor, but each of them places all "
+            "steps: pass one of the two."
         )
 
 
 @dataclass(frozen=True)
 class Request:
-    """A solve by torchdiffeq: a class of solvers with tolerances and options, and a budget of evaluations."""
+    """Settings of a solve by torchdiffeq: solver class, tolerances, options and budget of evaluations."""
 
     method: str
-    """The name of the method, for messages."""
+    """Name of the method in messages."""
     solver: Any
-    """torchdiffeq's class of the method, or one derived from it."""
+    """torchdiffeq's class of the method, or a subclass of it."""
     rtol: float = 0.0
+    """Relative tolerance."""
     atol: float = 0.0
+    """Absolute tolerance."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the method."""
     max_evaluations: int | None = None
+    """Largest number of evaluations of F; None for the default budget."""
 
-    def on_the_way_back(self, backward: Mapping[str, Any], solvers: Mapping[str, Any]) -> Request:
-        """Return the solve of the adjoint equation: the same but for what `backward` gives.
+    def for_backward(self, backward: Mapping[str, Any], solvers: Mapping[str, Any]) -> Request:
+        """Return the request for the backward solve: this one with the changes in `backward`.
 
         Args:
-            backward: `adjoint_rtol`, `adjoint_atol`, `adjoint_method`, each where it differs.
-            solvers: torchdiffeq's classes by name.
+            backward: `adjoint_rtol`, `adjoint_atol` and `adjoint_method`, if they differ from the forward solve.
+            solvers: torchdiffeq's solver classes by name.
         """
         other = {name.removeprefix("adjoint_"): value for name, value in backward.items()}
         if other.get("method", self.method) != self.method:
-            # Options are those of one method.
+            # The options belong to the method of the forward solve.
             other |= {"solver": solvers[other["method"]], "options": {}}
         return replace(self, **other)
 
@@ -78,17 +82,18 @@ class Request:
 def options_on(
     piece: Piece, end: float, request: Request, known: Collection[str], device: torch.device
 ) -> dict[str, Any]:
-    """The options for a solve over a piece that ends at `end`, one of the piece's ends.
+    """Return the options for a solve over one piece.
 
-    Steps of error control end there, for torchdiffeq would step over it, and evaluate F outside. Of the times that a
-    user wants to be met, those inside the piece are: at its ends a step ends anyway, and θ may jump.
+    Under error control, torchdiffeq would step beyond the end of the solve and evaluate F there, so the end becomes one
+    of `step_t`. Of the user's `step_t` and `jump_t`, the times inside the piece are kept; at its ends a step ends
+    anyway, and θ may jump.
 
     Args:
-        piece: the interval.
-        end: where the solve ends: at the end of the piece, or on the way back at its start.
-        request: whose options they are.
-        known: the names of the options that the method has.
-        device: of the state.
+        piece: piece of θ to solve over.
+        end: depth-time at which the solve ends: the end of the piece, or its start for a backward solve.
+        request: request whose options are used.
+        known: names of the options of the method.
+        device: device of the state.
     """
     options = dict(request.options)
     if "step_t" in known:
@@ -103,37 +108,38 @@ def options_on(
 
 
 def positive_atol(atol: float, dtype: torch.dtype) -> float:
-    """Return an absolute tolerance with which torchdiffeq's atol + rtol·|x|, by which it divides, is nowhere 0.
+    """Return atol, or a tiny positive number if it is 0, because torchdiffeq divides errors by atol + rtol·|x|.
 
-    With atol = 0 an entry x = 0 whose slope is 0 has the error 0/0, and the norm of all entries would be NaN. In double
-    precision, where squares of errors do not overflow with this bound, solves leave x = 0 too.
+    With atol = 0, an entry x = 0 with slope 0 would have the error ratio 0/0, and the norm of all entries would be NaN.
+    In double precision the squares of the ratios do not overflow with this bound, so a solve from x = 0 with a slope
+    that is not 0 succeeds as well.
     """
     return max(atol, torch.finfo(dtype).tiny, torch.finfo(torch.float32).tiny)
 
 
-def never_zero(norm: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return the norm of a complex state, at least 10⁻¹².
+def bounded_below(norm: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return a norm for complex states that is at least 10⁻¹².
 
-    Where F and its change are 0, torchdiffeq compares complex numbers to choose a first step, which torch refuses. It
-    makes no difference to a later step, which after so small an error is as long as it may be.
+    If F and its change are 0, torchdiffeq compares complex numbers to choose the first step, and torch raises. For
+    later steps the bound makes no difference, as the step after so small an error has the largest allowed length.
     """
 
-    def measured(x: Tensor) -> Tensor:
+    def bounded_norm(x: Tensor) -> Tensor:
         size = norm(x)
-        # Not clamped: the derivative of a root at 0 is infinite.
+        # Replaced and not clamped, because the derivative of a square root at 0 is infinite.
         return torch.full_like(size, 1e-12) if size < 1e-12 else size
 
-    return measured
+    return bounded_norm
 
 
 def _times_within(piece: Piece, times: Any) -> list[float]:
-    """Those of `times` inside the piece, in order, each once."""
+    """Return the times inside the piece in increasing order, each once."""
     given = [] if times is None else torch.as_tensor(times, dtype=torch.float64).flatten().tolist()
     return sorted({t for t in given if piece.start < t < piece.end})
 
 
 class _Grid:
-    """A user's `grid_constructor`, which is always asked for a grid in the direction of time, and looked at."""
+    """A user's `grid_constructor`, always called with increasing times, with a check of its grid."""
 
     def __init__(self, construct: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
         self.construct = construct
@@ -147,6 +153,6 @@ class _Grid:
                 f"grid_constructor made a grid of shape {tuple(grid.shape)}"
                 + (f" from {grid[0]:g} to {grid[-1]:g}" if grid.dim() == 1 and len(grid) else "")
                 + f" for the times from {times[0]:g} to {times[-1]:g}; it is called for every piece of θ, and its grid "
-                "begins and ends where the piece does: build it from its argument t, as torch.linspace(t[0], t[1], 11)."
+                "must begin and end with the piece: build it from its argument t, e.g. torch.linspace(t[0], t[1], 11)."
             )
         return grid.flip(0) if backwards else grid
