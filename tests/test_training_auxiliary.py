@@ -1,4 +1,4 @@
-"""Classification with auxiliary classifiers: the contract of tasks, and the combined loss."""
+"""Classification with auxiliary classifiers keeps the contract of tasks, and its loss is the weighted sum."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_auxiliary_logits_for_another_number_of_classes_are_refused() -> None:
 
 @pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
 def test_a_weight_that_is_negative_or_not_finite_is_refused(weight: float) -> None:
-    with pytest.raises(ValueError, match=f"weight={weight} cannot be.*at least 0"):
+    with pytest.raises(ValueError, match=f"weight must be ≥ 0 and finite, got {weight}"):
         AuxiliaryClassification(4, weight=weight)
 
 

@@ -1,4 +1,4 @@
-"""Batches: what the loop asks of them is all that it asks."""
+"""The training loop uses nothing of its batches but the interface of `BatchSource`."""
 
 from __future__ import annotations
 

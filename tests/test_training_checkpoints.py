@@ -1,4 +1,4 @@
-"""Checkpoints that must not be continued are refused by name, and nothing that is there is lost."""
+"""Checkpoints from which a training must not resume are refused by name, and existing files are left intact."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_identity_without_end_is_refused_and_one_that_says_a_billion_times_th
     laughs: Any = "ha"
     for _ in range(60):
         laughs = [laughs, laughs]
-    for identity, said in ((endless, "cannot be read .*nested without end"), (laughs, "belongs to another training")):
+    for identity, said in ((endless, "cannot be read .*nested too deep"), (laughs, "belongs to another training")):
         archive = io.BytesIO()
         content = {"kind": "odenet checkpoint", "format": FORMAT, "identity": identity, "state": {}}
         torch.save(content, archive)

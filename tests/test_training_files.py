@@ -1,4 +1,4 @@
-"""Files are whole or not there; a failure names the path and leaves what was there."""
+"""Files are written completely or not at all; an error names the path and leaves the former file intact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fingerprints: equal where contents are, in every process, and different wherever anything else counts."""
+"""Fingerprints of equal contents are equal in every process, and those of different contents differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint is that of one training: whatever else could have led to another result makes it another's."""
+"""A checkpoint is resumed only by the same training: every difference that could change its outcome is refused."""
 
 from __future__ import annotations
 

@@ -250,11 +250,11 @@ def test_a_record_in_work_elsewhere_is_refused_and_a_finished_one_is_handed_out(
     open_run(path).once("a", lambda: {"x": 1})
 
     def held(path: Path) -> Any:
-        raise HeldByAnother(f"{path} is in work: process 1 on a, since 2020, holds it.")
+        raise HeldByAnother(f"{path} is in use: process 1 on a, since 2020, holds it.")
 
     with monkeypatch.context() as patched:
         patched.setattr(runs.Hold, "take", held)
-        with pytest.raises(RecordError, match=r"the record .*cpu\.json is in work: process 1 on a, .*--record"):
+        with pytest.raises(RecordError, match=r"the record .*cpu\.json is in use: process 1 on a, .*--record"):
             open_run(path)
     open_run(path).finish()
     monkeypatch.setattr(runs.Hold, "take", held)
