@@ -64,7 +64,7 @@ def test_evaluation_is_that_of_a_classification() -> None:
 
 def test_auxiliary_logits_for_another_number_of_classes_are_refused() -> None:
     bad = outputs()._replace(auxiliary_4d=torch.zeros(9, 5))
-    with pytest.raises(ValueError, match=r"shape \(9, 5\) cannot be logits of 9 examples for num_classes=4"):
+    with pytest.raises(ValueError, match=r"shape \(9, 4\), .*, got \(9, 5\): build the network for num_classes=4"):
         AuxiliaryClassification(4).loss(bad, TARGETS)
 
 

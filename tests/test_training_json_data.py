@@ -1,4 +1,4 @@
-"""Plain data: there and back, and what differs."""
+"""Plain data comes back from JSON exactly, and differences between two values are listed by name."""
 
 from __future__ import annotations
 

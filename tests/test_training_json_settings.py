@@ -1,4 +1,4 @@
-"""Settings as JSON: they come back exactly, and nothing but constructors of odenet and torch is run."""
+"""Settings come back from JSON exactly, and reading them calls nothing but constructors of odenet and torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What its user has set, a training leaves so: modes of parts, rates of groups, generators and threads."""
+"""A training restores what its user has set: modes of modules, learning rates, generators and threads."""
 
 from __future__ import annotations
 

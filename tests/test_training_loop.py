@@ -1,4 +1,4 @@
-"""The loop is the one that anybody would write by hand; what it adds changes no number."""
+"""The training loop gives the numbers of a loop written by hand; checks and checkpoints change none of them."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_labels_out_of_range_are_refused_before_anything_is_done(part: str, tmp_
             raise AssertionError
 
     batches: dict[str, Any] = {"train": train_batches(), "test": evaluation_batches()} | {part: BadLabels()}
-    with pytest.raises(ValueError, match="label 3 cannot be one of num_classes=3"):
+    with pytest.raises(ValueError, match="labels must be from 0 to 2 for num_classes=3, got 3"):
         fit(noisy_net(), TASK, **batches, settings=SETTINGS, seed=5, folder=tmp_path, quiet=True)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Global random generators: seeded, saved and restored together."""
+"""Global random generators are seeded, saved and restored together."""
 
 from __future__ import annotations
 

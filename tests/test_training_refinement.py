@@ -1,4 +1,4 @@
-"""An optimizer after refinement: its state is that of one that had trained the finer network all along."""
+"""After a refinement the optimizer has the state of one that had trained the finer network all along."""
 
 from __future__ import annotations
 

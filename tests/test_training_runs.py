@@ -1,4 +1,4 @@
-"""Runs: nothing is computed twice, nothing is overwritten."""
+"""A run computes no result twice and overwrites no record of another run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saved models: they are built again from the file alone, to the last bit, or refused when they are saved."""
+"""Saved models are rebuilt from the file alone, to the last bit, or refused when they are saved."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Saved models: files that hold a network or block with all its settings, from which alone it is built again.
+"""Saved models: files that hold a network or block with all its settings, and suffice to rebuild it.
 
 A saved model is a safetensors file. Its tensors are the state dict, as `save_weights` writes it; its header describes
 as JSON (`json_settings`) how the network was constructed and, for each ODE block, the kind, nodes and horizon of θ, the
-stepping, gradient method, projection and noise. So a network that was refined, carried to another θ or given another
-solver comes back as it is. Reading the file runs no code but the constructors of odenet and torch.
+stepping, gradient method, projection and noise. So a network that was refined, or whose θ or solver was replaced, is
+restored exactly. Reading the file runs no code but the constructors of odenet and torch.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _KEY = "odenet"
 """Entry of the header that holds the description."""
 
 _ENTRIES = frozenset({"format", "construction", "training", "blocks", "noises"})
-"""Required entries of a description."""
+"""Required entries of the description of a network."""
 
 _MOST_NODES = 10_000
 """Maximal number of nodes of a block whose branches have no weights, by which they could be counted."""
