@@ -50,7 +50,7 @@ def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("odenet.blocks.block._is_finite", lambda _: True)
     monkeypatch.setattr("odenet.blocks.gradients.checkpointed.torch.equal", lambda *_: True)
     monkeypatch.setattr("odenet.blocks.per_sample.solve._reading_is_free", lambda _: False)
-    monkeypatch.setattr(loop, "_steps_between_looks", lambda _: 50)
+    monkeypatch.setattr(loop, "_steps_between_reads", lambda _: 50)
 
 
 def images(n: int, classes: int) -> Split:

@@ -184,12 +184,12 @@ class Failing(nn.Module):
         return self.net(x) * (math.nan if self.left == 0 else 1)
 
 
-@pytest.mark.parametrize("look_every", [1, 2, 50])
+@pytest.mark.parametrize("read_every", [1, 2, 50])
 def test_a_loss_that_is_not_finite_stops_the_training_with_its_epoch_and_step(
-    look_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    read_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What is looked at now and then on an accelerator, here too: the step that is named stays the first bad one.
-    monkeypatch.setattr(loop, "_steps_between_looks", lambda _: look_every)
+    # As on an accelerator, the loss is read only every few steps; the message must still name the first bad step.
+    monkeypatch.setattr(loop, "_steps_between_reads", lambda _: read_every)
     with pytest.raises(NonFiniteLoss, match=r"not finite in epoch 2, step 3 \(.*Lower lr.*gradient_clip.*32-true"):
         fit(Failing(5 + 3), TASK, train_batches(), None, SETTINGS, seed=5, folder=tmp_path, quiet=True)
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]

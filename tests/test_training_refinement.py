@@ -198,9 +198,9 @@ def test_a_new_optimizer_gives_a_new_one_and_frozen_parameters_stay_out() -> Non
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (coarsen_theta, "θ is PiecewiseConstant on 4 pieces in the first, and PiecewiseConstant on 2 in the second"),
-        (lambda block: _with(block, Spline, 4), "and Spline on 1 in the second"),
-        (lambda _: drifting("constant", 6), "PiecewiseConstant on 4 pieces in the first, .* on 6 in the second"),
+        (coarsen_theta, "θ is PiecewiseConstant on 4 pieces in `before`, and PiecewiseConstant on 2 in `after`"),
+        (lambda block: _with(block, Spline, 4), "and Spline on 1 in `after`"),
+        (lambda _: drifting("constant", 6), "PiecewiseConstant on 4 pieces in `before`, .* on 6 in `after`"),
         (lambda block: nn.Sequential(block), r"'0.theta.nodes.0.b' has no origin '0.theta.nodes.0.b' of its shape"),
     ],
 )

@@ -76,4 +76,4 @@ def test_the_command_line_has_every_field_with_its_reason(capsys: pytest.Capture
     printed = capsys.readouterr().out
     for field in dataclasses.fields(Training):
         assert f"--{field.name.replace('_', '-')}" in printed
-    assert "Longest time that a kill can cost" in " ".join(printed.replace("│", " ").split())
+    assert "the most that an interruption can lose" in " ".join(printed.replace("│", " ").split())

@@ -112,15 +112,15 @@ def fit(
         fabric = launch(settings, model)
         for name, batches in _present(train, test).items():
             require_same_device(name, batches, fabric.device)
-        counted: dict[str, Any] = {"seed": seed, "processes": fabric.world_size, "context": context}
+        conditions: dict[str, Any] = {"seed": seed, "processes": fabric.world_size, "context": context}
         # The identity of the main process is used, because the other processes have other shares of the batches.
-        identity = fabric.broadcast(identity_of(model, task, train, test, settings, optimizer=optimizer, **counted))
+        identity = fabric.broadcast(identity_of(model, task, train, test, settings, optimizer=optimizer, **conditions))
         checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
         called = compiled(model, fabric.device) if settings.compile else nullcontext(model)
         with random_numbers_kept(fabric.device), called as network:
             _seed(model, seed, fabric)
-            given = (model, network, task, train, test, settings, descent, peaks, fabric, checkpoint, label)
-            rows = _train(*given, quiet=quiet)
+            parts = (model, network, task, train, test, settings, descent, peaks, fabric, checkpoint, label)
+            rows = _train(*parts, quiet=quiet)
     return History(task.headline, rows, identity["made_from"])
 
 

@@ -1,4 +1,4 @@
-"""Capcapabilities of the processor on which the settings of a training depend."""
+"""Capabilities of the processor on which the settings of a training depend."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def refine_optimizer_state(optimizer: Optimizer, before: nn.Module, after: nn.Mo
     coarse, fine = dict(before.named_parameters(remove_duplicate=False)), dict(after.named_parameters())
     origins = _origins(before, after)
     _require_refinement(coarse, fine, origins)
-    held = _groups(optimizer, coarse)
+    held = _group_indices(optimizer, coarse)
     groups = [group | {"params": []} for group in optimizer.param_groups]
     refined = {}
     for name, parameter in fine.items():
@@ -89,7 +89,7 @@ def _origins(before: nn.Module, after: nn.Module) -> dict[str, list[Origin]]:
     for path, block in after.named_modules():
         if isinstance(block, ODEBlock) and isinstance(old := former.get(path), ODEBlock):
             nodes = f"{path}.theta.nodes".removeprefix(".")
-            for j, rows in enumerate(_of_nodes(old.theta, block.theta)):
+            for j, rows in enumerate(_node_origins(old.theta, block.theta)):
                 for rest, _ in block.theta.nodes[j].named_parameters():
                     origins[f"{nodes}.{j}.{rest}"] = [
                         Origin(f"{nodes}.{k}.{rest}", *parts) for k, parts in rows.items()
@@ -97,12 +97,12 @@ def _origins(before: nn.Module, after: nn.Module) -> dict[str, list[Origin]]:
     return origins
 
 
-def _of_nodes(old: Theta, new: Theta) -> Iterable[dict[int, tuple[Fraction, Fraction]]]:
+def _node_origins(old: Theta, new: Theta) -> Iterable[dict[int, tuple[Fraction, Fraction]]]:
     """Yield, for each new node, weight and part of its old nodes; yield nothing if the nodes are the same."""
     factor, rest = divmod(new.number_of_pieces, old.number_of_pieces)
     degrees = {len(theta.nodes) - theta.number_of_pieces for theta in (old, new)}
     if rest or factor == 0 or type(new) is not type(old) or len(degrees) > 1:
-        raise _no_refinement(
+        raise _not_a_refinement(
             f"θ is {type(old).__name__} on {old.number_of_pieces} pieces in `before`, and {type(new).__name__} on "
             f"{new.number_of_pieces} in `after`"
         )
@@ -120,17 +120,17 @@ def _require_refinement(
     for name, parameter in fine.items():
         for origin in origins[name]:
             if origin.name not in coarse or coarse[origin.name].shape != parameter.shape:
-                raise _no_refinement(f"{name!r} has no origin {origin.name!r} of its shape")
+                raise _not_a_refinement(f"{name!r} has no origin {origin.name!r} of its shape")
 
 
-def _no_refinement(found: str) -> ValueError:
+def _not_a_refinement(found: str) -> ValueError:
     return ValueError(
         f"refine_optimizer_state was given a network that is no refinement of the other: {found}. Pass the network "
         "before and after refine_steps or refine_theta; after any other change, begin with a new optimizer."
     )
 
 
-def _groups(optimizer: optim.Optimizer, coarse: Mapping[str, Tensor]) -> dict[int, int]:
+def _group_indices(optimizer: optim.Optimizer, coarse: Mapping[str, Tensor]) -> dict[int, int]:
     """Return the index of the group of each parameter, by the id of the parameter."""
     held = {
         id(parameter): number for number, group in enumerate(optimizer.param_groups) for parameter in group["params"]

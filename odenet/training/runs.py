@@ -84,8 +84,7 @@ class Run:
             preset: Preset that the settings started from.
 
         Raises:
-            RecordError: if the file is no record or a record of other settings or files, or if another process holds
-                it.
+            RecordError: if the file is no record of these settings and files, or another process holds it.
             CannotWrite: if the disk is full, or the folder cannot be made or written.
         """
         path = Path(path)
@@ -297,7 +296,7 @@ def _held(path: Path) -> Hold:
     try:
         return Hold.take(path)
     except HeldByAnother as error:
-        raise RecordError(f"the record {error} (Experiments take it as --record.)") from error
+        raise RecordError(f"the record {error} Experiments take the path from --record.") from error
 
 
 def _identity(record: Record) -> dict[str, Any]:
