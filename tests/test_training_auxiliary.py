@@ -13,7 +13,7 @@ from tests.test_training_tasks import TestClassification as ClassificationLaws
 
 
 class WithAuxiliaries(nn.Module):
-    """Answers as GoogLeNet does, in a few weights."""
+    """Network with the outputs of GoogLeNet and few weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ TARGETS = torch.arange(9) % 4
 
 
 class TestAuxiliaryClassification(ClassificationLaws):
-    """On plain logits it is the classification that it extends."""
+    """On plain logits the task equals `Classification`."""
 
     task = AuxiliaryClassification(4, label_smoothing=0.1)
 

@@ -18,7 +18,7 @@ class Labels:
 
 
 class Corners:
-    """Three examples, a batch each."""
+    """Three batches of one example each."""
 
     split = Labels()
 

@@ -127,7 +127,7 @@ def test_a_foreign_file_is_refused_by_name(write: Callable[[Path], Any], checkpo
 
 
 class Malice:
-    """What a pickle may do."""
+    """Object whose pickle runs code when it is read."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (os.environ["MALICE"],)
@@ -142,12 +142,12 @@ def test_reading_runs_no_code(checkpoint: Checkpoint, monkeypatch: pytest.Monkey
     assert "weights_only" not in str(refusal.value), "torch's advice to run the code"
     assert not done.exists()
     pickle.loads(pickle.dumps(Malice()))
-    assert done.exists()  # so that the test shows something
+    assert done.exists()  # the pickle does run code elsewhere
 
 
 @pytest.mark.parametrize("number", [FORMAT - 1, FORMAT + 1])
 def test_another_format_is_refused_with_both_numbers(number: int, checkpoint: Checkpoint) -> None:
-    # Those of format 1 do not say which data, batches and initial weights they were made from.
+    # Checkpoints of format 1 lack the fingerprints of data, batches and initial weights.
     torch.save({"kind": "odenet checkpoint", "format": number, "identity": IDENTITY, "state": {}}, checkpoint.path)
     with pytest.raises(CheckpointError, match=f"has format {number}, and this version of odenet reads format {FORMAT}"):
         checkpoint.read()

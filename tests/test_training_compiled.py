@@ -22,7 +22,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> Graphs:
-    """Counts the graphs of whole networks."""
+    """Backend that counts the graphs of whole networks."""
     counting = Graphs()
     monkeypatch.setattr(compiled, "BACKEND", counting)
     monkeypatch.setattr(compiled, "_CALLS", OrderedDict())

@@ -117,7 +117,7 @@ def test_content_that_changes_in_place_is_noticed() -> None:
     pixels = np.zeros(2_000_000, dtype=np.uint8)
     held = Plain(images=torch.from_numpy(pixels))
     before = fingerprint(held)
-    pixels[-1] = 1  # torch counts no version for this
+    pixels[-1] = 1  # torch does not count this change in the version of the tensor
     assert fingerprint(held) != before
 
 

@@ -39,7 +39,7 @@ Made = list[Any]
 
 
 class Repeated:
-    """A graph that is none: it takes the step again by its Python code."""
+    """Graph without capture, which runs the Python code of the step again."""
 
     def warm_up(self, step: Callable[[], None]) -> None:
         step()
@@ -49,7 +49,7 @@ class Repeated:
 
 
 def with_graphs(monkeypatch: pytest.MonkeyPatch, graph: Callable[[], Any]) -> Made:
-    """Let `fit` capture steps on this CPU by such graphs; returns those that it makes."""
+    """Make `fit` capture steps by such graphs on this CPU; return the graphs that it makes."""
     made: Made = []
 
     def make() -> Any:
@@ -111,7 +111,7 @@ def test_a_training_with_graphs_is_one_without_to_rounding(
 
 
 class Copied:
-    """Batches that say nothing of their numbers, as a user's own do."""
+    """Batches without `numbers`, like those that a user defines."""
 
     def __init__(self, batches: Batches) -> None:
         self.wrapped, self.split = batches, batches.split
@@ -272,7 +272,7 @@ def test_on_a_cpu_a_training_that_asks_for_graphs_says_so_and_gives_the_same_wei
 
 
 class Unfit(RecordedGraph):
-    """Refuses as CUDA does."""
+    """Graph whose capture fails as that of CUDA does."""
 
     def capture(self, step: Callable[[], None]) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nand more of it")

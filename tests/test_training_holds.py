@@ -35,7 +35,7 @@ for line in sys.stdin:
 
 
 class Other:
-    """A process that holds files."""
+    """Process that holds files."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -66,7 +66,7 @@ def test_a_file_that_another_process_holds_is_refused_with_who_where_and_since_w
     path, number, host = tmp_path / "record.json", other.process.pid, platform.node()
     other.tell("take", path)
     said = rf"record\.json is in use: process {number} on {host}, since \d{{4}}-\d\d-\d\dT.*holds it.*wait until that"
-    for _ in range(2):  # an attempt leaves who holds it as it is
+    for _ in range(2):  # a failed attempt does not change the holder
         with pytest.raises(HeldByAnother, match=said):
             Hold.take(path)
     Hold.take(tmp_path / "another.json")

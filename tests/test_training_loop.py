@@ -30,7 +30,7 @@ def equal_weights(a: nn.Module, b: nn.Module) -> bool:
 
 
 def train_by_hand(net: nn.Module, settings: Training) -> list[float]:
-    """The mean loss of each epoch."""
+    """Train by a loop written by hand, and return the mean loss of each epoch."""
     optimizer, batches, means = make_optimizer(net, settings), train_batches(), []
     rates = iter([Schedule(settings, 15)(step) for step in range(15)])
     net.train()
@@ -65,7 +65,7 @@ def test_training_gives_the_weights_and_losses_of_a_loop_written_by_hand(
 def test_a_training_is_a_function_of_its_seed(tmp_path: Path) -> None:
     def trained(seed: int, folder: str) -> nn.Module:
         net = noisy_net()
-        torch.rand(seed)  # whatever was drawn before does not count
+        torch.rand(seed)  # earlier random numbers must not matter
         path = tmp_path / folder
         fit(net, TASK, train_batches(), None, SETTINGS, seed=seed, folder=path, quiet=True)
         return net
@@ -171,7 +171,7 @@ def test_labels_out_of_range_are_refused_before_anything_is_done(part: str, tmp_
 
 
 class Failing(nn.Module):
-    """A network that fails in its nth forward pass."""
+    """Network that fails in its nth forward pass."""
 
     def __init__(self, n: int, error: Exception | None = None) -> None:
         super().__init__()
@@ -243,14 +243,14 @@ def test_without_a_compiler_of_cpp_a_network_trains_uncompiled_and_says_so(tmp_p
 def test_a_compiled_network_trains_to_the_same_weights_and_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graphs = Graphs()  # without a minute of C++
+    graphs = Graphs()  # instead of a compiler, which takes a minute
     monkeypatch.setattr(compiled, "BACKEND", graphs)
     monkeypatch.setattr(compiled, "_CALLS", OrderedDict())
     settings = replace(SETTINGS, compile=True)
     net, plain = plain_net(), plain_net()
     train(net, tmp_path / "compiled", settings)
     train(plain, tmp_path / "plain")
-    assert graphs.count == 4  # in training and in evaluation, each for whole batches and a smaller one
+    assert graphs.count == 4  # two modes times two batch sizes
     assert equal_weights(net, plain)
     again = plain_net()
     train(again, tmp_path / "compiled", settings)

@@ -122,7 +122,7 @@ def test_a_format_that_is_no_number_is_refused(tmp_path: Path) -> None:
 
 
 def of_format_1(path: Path, **entries: Any) -> None:
-    """Write the record as it was written before there were checksums, without the entries that are `None`."""
+    """Write the record in format 1, without a checksum and without the entries that are `None`."""
     record().save(path)
     content = json.loads(path.read_text("utf-8")) | {"format": 1} | entries
     del content["sha256"], content["made_from"]

@@ -45,7 +45,7 @@ KINDS: dict[str, Callable[[list[nn.Module]], LinearTheta]] = {
 
 
 class Drift(nn.Module):
-    """F(t, x) = b: the gradient of a linear loss is that of its basis function, whatever b is."""
+    """Branch F(t, x) = b: the gradient of a linear loss is the integral of the basis function, for every b."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def drifting(kind: str, pieces: int = 3) -> ODEBlock:
 
 
 def train(block: nn.Module, optimizer: optim.Optimizer, steps: int) -> None:
-    """Steps of linear losses of different slopes; RK4 integrates polynomials of degree 3 over depth exactly."""
+    """Take steps on linear losses of different slopes; RK4 integrates polynomials of degree 3 over depth exactly."""
     for step in range(steps):
         optimizer.zero_grad()
         x = torch.zeros(1, 2, dtype=torch.float64)

@@ -290,7 +290,7 @@ def test_a_record_that_does_not_say_which_content_a_file_had_is_refused(path: Pa
     (tmp_path / "net").write_text("trained")
     run = open_run(path, Asking(tmp_path / "net"))
     run.finish()
-    replace(Record.load(path), made_from={}).save(path)  # as before there were fingerprints
+    replace(Record.load(path), made_from={}).save(path)  # like a record of format 1, without fingerprints
     with pytest.raises(RecordError, match="the file of the setting checkpoint has other content"):
         open_run(path, Asking(tmp_path / "net"))
 

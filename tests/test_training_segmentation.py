@@ -17,7 +17,7 @@ VOID = 255
 
 
 def masks(n: int, *, void: bool = False) -> tuple[Tensor, Tensor]:
-    """Random logits for four classes and masks of 6×9 pixels, in which `void` pixels may lie."""
+    """Return random logits for four classes and masks of 6×9 pixels, with some `void` pixels if given."""
     generator = torch.Generator().manual_seed(0)
     outputs, targets = torch.randn(n, 4, 6, 9, generator=generator), torch.randint(0, 4, (n, 6, 9), generator=generator)
     if void:
@@ -47,11 +47,11 @@ class TestSegmentationWithoutBackground(TaskLaws):
 
 
 CONFUSION = [[50, 3, 2], [4, 20, 6], [0, 5, 10]]
-"""n_ij: pixels of class i that are called j."""
+"""Confusion matrix n_ij: number of pixels of class i that are predicted as j."""
 
 
 def pixels(confusion: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """One image of one row with just that confusion, as logits and as a mask."""
+    """Return one image of one row with that confusion matrix, as logits and as a mask."""
     pairs = [(i, j) for i, row in enumerate(confusion) for j, count in enumerate(row) for _ in range(count)]
     true, found = torch.tensor(pairs).T
     return F.one_hot(found, len(confusion)).float().T[None, :, None], true[None, None]
@@ -60,7 +60,7 @@ def pixels(confusion: list[list[int]]) -> tuple[Tensor, Tensor]:
 def test_metrics_are_the_formulas_of_long_et_al():
     outputs, targets = pixels(CONFUSION)
     metrics = Segmentation(3).metrics()
-    metrics.update(outputs[..., :40], targets[..., :40])  # in two batches: what counts are the pixels of the split
+    metrics.update(outputs[..., :40], targets[..., :40])  # in two batches, as metrics are of the whole split
     metrics.update(outputs[..., 40:], targets[..., 40:])
     n = torch.tensor(CONFUSION).double()
     t, right = n.sum(dim=1), n.diagonal()

@@ -12,7 +12,7 @@ from odenet.training import Classification, Task
 
 
 class TaskLaws:
-    """What the training loop takes for granted."""
+    """Contract of tasks on which the training loop relies."""
 
     task: Task
 

@@ -18,7 +18,7 @@ from odenet.training.tiling import tiles
 
 
 def trained(net: nn.Module) -> nn.Module:
-    """The net with random scores and statistics, in float64."""
+    """Return the network with random scores and statistics, in float64."""
     torch.manual_seed(0)
     for parameter in net.parameters():
         if not parameter.any():
