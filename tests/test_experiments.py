@@ -278,7 +278,7 @@ def test_of_two_runs_started_at_once_on_a_record_the_second_is_told_who_was_firs
     assert record.settings["augment"] == (codes[0] == 0), "the record is that of the run which ended well"
     other = said[codes.index(1)]
     # The second may come when the first has ended: then it finds the record of another run.
-    assert f"is in work: process {processes[codes.index(0)].pid} on" in other or "is that of another run" in other
+    assert f"is in use: process {processes[codes.index(0)].pid} on" in other or "is that of another run" in other
 
 
 def test_a_net_trained_again_at_the_same_path_does_not_get_the_answers_of_the_former(tmp_path):

@@ -111,7 +111,7 @@ def test_a_truth_value_is_written_as_in_python():
         (["kind=z"], r"kind must be of type Literal\['x', 'y'\], got z"),
         (["widths=4 x"], r"widths must be of type tuple\[int, ...\], got 4 x"),
         (["names=a 'b"], r"names must be of type tuple\[str, ...\], got a 'b"),
-        (["training.lr=0.1,-1"], r"lr=-1.0 cannot train a network: it is positive and finite; give such a value"),
+        (["training.lr=0.1,-1"], r"lr must be positive and finite, got -1.0: it scales the steps of the optimizer"),
         (["count=1", "count=2"], "the setting count was given more than once.*give all its values in one --over count"),
         (["training.batch-size=1", "training.batch_size=2"], "training.batch_size was given more than once"),
         (["training.lr=0.1,0.2,0.10"], "gives training.lr the value 0.10 twice, so that two runs would be the same"),

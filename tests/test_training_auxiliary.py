@@ -1,4 +1,4 @@
-"""Classification with auxiliary classifiers: the contract of tasks, and the combined loss."""
+"""Classification with auxiliary classifiers keeps the contract of tasks, and its loss is the weighted sum."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.test_training_tasks import TestClassification as ClassificationLaws
 
 
 class WithAuxiliaries(nn.Module):
-    """Answers as GoogLeNet does, in a few weights."""
+    """Network with the outputs of GoogLeNet and few weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ TARGETS = torch.arange(9) % 4
 
 
 class TestAuxiliaryClassification(ClassificationLaws):
-    """On plain logits it is the classification that it extends."""
+    """On plain logits the task equals `Classification`."""
 
     task = AuxiliaryClassification(4, label_smoothing=0.1)
 
@@ -64,13 +64,13 @@ def test_evaluation_is_that_of_a_classification() -> None:
 
 def test_auxiliary_logits_for_another_number_of_classes_are_refused() -> None:
     bad = outputs()._replace(auxiliary_4d=torch.zeros(9, 5))
-    with pytest.raises(ValueError, match=r"shape \(9, 5\) cannot be logits of 9 examples for num_classes=4"):
+    with pytest.raises(ValueError, match=r"shape \(9, 4\), .*, got \(9, 5\): build the network for num_classes=4"):
         AuxiliaryClassification(4).loss(bad, TARGETS)
 
 
 @pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
 def test_a_weight_that_is_negative_or_not_finite_is_refused(weight: float) -> None:
-    with pytest.raises(ValueError, match=f"weight={weight} cannot be.*at least 0"):
+    with pytest.raises(ValueError, match=f"weight must be ≥ 0 and finite, got {weight}"):
         AuxiliaryClassification(4, weight=weight)
 
 

@@ -1,4 +1,4 @@
-"""Batches: what the loop asks of them is all that it asks."""
+"""The training loop uses nothing of its batches but the interface of `BatchSource`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Labels:
 
 
 class Corners:
-    """Three examples, a batch each."""
+    """Three batches of one example each."""
 
     split = Labels()
 

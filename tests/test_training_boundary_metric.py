@@ -1,4 +1,4 @@
-"""The boundary F1 of a split is the mean over its images, in whatever batches they come."""
+"""The boundary F1 of a split is the mean over its images, whatever the batches."""
 
 from __future__ import annotations
 

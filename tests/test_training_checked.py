@@ -1,4 +1,4 @@
-"""Settings are what their annotations say, whatever is given, or refused by name before anything runs."""
+"""Settings have the types and bounds of their annotations, or are refused by name at construction."""
 
 from __future__ import annotations
 

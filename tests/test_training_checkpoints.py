@@ -1,4 +1,4 @@
-"""Checkpoints that must not be continued are refused by name, and nothing that is there is lost."""
+"""Checkpoints from which a training must not resume are refused by name, and existing files are left intact."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_identity_without_end_is_refused_and_one_that_says_a_billion_times_th
     laughs: Any = "ha"
     for _ in range(60):
         laughs = [laughs, laughs]
-    for identity, said in ((endless, "cannot be read .*nested without end"), (laughs, "belongs to another training")):
+    for identity, said in ((endless, "cannot be read .*nested too deep"), (laughs, "belongs to another training")):
         archive = io.BytesIO()
         content = {"kind": "odenet checkpoint", "format": FORMAT, "identity": identity, "state": {}}
         torch.save(content, archive)
@@ -127,7 +127,7 @@ def test_a_foreign_file_is_refused_by_name(write: Callable[[Path], Any], checkpo
 
 
 class Malice:
-    """What a pickle may do."""
+    """Object whose pickle runs code when it is read."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (os.environ["MALICE"],)
@@ -142,12 +142,12 @@ def test_reading_runs_no_code(checkpoint: Checkpoint, monkeypatch: pytest.Monkey
     assert "weights_only" not in str(refusal.value), "torch's advice to run the code"
     assert not done.exists()
     pickle.loads(pickle.dumps(Malice()))
-    assert done.exists()  # so that the test shows something
+    assert done.exists()  # the pickle does run code elsewhere
 
 
 @pytest.mark.parametrize("number", [FORMAT - 1, FORMAT + 1])
 def test_another_format_is_refused_with_both_numbers(number: int, checkpoint: Checkpoint) -> None:
-    # Those of format 1 do not say which data, batches and initial weights they were made from.
+    # Checkpoints of format 1 lack the fingerprints of data, batches and initial weights.
     torch.save({"kind": "odenet checkpoint", "format": number, "identity": IDENTITY, "state": {}}, checkpoint.path)
     with pytest.raises(CheckpointError, match=f"has format {number}, and this version of odenet reads format {FORMAT}"):
         checkpoint.read()

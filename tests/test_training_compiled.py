@@ -1,4 +1,4 @@
-"""Networks of one structure share their kernels, those of many structures all run compiled, and caches stay."""
+"""Networks of one structure share their compiled kernels, and the caches of kernels stay bounded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 from odenet import Checkpointed, ODEBlock, StochasticDepth, configure
 from odenet.models import ode_net, resnet20, resnet56
 from odenet.training import compiled
-from odenet.training.compiled import GRAPHS, KEPT
+from odenet.training.compiled import MAX_GRAPHS, MAX_STRUCTURES
 from tests.laws import Graphs
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -22,7 +22,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> Graphs:
-    """Counts the graphs of whole networks."""
+    """Backend that counts the graphs of whole networks."""
     counting = Graphs()
     monkeypatch.setattr(compiled, "BACKEND", counting)
     monkeypatch.setattr(compiled, "_CALLS", OrderedDict())
@@ -48,14 +48,14 @@ def used(network: nn.Module, device: torch.device = CPU) -> None:
 def test_the_second_network_of_a_structure_is_not_compiled_again(graphs: Graphs) -> None:
     for seed in range(3):
         used(net(seed))
-    assert graphs.count == GRAPHS
+    assert graphs.count == MAX_GRAPHS
 
 
 def test_more_structures_than_torch_keeps_graphs_for_a_function_all_run_compiled(graphs: Graphs) -> None:
-    for width in range(1, KEPT + 3):
+    for width in range(1, MAX_STRUCTURES + 3):
         used(net(0, width))
-    assert graphs.count == GRAPHS * (KEPT + 2)
-    assert len(compiled._CALLS) == KEPT
+    assert graphs.count == MAX_GRAPHS * (MAX_STRUCTURES + 2)
+    assert len(compiled._CALLS) == MAX_STRUCTURES
 
 
 def test_a_network_of_many_sizes_of_batches_runs_compiled_in_each_training(graphs: Graphs) -> None:
@@ -70,7 +70,7 @@ def test_where_torch_does_not_say_what_it_keeps_every_training_compiles(
     graphs: Graphs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch._dynamo.eval_frame", None)
-    assert compiled._graphs_of(net) > GRAPHS
+    assert compiled._number_of_graphs(net) > MAX_GRAPHS
     monkeypatch.undo()
     assert graphs.count == 0
 
@@ -81,7 +81,7 @@ def test_what_else_is_compiled_stays_so(graphs: Graphs) -> None:
     double(torch.ones(3))
     used(net(0))
     double(torch.ones(3))
-    assert (other.count, graphs.count) == (1, GRAPHS)
+    assert (other.count, graphs.count) == (1, MAX_GRAPHS)
 
 
 def test_the_wrapper_has_the_weights_and_modes_of_the_network(graphs: Graphs) -> None:

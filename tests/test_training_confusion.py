@@ -1,4 +1,4 @@
-"""A confusion matrix is that of torchmetrics."""
+"""The confusion matrix equals that of torchmetrics."""
 
 from __future__ import annotations
 

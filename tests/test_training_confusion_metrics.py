@@ -1,4 +1,4 @@
-"""Metrics of the confusion matrix are those of torchmetrics, and the mean IoU says which classes it leaves out."""
+"""Metrics of the confusion matrix equal those of torchmetrics, and the mean IoU names the classes it leaves out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Where a training runs. That two processes train as one does is tested in test_training_distributed.py."""
+"""A training runs on the device and with the processes of its settings, or is refused with advice.
+
+That two processes train as one does is tested in test_training_distributed.py.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not distributed.is_gloo_available(), reason="thi
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which two processes left what became of every net."""
+    """Return the folder with the results of two processes for every network."""
     folder = tmp_path_factory.mktemp("shared")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     program = ["-m", "tests.distributed_cases", str(folder)]
@@ -34,14 +34,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def in_two(name: str, folder: Path) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """The net that two processes trained, and what each of them noted."""
+    """Return the network that two processes trained, and the notes of each."""
     net = cases.CASES[name]()
     load_weights(net, folder / f"{name}.safetensors")
     return net, [json.loads((folder / f"{name}-{rank}.json").read_text()) for rank in (0, 1)]
 
 
 def largest_difference(one: nn.Module, other: nn.Module) -> float:
-    """In any parameter."""
+    """Return the largest difference in any parameter."""
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     return max(float((a - b).detach().abs().max()) for a, b in pairs)
 

@@ -1,4 +1,4 @@
-"""What a record says of machine, versions and commit."""
+"""A record names the machine, the versions and the commit of its run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation: metrics over a split, and a network left as it was."""
+"""An evaluation returns the metrics of a whole split and leaves the network unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files are whole or not there; a failure names the path and leaves what was there."""
+"""Files are written completely or not at all; an error names the path and leaves the former file intact."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_temporary_files_have_random_names_and_none_is_written_twice(
     theirs = tmp_path / f".file.{'0' * 16}.part"
     theirs.write_bytes(b"of another writer")
     with theirs.open("r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # as its writer does
+        fcntl.flock(file, fcntl.LOCK_EX)  # as the writer of the file does
         with pytest.raises(CannotWrite, match="File exists"):
             write_atomically(tmp_path / "file", b"new", "file")
     assert theirs.read_bytes() == b"of another writer"

@@ -1,4 +1,4 @@
-"""Fingerprints: equal where contents are, in every process, and different wherever anything else counts."""
+"""Fingerprints of equal contents are equal in every process, and those of different contents differ."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_content_that_changes_in_place_is_noticed() -> None:
     pixels = np.zeros(2_000_000, dtype=np.uint8)
     held = Plain(images=torch.from_numpy(pixels))
     before = fingerprint(held)
-    pixels[-1] = 1  # torch counts no version for this
+    pixels[-1] = 1  # torch does not count this change in the version of the tensor
     assert fingerprint(held) != before
 
 

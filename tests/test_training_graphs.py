@@ -1,4 +1,4 @@
-"""A training step captured as a graph: the weights and losses of the eager step, whatever changes from step to step."""
+"""Captured training steps give the weights and losses of eager steps, whatever changes from step to step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Made = list[Any]
 
 
 class Repeated:
-    """A graph that is none: it takes the step again by its Python code."""
+    """Graph without capture, which runs the Python code of the step again."""
 
     def warm_up(self, step: Callable[[], None]) -> None:
         step()
@@ -49,7 +49,7 @@ class Repeated:
 
 
 def with_graphs(monkeypatch: pytest.MonkeyPatch, graph: Callable[[], Any]) -> Made:
-    """Let `fit` capture steps on this CPU by such graphs; returns those that it makes."""
+    """Make `fit` capture steps by such graphs on this CPU; return the graphs that it makes."""
     made: Made = []
 
     def make() -> Any:
@@ -111,7 +111,7 @@ def test_a_training_with_graphs_is_one_without_to_rounding(
 
 
 class Copied:
-    """Batches that say nothing of their numbers, as a user's own do."""
+    """Batches without `numbers`, like those that a user defines."""
 
     def __init__(self, batches: Batches) -> None:
         self.wrapped, self.split = batches, batches.split
@@ -223,26 +223,26 @@ def on(device: str, processes: int = 1) -> Any:
 @pytest.mark.parametrize(
     ("net", "fabric", "why"),
     [
-        (block(), on("cpu"), "the training runs on 'cpu', and graphs are of CUDA"),
+        (block(), on("cpu"), "the training runs on 'cpu', and graphs need CUDA"),
         (block(), on("cuda", 2), "2 processes exchange gradients"),
-        (block(stepping=Adaptive()), on("cuda"), r"ODEBlock steps by Adaptive\(.*looks at the error"),
-        (block(stepping=Adaptive(per_sample=True)), on("cuda"), "per_sample=True.*looks at the error"),
+        (block(stepping=Adaptive()), on("cuda"), r"ODEBlock has the stepping Adaptive\(.*reads the error"),
+        (block(stepping=Adaptive(per_sample=True)), on("cuda"), "per_sample=True.*reads the error"),
         (
             block(gradient=ContinuousAdjoint()),
             on("cuda"),
-            r"gradient ContinuousAdjoint\(\).*decides in the backward",
+            r"gradient ContinuousAdjoint\(\).*controls the backward",
         ),
         (block(gradient=Checkpointed()), on("cuda"), r"the gradient Checkpointed\(\)"),
         (block(gradient=Reversible()), on("cuda"), r"the gradient Reversible\(\)"),
-        (block(noise=StochasticDepth(0.5)), on("cuda"), "by batch leaves other branches out.*per='sample' does not"),
+        (block(noise=StochasticDepth(0.5)), on("cuda"), "by batch skips other branches.*per='sample' does not"),
     ],
 )
-def test_what_cannot_be_captured_is_taken_eagerly_and_a_sentence_says_why(
+def test_a_step_that_cannot_be_captured_is_taken_eagerly_with_a_warning_that_says_why(
     net: nn.Module, fabric: Any, why: str
 ) -> None:
     optimizer = optim.SGD(net.parameters(), lr=0.1)
     with pytest.warns(
-        GraphWarning, match=f"cuda_graph=True was asked for; .*{why}.*with the same numbers.*cuda_graph=False"
+        GraphWarning, match=f"cuda_graph=True was asked for; .*{why}.*with the same results.*cuda_graph=False"
     ):
         assert not can_be_graphs(net, optimizer, fabric)
 
@@ -252,7 +252,7 @@ def test_a_block_with_graphs_of_its_own_and_an_unknown_optimizer_are_named() -> 
     net[0].compiled = "reduce-overhead"  # type: ignore[index]
     with pytest.warns(GraphWarning, match="compiled to CUDA graphs of its own"):
         assert not can_be_graphs(net, optim.SGD(net.parameters(), lr=0.1), on("cuda"))
-    with pytest.warns(GraphWarning, match="the step of RMSprop is not known"):
+    with pytest.warns(GraphWarning, match="the step of RMSprop is not known to be capturable"):
         assert not can_be_graphs(block(), optim.RMSprop(net.parameters(), lr=0.1), on("cuda"))
 
 
@@ -266,13 +266,13 @@ def test_steps_in_which_nothing_waits_for_the_host_can_be_captured(net: nn.Modul
 
 
 def test_on_a_cpu_a_training_that_asks_for_graphs_says_so_and_gives_the_same_weights(tmp_path: Path) -> None:
-    with pytest.warns(GraphWarning, match="graphs are of CUDA"):
+    with pytest.warns(GraphWarning, match="graphs need CUDA"):
         ours = trained(noisy_net(), replace(SETTINGS, cuda_graph=True), tmp_path / "asked")
     require_equal(ours, trained(noisy_net(), SETTINGS, tmp_path / "not"))
 
 
 class Unfit(RecordedGraph):
-    """Refuses as CUDA does."""
+    """Graph whose capture fails as that of CUDA does."""
 
     def capture(self, step: Callable[[], None]) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nand more of it")

@@ -1,4 +1,4 @@
-"""Histories: rows of numbers, and what is read from them."""
+"""A history gives its rows, columns and times as numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds: one process works at a file at a time, and the next one is told which."""
+"""One process at a time holds a file, and another one is told which process it is."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ for line in sys.stdin:
 
 
 class Other:
-    """A process that holds files."""
+    """Process that holds files."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -65,8 +65,8 @@ def test_a_file_that_another_process_holds_is_refused_with_who_where_and_since_w
 ) -> None:
     path, number, host = tmp_path / "record.json", other.process.pid, platform.node()
     other.tell("take", path)
-    said = rf"record\.json is in work: process {number} on {host}, since \d{{4}}-\d\d-\d\dT.*holds it.*wait until that"
-    for _ in range(2):  # an attempt leaves who holds it as it is
+    said = rf"record\.json is in use: process {number} on {host}, since \d{{4}}-\d\d-\d\dT.*holds it.*wait until that"
+    for _ in range(2):  # a failed attempt does not change the holder
         with pytest.raises(HeldByAnother, match=said):
             Hold.take(path)
     Hold.take(tmp_path / "another.json")
@@ -91,7 +91,7 @@ def test_a_lock_that_does_not_say_whose_it_is_is_another_process(tmp_path: Path,
     other.tell("take", tmp_path / "record.json")
     for content in ("", "{", "[]", '{"process": 1}'):
         (tmp_path / ".record.json.lock").write_text(content)
-        with pytest.raises(HeldByAnother, match="is in work: another process holds it"):
+        with pytest.raises(HeldByAnother, match="is in use: another process holds it"):
             Hold.take(tmp_path / "record.json")
 
 
@@ -135,6 +135,6 @@ def test_a_copy_of_the_process_does_not_hold_it(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
-        CannotWrite, match=r"file/record\.json cannot be held against other processes: .*another folder"
+        CannotWrite, match=r"file/record\.json cannot be locked against other processes: .*another folder"
     ):
         Hold.take(tmp_path / "file" / "record.json")

@@ -46,11 +46,11 @@ from tests.training_cases import SETTINGS
 
 @pytest.fixture(autouse=True)
 def as_on_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is looked at on a CPU alone, where it costs nothing, is not looked at."""
+    """Read the loss as rarely as on an accelerator."""
     monkeypatch.setattr("odenet.blocks.block._is_finite", lambda _: True)
     monkeypatch.setattr("odenet.blocks.gradients.checkpointed.torch.equal", lambda *_: True)
     monkeypatch.setattr("odenet.blocks.per_sample.solve._reading_is_free", lambda _: False)
-    monkeypatch.setattr(loop, "_steps_between_looks", lambda _: 50)
+    monkeypatch.setattr(loop, "_steps_between_reads", lambda _: 50)
 
 
 def images(n: int, classes: int) -> Split:
@@ -63,7 +63,7 @@ def batches(n: int, classes: int, **options: Any) -> Batches:
 
 
 class TrainingPathLaws:
-    """The laws of a training path: its network, its task and its batches.
+    """Laws of a training path with a network, a task and batches.
 
     A bound on the operations is that of a count that was made when the path was written, and a tenth: it fails where
     a batch, an augmentation or an optimizer falls into one operation for each image, parameter or scene.
@@ -83,14 +83,14 @@ class TrainingPathLaws:
         return batches(2 * number, 3, shuffle=True, seed=1, device=device)
 
     def seen_in_steps(self, number: int) -> HostWaits:
-        """What `number` steps of the loop do, after one that makes what stays."""
+        """Return the operations of `number` steps of the loop, after a step that initializes the state."""
         torch.manual_seed(0)
         net, task, train = self.network(), self.task(), self.batches(number)
         fabric = launch(self.settings, net)
         network, descent = fabric.setup(net, make_optimizer(net, self.settings))
         steps, tally = Steps(network, descent, task, self.settings, fabric), Tally()
         steps.take(next(iter(train.epoch(0))))
-        for state in descent.state.values():  # where Adam keeps its counts of steps
+        for state in descent.state.values():  # the step counts of Adam
             keep_on_host(*(value for name, value in state.items() if name == "step"))
         with HostWaits() as seen:
             for batch in steps.batches(train, 1, 0):
@@ -127,7 +127,8 @@ class TrainingPathLaws:
             settings = replace(self.settings, epochs=1, checkpoint_seconds=3600.0)
             with HostWaits() as seen:
                 fit(net, task, train, None, settings, seed=0, folder=tmp_path / str(number), quiet=True)
-            waits.append([wait for wait in seen.waits if not wait.startswith("numpy")])  # fingerprints, beforehand
+            # The waits of fingerprints are left out, because these are computed before the training.
+            waits.append([wait for wait in seen.waits if not wait.startswith("numpy")])
         few, many = map(len, waits)
         assert many <= few + 2 * self.waits_in_a_step, waits[1]
 
@@ -233,7 +234,7 @@ class TestCheckpointed(ODENetLaws):
 
 
 class TestReversible(ODENetLaws):
-    """What came back is compared with x(0) once a backward pass."""
+    """The reconstructed x(0) is compared with the input once in each backward pass."""
 
     stepping, gradient = FixedSteps(Euler(), 4), Reversible()
     waits_in_a_step = 1
@@ -241,7 +242,7 @@ class TestReversible(ODENetLaws):
 
 
 class PerSampleLaws(ODENetLaws):
-    """The host looks once every eight attempts, and these tolerances take fewer."""
+    """The host reads the state every eight attempts, and these tolerances need fewer."""
 
     waits_in_a_step = 1
     operations_in_a_step = 3900
@@ -257,7 +258,7 @@ class TestPerSampleCheckpointed(PerSampleLaws):
 
 
 class TestPerSampleReversible(PerSampleLaws):
-    """One look for the steps, one for the growth of rounding errors, one for the drift."""
+    """The host reads the steps, the growth of rounding errors and the drift once each."""
 
     stepping, gradient = Adaptive("dopri5", 1e-2, 1e-2, per_sample=True), Reversible()
     waits_in_a_step = 3
@@ -265,7 +266,7 @@ class TestPerSampleReversible(PerSampleLaws):
 
 
 def waits_and_attempts(tolerance: float, budget: int | None, pieces: int) -> tuple[int, int]:
-    """Waits of a solve with its gradient, and the most attempts that a sample made."""
+    """Return the waits of a solve with its gradient, and the maximal number of attempts of a sample."""
     torch.manual_seed(0)
     stepping = Adaptive("dopri5", tolerance, tolerance, budget, per_sample=True)
     block = ODEBlock(PiecewiseConstant([MLPBranch(2, 8) for _ in range(pieces)], 3.0), stepping)
@@ -306,7 +307,7 @@ def test_a_torchdiffeq_solve_waits_at_every_step_as_its_documentation_says() -> 
 
 @contextmanager
 def waits_are_errors() -> Iterator[None]:
-    """Let torch raise where the host waits for the GPU."""
+    """Make torch raise an error if the host waits for the GPU."""
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -1,4 +1,4 @@
-"""A checkpoint is that of one training: whatever else could have led to another result makes it another's."""
+"""A checkpoint is resumed only by the same training: every difference that could change its outcome is refused."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def repainted() -> Split:
 
 
 class Scaled(nn.Module):
-    """x ↦ net(factor·x), of which `print` shows the net alone."""
+    """Network x ↦ net(factor·x), whose `repr` does not show the factor."""
 
     def __init__(self, factor: float = 1.0, activation: Callable[[Tensor], Tensor] = torch.relu) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ WAYS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a training that is complete."""
+    """Return the folder of a complete training."""
     folder = tmp_path_factory.mktemp("training")
     trained({}, folder)
     return folder
@@ -186,7 +186,7 @@ def test_an_interrupted_training_does_not_go_on_with_weights_from_its_midst(tmp_
 
 
 class Streamed:
-    """Batches out of something that is bound to the process."""
+    """Batches that hold an object bound to the process."""
 
     def __init__(self) -> None:
         self.batches = batches()

@@ -1,4 +1,4 @@
-"""Plain data: there and back, and what differs."""
+"""Plain data comes back from JSON exactly, and differences between two values are listed by name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TREES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.
 
 
 def equal(a: Any, b: Any) -> bool:
-    """As ==, but NaN equals itself and 1 is neither 1.0 nor True."""
+    """Whether two values are equal, where NaN equals itself and 1 differs from 1.0 and True."""
     if isinstance(a, float) and isinstance(b, float) and math.isnan(a):
         return math.isnan(b)
     if isinstance(a, list) and isinstance(b, list):

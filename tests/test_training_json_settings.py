@@ -1,4 +1,4 @@
-"""Settings as JSON: they come back exactly, and nothing but constructors of odenet and torch is run."""
+"""Settings come back from JSON exactly, and reading them calls nothing but constructors of odenet and torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from odenet.training.json_settings import setting_from_expression, setting_from_
 
 
 def there_and_back(value: object, names: dict[str, Any] | None = None) -> Any:
-    """The value that is read from the text of a file."""
+    """Return the value that is read from the text of a file."""
     return setting_from_json(json.loads(json.dumps(setting_to_json(value, names), allow_nan=False)), names)
 
 
@@ -109,7 +109,7 @@ def test_a_construction_that_came_back_constructs_the_same() -> None:
 
 
 class Late(Solver):
-    """A solver of the user's."""
+    """Solver that a user defined."""
 
     order = 0
 
@@ -128,7 +128,7 @@ def test_names_of_the_users_own_are_known_where_they_are_given() -> None:
 
 
 class Rounded(Late):
-    """A solver that shows its number in part."""
+    """Solver whose `repr` rounds its number."""
 
     def __init__(self, number: float = 0.0) -> None:
         self.number = number

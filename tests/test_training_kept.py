@@ -1,4 +1,4 @@
-"""What its user has set, a training leaves so: modes of parts, rates of groups, generators and threads."""
+"""A training restores what its user has set: modes of modules, learning rates, generators and threads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def modes(net: nn.Module) -> list[bool]:
 
 
 def with_modes(net: nn.Sequential, still: tuple[int, ...]) -> nn.Sequential:
-    """`net` with these of its modules in evaluation mode; -1 is the net itself."""
+    """Put these modules of `net` into evaluation mode; -1 is the net itself."""
     for index in still:
         (net if index < 0 else net[index]).training = False
     return net
@@ -47,7 +47,7 @@ SUBSETS = list(chain.from_iterable(combinations((-1, 0, 1, 3), n) for n in range
 def test_parts_in_evaluation_mode_are_trained_in_it_and_left_in_it(still: tuple[int, ...], tmp_path: Path) -> None:
     seen: list[Any] = []
     before: list[bool] = []
-    for _ in range(2):  # trained, and read back
+    for _ in range(2):  # the first training runs, the second is read from its checkpoint
         net = with_modes(noisy_net(), still)  # type: ignore[arg-type]
         before, statistics = modes(net), net[1].running_mean.clone()  # type: ignore[union-attr]
         net.register_forward_pre_hook(
@@ -72,7 +72,7 @@ def test_a_model_in_evaluation_mode_as_a_whole_is_trained_in_training_mode_and_l
 
 
 class Stopped(Exception):  # noqa: N818  (nothing went wrong)
-    """The end of a process, for a test."""
+    """Error that stands for the end of a process."""
 
 
 @pytest.mark.parametrize("after", [3, 5, 8])
@@ -108,7 +108,7 @@ def test_a_checkpoint_of_other_frozen_parts_is_refused(freeze: Callable[[Any], o
 
 
 class Merging(nn.Module):
-    """A module that does more than set a mode, as adapters merge their weights in evaluation."""
+    """Module whose `train` does more than set a mode, like adapters that merge their weights in evaluation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ def test_measures_of_training_keep_frozen_parts_and_statistics() -> None:
 
 
 def optimizer_of(net: nn.Module) -> optim.Optimizer:
-    """The head learns ten times as fast as the rest, and does not decay."""
+    """Make an optimizer whose head has ten times the learning rate and no weight decay."""
     parts = [{"params": net[1].parameters()}, {"params": net[3].parameters(), "lr": 0.3, "weight_decay": 0.0}]  # type: ignore[index]
     return optim.SGD(parts, lr=0.03, momentum=0.9, weight_decay=0.1)
 
@@ -163,7 +163,7 @@ def rates(optimizer: optim.Optimizer) -> list[float]:
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one-cycle", "steps"])
 def test_groups_of_parameters_have_their_own_rates_as_under_torchs_lambda_lr(schedule: Any, tmp_path: Path) -> None:
-    settings = replace(SETTINGS, schedule=schedule, lr=7.0)  # of which the optimizer takes no notice
+    settings = replace(SETTINGS, schedule=schedule, lr=7.0)  # the given optimizer ignores this rate
     net, by_hand = plain_net(), plain_net()
     optimizer, reference = optimizer_of(net), optimizer_of(by_hand)
     factor = Schedule(settings, 15)
@@ -223,12 +223,12 @@ def test_a_checkpoint_of_another_optimizer_is_refused(change: dict[str, float], 
 
 
 def drawn() -> list[float]:
-    """The next number of each global generator."""
+    """Return the next number of each global generator."""
     return [random.random(), float(np.random.rand()), float(torch.rand(()))]  # noqa: NPY002
 
 
 def stop(*_: object) -> None:
-    """What ends a training."""
+    """Error that ends a training."""
     raise Stopped
 
 
@@ -267,6 +267,6 @@ def test_an_evaluation_draws_nothing() -> None:
 
 
 def noisy_net_without_seed() -> nn.Module:
-    """The net, made without a trace in the generators."""
+    """Make the network without changing the generators."""
     with torch.random.fork_rng(devices=[]):
         return noisy_net()

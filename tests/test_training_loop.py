@@ -1,4 +1,4 @@
-"""The loop is the one that anybody would write by hand; what it adds changes no number."""
+"""The training loop gives the numbers of a loop written by hand; checks and checkpoints change none of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def equal_weights(a: nn.Module, b: nn.Module) -> bool:
 
 
 def train_by_hand(net: nn.Module, settings: Training) -> list[float]:
-    """The mean loss of each epoch."""
+    """Train by a loop written by hand, and return the mean loss of each epoch."""
     optimizer, batches, means = make_optimizer(net, settings), train_batches(), []
     rates = iter([Schedule(settings, 15)(step) for step in range(15)])
     net.train()
@@ -65,7 +65,7 @@ def test_training_gives_the_weights_and_losses_of_a_loop_written_by_hand(
 def test_a_training_is_a_function_of_its_seed(tmp_path: Path) -> None:
     def trained(seed: int, folder: str) -> nn.Module:
         net = noisy_net()
-        torch.rand(seed)  # whatever was drawn before does not count
+        torch.rand(seed)  # earlier random numbers must not matter
         path = tmp_path / folder
         fit(net, TASK, train_batches(), None, SETTINGS, seed=seed, folder=path, quiet=True)
         return net
@@ -165,13 +165,13 @@ def test_labels_out_of_range_are_refused_before_anything_is_done(part: str, tmp_
             raise AssertionError
 
     batches: dict[str, Any] = {"train": train_batches(), "test": evaluation_batches()} | {part: BadLabels()}
-    with pytest.raises(ValueError, match="label 3 cannot be one of num_classes=3"):
+    with pytest.raises(ValueError, match="labels must be from 0 to 2 for num_classes=3, got 3"):
         fit(noisy_net(), TASK, **batches, settings=SETTINGS, seed=5, folder=tmp_path, quiet=True)
     assert list(tmp_path.iterdir()) == []
 
 
 class Failing(nn.Module):
-    """A network that fails in its nth forward pass."""
+    """Network that fails in its nth forward pass."""
 
     def __init__(self, n: int, error: Exception | None = None) -> None:
         super().__init__()
@@ -184,12 +184,12 @@ class Failing(nn.Module):
         return self.net(x) * (math.nan if self.left == 0 else 1)
 
 
-@pytest.mark.parametrize("look_every", [1, 2, 50])
+@pytest.mark.parametrize("read_every", [1, 2, 50])
 def test_a_loss_that_is_not_finite_stops_the_training_with_its_epoch_and_step(
-    look_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    read_every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What is looked at now and then on an accelerator, here too: the step that is named stays the first bad one.
-    monkeypatch.setattr(loop, "_steps_between_looks", lambda _: look_every)
+    # As on an accelerator, the loss is read only every few steps; the message must still name the first bad step.
+    monkeypatch.setattr(loop, "_steps_between_reads", lambda _: read_every)
     with pytest.raises(NonFiniteLoss, match=r"not finite in epoch 2, step 3 \(.*Lower lr.*gradient_clip.*32-true"):
         fit(Failing(5 + 3), TASK, train_batches(), None, SETTINGS, seed=5, folder=tmp_path, quiet=True)
     saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]
@@ -243,14 +243,14 @@ def test_without_a_compiler_of_cpp_a_network_trains_uncompiled_and_says_so(tmp_p
 def test_a_compiled_network_trains_to_the_same_weights_and_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graphs = Graphs()  # without a minute of C++
+    graphs = Graphs()  # instead of a compiler, which takes a minute
     monkeypatch.setattr(compiled, "BACKEND", graphs)
     monkeypatch.setattr(compiled, "_CALLS", OrderedDict())
     settings = replace(SETTINGS, compile=True)
     net, plain = plain_net(), plain_net()
     train(net, tmp_path / "compiled", settings)
     train(plain, tmp_path / "plain")
-    assert graphs.count == 4  # in training and in evaluation, each for whole batches and a smaller one
+    assert graphs.count == 4  # two modes times two batch sizes
     assert equal_weights(net, plain)
     again = plain_net()
     train(again, tmp_path / "compiled", settings)

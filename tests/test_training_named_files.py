@@ -1,4 +1,4 @@
-"""Files that settings name are found wherever they stand in them, and known by their content."""
+"""Files that settings name are found at every depth, and compared by their content."""
 
 from __future__ import annotations
 

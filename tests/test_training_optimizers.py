@@ -1,4 +1,4 @@
-"""Optimizers by name, against torch's own, and which parameters decay."""
+"""Optimizers made by name step as those of torch do, and only the chosen parameters decay."""
 
 from __future__ import annotations
 
@@ -93,5 +93,5 @@ def test_a_model_with_nothing_to_train_is_refused() -> None:
 
 
 def test_nesterov_without_momentum_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"nesterov with momentum=0 is sgd.*use sgd, or a momentum"):
+    with pytest.raises(ValueError, match=r"nesterov with momentum=0 is sgd.*use sgd, or a momentum > 0"):
         make_optimizer(net(), Training(optimizer="nesterov", momentum=0.0))

@@ -1,4 +1,4 @@
-"""A precision that a processor only emulates is told of, on every processor, and no other."""
+"""A precision that the processor only emulates gives a warning, and no other does."""
 
 from __future__ import annotations
 

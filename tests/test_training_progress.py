@@ -1,4 +1,4 @@
-"""Progress is a bar in a terminal, and at most a line an epoch in a log."""
+"""Progress is a bar in a terminal and at most one line per epoch in a log."""
 
 from __future__ import annotations
 

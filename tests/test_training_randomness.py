@@ -1,4 +1,4 @@
-"""Global random generators: seeded, saved and restored together."""
+"""Global random generators are seeded, saved and restored together."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def test_determinism_is_asked_of_torch_and_taken_back(before: bool) -> None:
             assert torch.are_deterministic_algorithms_enabled()
         assert torch.are_deterministic_algorithms_enabled() is before
         with deterministic_algorithms(False):
-            assert torch.are_deterministic_algorithms_enabled() is before  # a wish of the user's own stays
+            assert torch.are_deterministic_algorithms_enabled() is before  # the setting of the user is restored
     finally:
         torch.use_deterministic_algorithms(False)

@@ -1,4 +1,4 @@
-"""Records: there and back, and files in the way."""
+"""Records are read as they were written, and files that are no valid record are refused."""
 
 from __future__ import annotations
 
@@ -89,17 +89,17 @@ def test_a_record_without_an_entry_is_refused_by_its_name(tmp_path: Path) -> Non
 def test_an_entry_of_another_kind_is_refused_by_its_name(entry: str, value: Any, tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     of_format_1(path, **{entry: value})
-    with pytest.raises(RecordError, match=f"cannot be read .its {entry} cannot be of a {type(value).__name__}"):
+    with pytest.raises(RecordError, match=f"its {entry} must be of type .*, got {type(value).__name__}"):
         Record.load(path)
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('"results": {"a": 1}', "its result 'a' is no entries by name, but 1"),
-        ('"sessions": [7]', "a session of it is no entries by name, but 7"),
-        ('"sessions": [{"seconds": "many"}]', "the seconds of a session are 'many'"),
-        ('"sessions": [{"seconds": 1, "commit": []}]', r"the commit of a session is \[\]"),
+        ('"results": {"a": 1}', "its result 'a' must be a dictionary, got 1"),
+        ('"sessions": [7]', "a session must be a dictionary, got 7"),
+        ('"sessions": [{"seconds": "many"}]', "the seconds of a session must be a number, got 'many'"),
+        ('"sessions": [{"seconds": 1, "commit": []}]', r"the commit of a session must be a string or None, got \[\]"),
         ('"settings": {"a": ' + "9" * 5000 + "}", "Exceeds the limit"),
         ('"settings": {"a": {"$float": "many"}}', "could not convert string to float: 'many'"),
         ('"settings": ' + '{"a": ' * 200_000 + "1" + "}" * 200_000, "maximum recursion depth"),
@@ -122,7 +122,7 @@ def test_a_format_that_is_no_number_is_refused(tmp_path: Path) -> None:
 
 
 def of_format_1(path: Path, **entries: Any) -> None:
-    """Write the record as it was written before there were checksums, without the entries that are `None`."""
+    """Write the record in format 1, without a checksum and without the entries that are `None`."""
     record().save(path)
     content = json.loads(path.read_text("utf-8")) | {"format": 1} | entries
     del content["sha256"], content["made_from"]

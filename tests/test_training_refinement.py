@@ -1,4 +1,4 @@
-"""An optimizer after refinement: its state is that of one that had trained the finer network all along."""
+"""After a refinement the optimizer has the state of one that had trained the finer network all along."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ KINDS: dict[str, Callable[[list[nn.Module]], LinearTheta]] = {
 
 
 class Drift(nn.Module):
-    """F(t, x) = b: the gradient of a linear loss is that of its basis function, whatever b is."""
+    """Branch F(t, x) = b: the gradient of a linear loss is the integral of the basis function, for every b."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def drifting(kind: str, pieces: int = 3) -> ODEBlock:
 
 
 def train(block: nn.Module, optimizer: optim.Optimizer, steps: int) -> None:
-    """Steps of linear losses of different slopes; RK4 integrates polynomials of degree 3 over depth exactly."""
+    """Take steps on linear losses of different slopes; RK4 integrates polynomials of degree 3 over depth exactly."""
     for step in range(steps):
         optimizer.zero_grad()
         x = torch.zeros(1, 2, dtype=torch.float64)
@@ -198,9 +198,9 @@ def test_a_new_optimizer_gives_a_new_one_and_frozen_parameters_stay_out() -> Non
 @pytest.mark.parametrize(
     ("change", "found"),
     [
-        (coarsen_theta, "θ is PiecewiseConstant on 4 pieces in the first, and PiecewiseConstant on 2 in the second"),
-        (lambda block: _with(block, Spline, 4), "and Spline on 1 in the second"),
-        (lambda _: drifting("constant", 6), "PiecewiseConstant on 4 pieces in the first, .* on 6 in the second"),
+        (coarsen_theta, "θ is PiecewiseConstant on 4 pieces in `before`, and PiecewiseConstant on 2 in `after`"),
+        (lambda block: _with(block, Spline, 4), "and Spline on 1 in `after`"),
+        (lambda _: drifting("constant", 6), "PiecewiseConstant on 4 pieces in `before`, .* on 6 in `after`"),
         (lambda block: nn.Sequential(block), r"'0.theta.nodes.0.b' has no origin '0.theta.nodes.0.b' of its shape"),
     ],
 )

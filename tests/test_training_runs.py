@@ -1,4 +1,4 @@
-"""Runs: nothing is computed twice, nothing is overwritten."""
+"""A run computes no result twice and overwrites no record of another run."""
 
 from __future__ import annotations
 
@@ -250,11 +250,11 @@ def test_a_record_in_work_elsewhere_is_refused_and_a_finished_one_is_handed_out(
     open_run(path).once("a", lambda: {"x": 1})
 
     def held(path: Path) -> Any:
-        raise HeldByAnother(f"{path} is in work: process 1 on a, since 2020, holds it.")
+        raise HeldByAnother(f"{path} is in use: process 1 on a, since 2020, holds it.")
 
     with monkeypatch.context() as patched:
         patched.setattr(runs.Hold, "take", held)
-        with pytest.raises(RecordError, match=r"the record .*cpu\.json is in work: process 1 on a, .*--record"):
+        with pytest.raises(RecordError, match=r"the record .*cpu\.json is in use: process 1 on a, .*--record"):
             open_run(path)
     open_run(path).finish()
     monkeypatch.setattr(runs.Hold, "take", held)
@@ -290,7 +290,7 @@ def test_a_record_that_does_not_say_which_content_a_file_had_is_refused(path: Pa
     (tmp_path / "net").write_text("trained")
     run = open_run(path, Asking(tmp_path / "net"))
     run.finish()
-    replace(Record.load(path), made_from={}).save(path)  # as before there were fingerprints
+    replace(Record.load(path), made_from={}).save(path)  # like a record of format 1, without fingerprints
     with pytest.raises(RecordError, match="the file of the setting checkpoint has other content"):
         open_run(path, Asking(tmp_path / "net"))
 

@@ -1,4 +1,4 @@
-"""Saved models: they are built again from the file alone, to the last bit, or refused when they are saved."""
+"""Saved models are rebuilt from the file alone, to the last bit, or refused when they are saved."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ SMALL = partial(cifar_resnet, 2, widths=(4, 8), num_classes=3)
 def small(**options: Any) -> ResNet:
     torch.manual_seed(0)
     net = cifar_resnet(2, widths=(4, 8), num_classes=3, **options)
-    net(images())  # so that statistics are none of a new network
+    net(images())  # so that the statistics differ from those of a new network
     return net.eval()
 
 
@@ -83,7 +83,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def there_and_back(model: nn.Module, path: Path, construction: Callable[..., nn.Module], **options: Any) -> nn.Module:
-    """The model that is read, of the same state dict, to the last bit."""
+    """Return the model that is read, after checking that its state dict is equal to the last bit."""
     save_model(model, path, construction, **options)
     again = load_model(path, **options)
     ours, theirs = again.state_dict(), model.state_dict()
@@ -268,7 +268,7 @@ OF_FORMAT_2 = (
     "UPwrv1i}>3Xe%xh(3}KlG`6Y`a}`H1ft6Emtp35)H=Q91$Fhx3DfiPE+$28m52p0_@SvK>GjUJc_+=8|~lnHW5Qi$#tT)t9g`Q8f>HOWFHN%Pd"
     "5{H@Xx2%54X{F^3M-(VEwC{=DhuWdx0+Bynhvb9)6==KD|ipF7995y7&6d{_x35_;5788WxLpAAbOd@|gA"
 )
-"""A file that the writer of format 2 has left, whose settings are Python expressions: compressed, in base 85."""
+"""File of format 2, whose settings are Python expressions: compressed, in base 85."""
 
 
 def test_a_file_of_format_2_is_read(path: Path) -> None:
@@ -367,14 +367,14 @@ def test_a_file_of_another_program_is_refused(path: Path, content: bytes) -> Non
 
 def test_the_same_model_gives_the_same_bytes(path: Path, tmp_path: Path) -> None:
     written = []
-    for number in range(5):  # once in four, chance would put the texts of a safetensors file in one order
+    for number in range(5):  # the order of texts in a safetensors file would agree by chance once in four
         save_model(small(), tmp_path / str(number), SMALL)
         written.append((tmp_path / str(number)).read_bytes())
     assert len(set(written)) == 1
 
 
 def rewritten(path: Path, description: Any = None, **tensors: Tensor) -> None:
-    """The saved model with another description or other tensors, and a checksum that is right."""
+    """Replace the description or the tensors of the saved model, with a correct checksum."""
     save_model(small(), path, SMALL)
     read = read_tensors(path)
     text = read.about["odenet"] if description is None else json.dumps(description)
@@ -391,7 +391,7 @@ def test_a_saved_model_of_format_1_which_had_no_checksum_is_read(path: Path) -> 
 
 
 def changed(path: Path, **entries: Any) -> None:
-    """The saved model with other entries in its description."""
+    """Replace entries in the description of the saved model."""
     rewritten(path)
     rewritten(path, described(path) | entries)
 

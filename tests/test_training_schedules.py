@@ -1,4 +1,4 @@
-"""Learning rates over a training, against their formulas."""
+"""Learning rates over a training follow their formulas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segmentation: the numbers of Long et al. 2015 on a confusion matrix that can be checked by hand, and both losses."""
+"""Segmentation has the metrics of Long et al. 2015 and the losses of its formula, checked by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VOID = 255
 
 
 def masks(n: int, *, void: bool = False) -> tuple[Tensor, Tensor]:
-    """Random logits for four classes and masks of 6×9 pixels, in which `void` pixels may lie."""
+    """Return random logits for four classes and masks of 6×9 pixels, with some `void` pixels if given."""
     generator = torch.Generator().manual_seed(0)
     outputs, targets = torch.randn(n, 4, 6, 9, generator=generator), torch.randint(0, 4, (n, 6, 9), generator=generator)
     if void:
@@ -47,11 +47,11 @@ class TestSegmentationWithoutBackground(TaskLaws):
 
 
 CONFUSION = [[50, 3, 2], [4, 20, 6], [0, 5, 10]]
-"""n_ij: pixels of class i that are called j."""
+"""Confusion matrix n_ij: number of pixels of class i that are predicted as j."""
 
 
 def pixels(confusion: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """One image of one row with just that confusion, as logits and as a mask."""
+    """Return one image of one row with that confusion matrix, as logits and as a mask."""
     pairs = [(i, j) for i, row in enumerate(confusion) for j, count in enumerate(row) for _ in range(count)]
     true, found = torch.tensor(pairs).T
     return F.one_hot(found, len(confusion)).float().T[None, :, None], true[None, None]
@@ -60,7 +60,7 @@ def pixels(confusion: list[list[int]]) -> tuple[Tensor, Tensor]:
 def test_metrics_are_the_formulas_of_long_et_al():
     outputs, targets = pixels(CONFUSION)
     metrics = Segmentation(3).metrics()
-    metrics.update(outputs[..., :40], targets[..., :40])  # in two batches: what counts are the pixels of the split
+    metrics.update(outputs[..., :40], targets[..., :40])  # in two batches, as metrics are of the whole split
     metrics.update(outputs[..., 40:], targets[..., 40:])
     n = torch.tensor(CONFUSION).double()
     t, right = n.sum(dim=1), n.diagonal()
@@ -87,7 +87,7 @@ def test_a_class_that_neither_occurs_nor_is_predicted_does_not_count():
 
 
 def test_a_split_with_nothing_to_judge_is_told_when_it_is_given():
-    with pytest.warns(OdenetWarning, match=r"all 108 pixels of 2 masks are 255, which is not judged.*nothing to learn"):
+    with pytest.warns(OdenetWarning, match=r"all 108 pixels of 2 masks are 255, which is ignored: there is nothing"):
         Segmentation(4, ignore_index=VOID).check(torch.full((2, 6, 9), VOID))
 
 
@@ -135,7 +135,7 @@ def test_a_batch_with_nothing_to_judge_has_loss_and_gradient_0(dice: float):
 
 @pytest.mark.parametrize("shape", [(2, 4, 6, 8), (2, 5, 6, 9), (2, 4), (2, 4, 9, 6)])
 def test_logits_of_another_size_or_number_of_classes_are_refused_with_both(shape: tuple[int, ...]):
-    message = f"outputs of shape {shape} cannot be logits for masks of shape (2, 6, 9) and num_classes=4"
+    message = f"for masks of shape (2, 6, 9) and num_classes=4, got shape {shape}"
     with pytest.raises(ValueError, match=re.escape(message)):
         Segmentation(4).loss(torch.zeros(shape), masks(2)[1])
 
@@ -143,7 +143,7 @@ def test_logits_of_another_size_or_number_of_classes_are_refused_with_both(shape
 def test_masks_of_bytes_are_good_for_a_split_and_refused_in_a_batch():
     targets = masks(2)[1].byte()
     Segmentation(4).check(targets)
-    with pytest.raises(TypeError, match=r"masks of torch.uint8 cannot be the targets of a batch.*masks.long\(\)"):
+    with pytest.raises(TypeError, match=r"masks of a batch must be torch.int64, got torch.uint8.*masks.long\(\)"):
         Segmentation(4).loss(masks(2)[0], targets)
 
 
@@ -151,7 +151,7 @@ def test_masks_of_bytes_are_good_for_a_split_and_refused_in_a_batch():
 def test_a_label_outside_the_classes_is_refused_by_its_value(label: int):
     targets = masks(2)[1]
     targets[1, 3, 2] = label
-    message = f"label {label} cannot be one of num_classes=4.*or ignore_index={label} if"
+    message = f"labels must be from 0 to 3 for num_classes=4, got {label}: .*ignore_index={label} to"
     with pytest.raises(ValueError, match=message):
         Segmentation(4).check(targets)
     Segmentation(4, ignore_index=label % 256).check(targets.byte())
@@ -159,19 +159,19 @@ def test_a_label_outside_the_classes_is_refused_by_its_value(label: int):
 
 @pytest.mark.parametrize("targets", [torch.zeros(3, 2, 2), torch.zeros(3, dtype=torch.int64)])
 def test_targets_that_are_no_masks_are_refused_by_their_shape(targets: Tensor):
-    with pytest.raises(ValueError, match=re.escape(f"targets of {targets.dtype} and shape {tuple(targets.shape)}")):
+    with pytest.raises(ValueError, match=re.escape(f"got {targets.dtype} of shape {tuple(targets.shape)}")):
         Segmentation(4).check(targets)
 
 
 @pytest.mark.parametrize("weights", [(1.0, 2.0), (1.0, 2.0, 0.0), (1.0, -2.0, 1.0), (1.0, float("nan"), 1.0)])
 def test_weights_that_are_not_one_positive_number_a_class_are_refused(weights: tuple[float, ...]):
-    with pytest.raises(ValueError, match=r"cannot weight num_classes=3.*one positive number for each class"):
+    with pytest.raises(ValueError, match=r"class_weights must be 3 positive numbers, got .*: every class has one"):
         Segmentation(3, class_weights=weights)
 
 
 @pytest.mark.parametrize("dice", [-0.1, 1.1, float("nan")])
 def test_a_dice_that_is_no_share_is_refused(dice: float):
-    with pytest.raises(ValueError, match=f"dice={dice} cannot be.*a number from 0 to 1"):
+    with pytest.raises(ValueError, match=f"dice must be from 0 to 1, got {dice}"):
         Segmentation(3, dice=dice)
 
 

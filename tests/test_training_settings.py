@@ -1,4 +1,4 @@
-"""Settings of a training: bounds, names, and the command line that is made of them."""
+"""Settings of a training are refused outside their bounds, and the command line is made from them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from odenet.training.settings import OptimizerName, ScheduleName
         ("batch_size", 0, "batch_size must be .*, got 0: a batch holds at least one image"),
         ("threads", 0, "threads must be .*, got 0: at least one thread computes"),
         ("processes", 0, "processes must be .*, got 0: at least one process trains"),
-        ("lr", 0.0, "lr=0.0 cannot train a network: it is positive and finite"),
-        ("lr", float("nan"), "lr=nan"),
-        ("lr", float("inf"), "lr=inf"),
-        ("momentum", 1.0, "momentum=1.0 cannot train a network: it is at least 0 and less than 1"),
-        ("weight_decay", -1e-4, "weight_decay=-0.0001"),
-        ("warmup", 1.0, "warmup=1.0"),
-        ("checkpoint_seconds", -1.0, "checkpoint_seconds=-1.0"),
-        ("gradient_clip", 0.0, "gradient_clip=0.0 cannot train a network: it is positive, or None for no limit"),
-        ("milestones", (0.5, 0.25), r"milestones=\(0.5, 0.25\)"),
-        ("milestones", (0.0, 0.5), r"milestones=\(0.0, 0.5\)"),
+        ("lr", 0.0, "lr must be positive and finite, got 0.0: it scales the steps"),
+        ("lr", float("nan"), "lr must be positive and finite, got nan"),
+        ("lr", float("inf"), "lr must be positive and finite, got inf"),
+        ("momentum", 1.0, "momentum must be ≥ 0 and < 1, got 1.0: it is the decay rate"),
+        ("weight_decay", -1e-4, "weight_decay must be ≥ 0 and finite, got -0.0001: use 0"),
+        ("warmup", 1.0, "warmup must be ≥ 0 and < 1, got 1.0: it is a share of the training"),
+        ("checkpoint_seconds", -1.0, "checkpoint_seconds must be ≥ 0 and finite, got -1.0: use 0"),
+        ("gradient_clip", 0.0, "gradient_clip must be positive and finite, got 0.0: it is a norm; use None"),
+        ("milestones", (0.5, 0.25), r"milestones must be in ascending order, .*, got \(0.5, 0.25\): they are shares"),
+        ("milestones", (0.0, 0.5), r"milestones must be in ascending order, > 0 and < 1, got \(0.0, 0.5\)"),
     ],
 )
 def test_a_value_outside_its_bounds_is_refused_with_the_bounds(field: str, value: Any, message: str) -> None:
@@ -76,4 +76,4 @@ def test_the_command_line_has_every_field_with_its_reason(capsys: pytest.Capture
     printed = capsys.readouterr().out
     for field in dataclasses.fields(Training):
         assert f"--{field.name.replace('_', '-')}" in printed
-    assert "Longest time that a kill can cost" in " ".join(printed.replace("│", " ").split())
+    assert "the most that an interruption can lose" in " ".join(printed.replace("│", " ").split())

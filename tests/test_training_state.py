@@ -42,7 +42,7 @@ class Interrupted(Exception):  # noqa: N818
 
 
 class Interrupting:
-    """The batches of another source until batch (epoch, index), which does not come."""
+    """Batches of another source up to batch (epoch, index), at which the training is interrupted."""
 
     def __init__(self, batches: Batches, epoch: int, index: int) -> None:
         self.batches, self.split, self.last = batches, batches.split, (epoch, index)
@@ -95,11 +95,11 @@ def test_a_process_killed_while_it_writes_a_checkpoint_goes_on_and_ends_bit_for_
     tmp_path: Path, uninterrupted: Outcome
 ) -> None:
     command = [sys.executable, "-m", "tests.training_cases", str(tmp_path)]
-    # Two syncs a checkpoint, of the file and of its folder: the 13th leaves the 7th checkpoint without its name.
+    # Each checkpoint takes two calls of fsync, for file and folder; the 13th interrupts the 7th before its rename.
     killed = subprocess.run([*command, "--kill-at-sync", "13"], cwd=ROOT, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not (tmp_path / "history.json").exists()
-    assert len(list((tmp_path / "training").glob(".*.part"))) == 1  # it was killed in the middle of the matter
+    assert len(list((tmp_path / "training").glob(".*.part"))) == 1  # the process was killed while it wrote
 
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     net = noisy_net(seed=9)

@@ -1,4 +1,4 @@
-"""A training step is that which anybody would write by hand."""
+"""A training step gives the numbers of a step written by hand."""
 
 from __future__ import annotations
 

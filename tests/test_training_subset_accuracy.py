@@ -1,4 +1,4 @@
-"""The share of images that are right in every class is that of torchmetrics."""
+"""The subset accuracy equals that of torchmetrics."""
 
 from __future__ import annotations
 

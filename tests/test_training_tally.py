@@ -1,4 +1,4 @@
-"""Sums over an epoch that are read from the device now and then."""
+"""Sums over an epoch do not depend on when they are read from the device."""
 
 from __future__ import annotations
 

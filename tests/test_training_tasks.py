@@ -1,4 +1,4 @@
-"""Tasks: a contract for all of them, and the numbers of each."""
+"""Every task keeps the contract of the training loop, and each metric and loss has its value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from odenet.training import Classification, Task
 
 
 class TaskLaws:
-    """What the training loop takes for granted."""
+    """Contract of tasks on which the training loop relies."""
 
     task: Task
 
@@ -69,17 +69,17 @@ class TestClassification(TaskLaws):
 
     @pytest.mark.parametrize("label", [-1, 4])
     def test_a_label_outside_the_classes_is_refused_by_its_value(self, label: int) -> None:
-        message = f"label {label} cannot be one of num_classes=4: classes are numbered from 0 to 3"
+        message = f"labels must be from 0 to 3 for num_classes=4, got {label}: correct the labels"
         with pytest.raises(ValueError, match=message):
             self.task.check(torch.tensor([0, 3, label]))
 
     @pytest.mark.parametrize("targets", [torch.zeros(3), torch.zeros(3, 2, dtype=torch.int64)])
     def test_targets_that_are_no_class_numbers_are_refused_by_their_shape(self, targets: Tensor) -> None:
-        with pytest.raises(ValueError, match=re.escape(f"targets of {targets.dtype} and shape {tuple(targets.shape)}")):
+        with pytest.raises(ValueError, match=re.escape(f"got {targets.dtype} of shape {tuple(targets.shape)}")):
             self.task.check(targets)
 
     def test_outputs_for_another_number_of_classes_are_refused_with_both(self) -> None:
-        with pytest.raises(ValueError, match=r"shape \(3, 5\) cannot be logits of 3 examples for num_classes=4"):
+        with pytest.raises(ValueError, match=r"shape \(3, 4\), .*, got \(3, 5\): build the network for num_classes=4"):
             self.task.loss(torch.zeros(3, 5), torch.tensor([0, 1, 2]))
 
     def test_one_class_is_no_choice(self) -> None:
@@ -88,7 +88,7 @@ class TestClassification(TaskLaws):
 
     @pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
     def test_a_smoothing_that_is_no_share_is_refused(self, smoothing: float) -> None:
-        with pytest.raises(ValueError, match=f"label_smoothing={smoothing} cannot be.*at least 0 and less than 1"):
+        with pytest.raises(ValueError, match=f"label_smoothing must be ≥ 0 and < 1, got {smoothing}"):
             Classification(4, label_smoothing=smoothing)
 
     def test_top_k_accuracy_counts_a_label_among_the_k_largest_even_where_the_first_batch_is_all_right(self) -> None:

@@ -1,4 +1,4 @@
-"""Tensor files: there and back with what is said about them, and whole or refused."""
+"""Tensor files are read with their metadata as they were written, or refused as damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiled inference is inference: the same logits, whatever the network, its strides and the size of the image."""
+"""Tiled inference gives the logits of the whole image, for every network, stride and size of image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from odenet.training.tiling import tiles
 
 
 def trained(net: nn.Module) -> nn.Module:
-    """The net with random scores and statistics, in float64."""
+    """Return the network with random scores and statistics, in float64."""
     torch.manual_seed(0)
     for parameter in net.parameters():
         if not parameter.any():
@@ -105,7 +105,7 @@ def test_progress_is_shown_unless_it_is_not_wanted(capsys):
 @pytest.mark.parametrize("tile", [3, 7])
 def test_a_tile_smaller_than_the_stride_is_refused_with_one_that_would_do(tile):
     net, image = trained(unet(2, 2, widths=(2, 2, 2, 2))), torch.zeros(2, 100, 100).double()
-    message = rf"tile={tile} cannot be: the network has stride 8, .* of at least (\d+) pixels"
+    message = rf"tile must be at least (\d+) pixels, got {tile}: the network has stride 8, "
     with pytest.raises(ValueError, match=message) as found:
         segment(net, image, tile=tile, quiet=True)
     least = int(re.findall(r"at least (\d+) pixels", str(found.value))[0])
@@ -115,26 +115,26 @@ def test_a_tile_smaller_than_the_stride_is_refused_with_one_that_would_do(tile):
 def test_an_image_with_nan_pixels_is_refused_with_their_place():
     image = torch.zeros(3, 8, 9)
     image[1, 4, 5] = float("nan")
-    with pytest.raises(ValueError, match=re.escape("has 1 pixels that are NaN or infinite, the first at (1, 4, 5)")):
+    with pytest.raises(ValueError, match=re.escape("got 1 pixels that are NaN or infinite, the first at (1, 4, 5)")):
         segment(nn.Conv2d(3, 2, 1), image)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (1, 1, 3, 8, 8), (3, 0, 8)])
 def test_an_image_of_another_shape_is_refused(shape):
-    with pytest.raises(ValueError, match=re.escape(f"an image of shape {shape} cannot be segmented")):
+    with pytest.raises(ValueError, match=re.escape(f"without empty axes, got {shape}")):
         segment(nn.Conv2d(3, 2, 1), torch.zeros(shape))
 
 
 @pytest.mark.parametrize("image", [None, [[0.0]], np.zeros((3, 8, 8))], ids=["None", "list", "ndarray"])
 def test_what_is_no_image_or_no_network_is_refused(image):
-    with pytest.raises(TypeError, match=f"an image of {type(image).__name__} cannot be segmented"):
+    with pytest.raises(TypeError, match=f"image must be a tensor of floats, got {type(image).__name__}"):
         segment(nn.Conv2d(3, 2, 1), image)
-    with pytest.raises(TypeError, match=r"model=.*the class Conv2d\) cannot be"):
+    with pytest.raises(TypeError, match=r"model must be .*, got .*the class Conv2d\)"):
         segment(nn.Conv2d, torch.zeros(3, 8, 8))  # pyright: ignore[reportArgumentType]
 
 
 def test_an_image_of_bytes_is_refused():
-    with pytest.raises(TypeError, match=r"an image of torch.uint8 cannot be segmented: .*give it as in its training"):
+    with pytest.raises(TypeError, match=r"image must be a tensor of floats, got torch.uint8: pass it as in training"):
         segment(nn.Conv2d(3, 2, 1), torch.zeros(3, 8, 8, dtype=torch.uint8))
 
 
@@ -144,7 +144,8 @@ def test_an_image_of_other_channels_than_the_networks_is_refused():
 
 
 def test_a_network_that_answers_for_fewer_pixels_is_refused():
-    with pytest.raises(ValueError, match=r"Conv2d answered \(6, 6\) pixels for a tile of \(8, 8\): .*keeps the size"):
+    message = r"must keep the size of images, got \(6, 6\) pixels from Conv2d for a tile of \(8, 8\)"
+    with pytest.raises(ValueError, match=message):
         segment(nn.Conv2d(3, 2, 3), torch.zeros(3, 8, 8), overlap=1, stride=1, quiet=True)
 
 

@@ -1,4 +1,4 @@
-"""Weights files: there and back, and every way in which one may not fit."""
+"""Weights files are read as they were written, and refused if they do not fit the network."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Training: tasks, the one loop, checkpoints, weights, and the records that runs of experiments leave behind.
+"""Training: tasks, the training loop, checkpoints, weights, and records of experiments.
 
-Importing this costs no more than torch: what trains (lightning-fabric, torchmetrics, rich) is imported when it is used,
-so a figure reads records without it.
+Importing this package costs no more than importing torch: lightning-fabric, torchmetrics and rich are imported when
+they are first used, so that a figure can read records without them.
 """
 
 from odenet.training.auxiliary import AuxiliaryClassification

@@ -1,4 +1,4 @@
-"""Arguments of a training and of an evaluation, refused by name where they are of another kind than is meant."""
+"""Validation of the arguments of a training and of an evaluation; each error names the argument."""
 
 from __future__ import annotations
 
@@ -12,89 +12,104 @@ from torch import Tensor, nn, optim
 from odenet.training.tasks import Task
 
 
-def require_kind(name: str, value: object, kind: type | tuple[type, ...], why: str) -> None:
-    """Raise a `TypeError` unless `value` is a `kind`; `why` says why nothing else can be, and what to give.
+def require_kind(name: str, value: object, kind: type | tuple[type, ...], expected: str, advice: str) -> None:
+    """Raise an error unless `value` is an instance of `kind`.
 
-    >>> require_kind("quiet", "no", bool, "it is a yes or no; give True or False")
+    Args:
+        name: Name of the argument, for the message.
+        value: Value of the argument.
+        kind: Class of valid values, or several.
+        expected: Description of valid values, for the message.
+        advice: Reason and remedy, for the message.
+
+    Raises:
+        TypeError: if `value` is not an instance of `kind`.
+
+    >>> require_kind("quiet", "no", bool, "True or False", "it switches the display of progress off")
     Traceback (most recent call last):
     ...
-    TypeError: quiet='no' (str) cannot be: it is a yes or no; give True or False.
+    TypeError: quiet must be True or False, got 'no' (str): it switches the display of progress off.
     """
     if not isinstance(value, kind):
-        raise TypeError(f"{name}={_shown(value)} cannot be: {why}.")
+        raise TypeError(f"{name} must be {expected}, got {_shown(value)}: {advice}.")
 
 
 def require_model(model: object) -> None:
-    """Refuse what is no network, such as the function that makes one."""
-    require_kind(
-        "model", model, nn.Module, "what is trained is a torch.nn.Module; call its class or function first: resnet20()"
-    )
+    """Raise a `TypeError` unless `model` is a network, for example if it is the function that builds one."""
+    advice = "call the class or function that builds the network first, e.g. resnet20()"
+    require_kind("model", model, nn.Module, "a torch.nn.Module", advice)
 
 
 def require_float32(model: nn.Module) -> None:
-    """Raise a `ValueError` if the weights of `model` are floats of another precision than a training feeds it."""
+    """Raise a `ValueError` if the floating-point weights of `model` have another precision than the inputs."""
     dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
     if dtypes and torch.float32 not in dtypes:
         raise ValueError(
-            f"a model with weights of {', '.join(sorted(map(str, dtypes)))} cannot be trained: a training gives it "
-            "inputs of torch.float32, and computes in bfloat16 where precision='bf16-mixed'. Call model.float() first."
+            f"a model with weights of {', '.join(sorted(map(str, dtypes)))} cannot be trained: its inputs in training "
+            "are torch.float32 (with precision='bf16-mixed' too). Call model.float() first."
         )
 
 
 def require_task(task: object) -> None:
-    """Refuse what is no task, such as its class."""
-    require_kind(
-        "task", task, Task, "it gives the loss and the metrics; make one first: Classification(10), Segmentation(21), …"
-    )
+    """Raise a `TypeError` unless `task` is an instance of `Task`, for example if it is a class."""
+    advice = "it defines the loss and the metrics; make one first, e.g. Classification(10) or Segmentation(21)"
+    require_kind("task", task, Task, "a task", advice)
 
 
 def require_optimizer(optimizer: object) -> None:
-    """Refuse what is neither an optimizer nor None."""
-    why = "it is an optimizer of the model's parameters, or None for the one that settings name; give SGD(…)"
-    require_kind("optimizer", optimizer, (optim.Optimizer, type(None)), why)
+    """Raise a `TypeError` unless `optimizer` is an optimizer or None."""
+    advice = "pass SGD(model.parameters(), …), or None for the optimizer that the settings name"
+    require_kind("optimizer", optimizer, (optim.Optimizer, type(None)), "a torch.optim.Optimizer or None", advice)
 
 
 def require_batches(name: str, batches: Any) -> None:
-    """Refuse what does not answer as `BatchSource` does: a DataLoader, a split, a list of batches; or has no batch.
+    """Raise an error unless `batches` has the interface of `BatchSource` and at least one batch.
 
     Raises:
-        TypeError: it has no split with labels, no length, or no `epoch(epoch, start)`.
-        ValueError: an epoch has no batch.
+        TypeError: if it has no split with labels, no length, or no `epoch(epoch, start)`: a DataLoader, a split, a list
+            of batches.
+        ValueError: if an epoch has no batch.
     """
     labels, epoch = getattr(getattr(batches, "split", None), "labels", None), getattr(batches, "epoch", None)
     if not isinstance(labels, Tensor) or not callable(epoch) or not hasattr(batches, "__len__"):
         raise TypeError(
-            f"{name}={_shown(batches)} cannot give the batches: each is a function of (epoch, index), so that a "
-            "training which was killed goes on with those that it would have seen, and a DataLoader, for one, has them "
-            "from global generators. Give data.train_batches(batch_size) of a loaded data set, Batches(Split(images, "
-            "labels), …), CropBatches(…), or an object with `split.labels`, `epoch(epoch, start)` and a length, as "
-            "odenet.training.BatchSource describes it."
+            f"{name} must be a BatchSource, got {_shown(batches)}: each batch must be a function of (epoch, index), so "
+            "that a resumed training sees the batches that it would have seen; those of a DataLoader depend on global "
+            "generators. Pass data.train_batches(batch_size) of a loaded data set, Batches(Split(images, labels), …), "
+            "CropBatches(…), or an object with `split.labels`, `epoch(epoch, start)` and a length (see "
+            "odenet.training.BatchSource)."
         )
     if len(batches) == 0:
         raise ValueError(
-            f"{name}={_shown(batches)} has no batch in an epoch: there is nothing to go through; give at least one."
+            f"{name} must have at least one batch in an epoch, got {_shown(batches)} without any: there is nothing to "
+            "train or test on; pass a larger split or a smaller batch_size."
         )
 
 
 def require_folder(folder: Any) -> None:
-    """Refuse what is no path, or the path of a file."""
-    require_kind("folder", folder, (str, PathLike), "the checkpoint lies in it; give the path of a folder")
+    """Raise an error unless `folder` is a path of a folder, which need not exist.
+
+    Raises:
+        TypeError: if it is not a path.
+        ValueError: if it is the path of a file.
+    """
+    require_kind("folder", folder, (str, PathLike), "the path of a folder", "the checkpoint is written to it")
     if Path(folder).exists() and not Path(folder).is_dir():
-        raise ValueError(f"folder={_shown(folder)} cannot hold the checkpoint: it is a file; give a folder.")
+        raise ValueError(f"folder must be a folder, got the file {_shown(folder)}: the checkpoint is written to it.")
 
 
 def require_same_device(name: str, batches: Any, device: torch.device) -> None:
-    """Refuse batches on another kind of device than that of the training."""
+    """Raise a `ValueError` if the batches are on another type of device than the training."""
     if (found := batches.split.labels.device.type) != device.type:
         raise ValueError(
-            f"{name}, batches on {found!r}, cannot be fed to a network on {device.type!r}: they are made on the device "
-            f"of the training. Make them with device=launch(settings).device, or train with device={found!r} in the "
+            f"the batches {name} must be on {device.type!r}, got batches on {found!r}: the network is trained on "
+            f"{device.type!r}. Make them with device=launch(settings).device, or train with device={found!r} in the "
             "settings."
         )
 
 
 def _shown(value: object) -> str:
-    """Short, with its kind."""
+    """Return a short `repr` of `value`, followed by its type."""
     text = repr(value)
     kind = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
     return f"{text} ({kind})" if len(text) <= 40 and "\n" not in text else f"… ({kind})"

@@ -1,4 +1,4 @@
-"""Classification by nets that have auxiliary classifiers in training."""
+"""Classification by networks with auxiliary classifiers, which are used in training only."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from odenet.training.tasks import Classification
 class AuxiliaryClassification(Classification):
     """One of K classes: ℓ(logits) + w·(ℓ(auxiliary₁) + ℓ(auxiliary₂)) in training, ℓ(logits) in evaluation.
 
-    ℓ is the cross-entropy of `Classification`. The score and the metrics are those of the net's own logits, which are
-    all that it returns in evaluation mode (Szegedy et al. 2014, section 5). The losses of training and evaluation are
-    therefore different quantities: compare them with those of `Classification` at evaluation alone.
+    ℓ is the cross-entropy of `Classification`. The score and the metrics use the main logits alone, which are all that
+    the network returns in evaluation mode (Szegedy et al. 2014, section 5). The losses of training and evaluation are
+    therefore different quantities; only the loss in evaluation can be compared with that of `Classification`.
 
     Attributes:
-        weight: w ≥ 0, of each auxiliary loss; with 0 the auxiliary classifiers are there and have no effect.
+        weight: Weight w ≥ 0 of each auxiliary loss; with 0 the auxiliary classifiers have no effect.
 
     Raises:
-        ValueError: A weight that is negative or not finite.
+        ValueError: if the weight is negative or not finite.
 
     >>> import torch
     >>> logits = torch.zeros(3, 10)
@@ -38,17 +38,17 @@ class AuxiliaryClassification(Classification):
         super().__post_init__()
         if not 0 <= self.weight < math.inf:
             raise ValueError(
-                f"weight={self.weight} cannot be: it is what each auxiliary loss counts beside the net's own; give a "
-                "number of at least 0, such as the paper's 0.3."
+                f"weight must be ≥ 0 and finite, got {self.weight}: it is the weight of each auxiliary loss; pass such "
+                "a number, e.g. 0.3 as in the paper."
             )
 
     def loss(self, outputs: Tensor | GoogLeNetOutput, targets: Tensor) -> Tensor:
-        """The combined loss, in nats; of plain logits, (m, K), their cross-entropy alone."""
+        """Return the combined loss, in nats; for logits (m, K) of a network in evaluation mode, their cross-entropy."""
         if isinstance(outputs, Tensor):
             return super().loss(outputs, targets)
         cross_entropy = super().loss
         return outputs.combine(lambda logits: cross_entropy(logits, targets), self.weight)
 
     def score(self, outputs: Tensor | GoogLeNetOutput, targets: Tensor) -> Tensor:
-        """The share of right answers of the net's own logits."""
+        """Return the accuracy of the main logits."""
         return super().score(outputs if isinstance(outputs, Tensor) else outputs.logits, targets)

@@ -1,4 +1,4 @@
-"""What the training loop asks of its data: batches that depend on (epoch, index) alone."""
+"""Interface of the data of a training: batches that are functions of (epoch, index)."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from torch import Tensor
 
 
 class LabelledSplit(Protocol):
-    """Anything with all the targets of a split, on the device of its batches."""
+    """Protocol of a split that holds all its targets, on the device of its batches."""
 
     @property
     def labels(self) -> Tensor:
-        """The targets, the first axis that of the examples."""
+        """Targets of all examples, along the first axis."""
         ...
 
 
 class BatchSource(Protocol):
-    """A split cut into batches: `odenet.data.Batches`, or anything that answers like it."""
+    """Protocol of a split cut into batches, as `odenet.data.Batches` is."""
 
     @property
     def split(self) -> LabelledSplit:
-        """The split, for its targets."""
+        """Split that is cut into batches, with its targets."""
         ...
 
     def __len__(self) -> int:
-        """Batches an epoch, the same for every process."""
+        """Return the number of batches in an epoch, which is the same for every process."""
         ...
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches (inputs, targets) start, start + 1, … of an epoch, on the device of the training.
+        """Iterate over the batches (inputs, targets) start, start + 1, … of an epoch, on the device of the training.
 
-        Each is a function of (epoch, index), so that a resumed epoch sees what it would have seen.
+        Each is a function of (epoch, index), so that a resumed epoch sees the batches that it would have seen.
         """
         ...

@@ -1,4 +1,4 @@
-"""The boundary F1 of a split as a metric of torchmetrics, reduced over processes like the others."""
+"""Boundary F1 score of a split as a torchmetrics metric, reduced over processes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from odenet.measure.boundary import boundary_f1
 
 
 class BoundaryF1(Metric):
-    """The mean of `boundary_f1` over all images, each counting the same.
+    """Mean of `boundary_f1` over all images, with equal weights.
 
     Args:
-        num_classes: K.
-        ignore_index: the value of targets that are not judged.
+        num_classes: Number of classes K.
+        ignore_index: Value of targets that are left out.
     """
 
     full_state_update = False
@@ -28,11 +28,11 @@ class BoundaryF1(Metric):
         self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Count the images of a batch: logits (m, K, h, w) and classes (m, h, w)."""
+        """Add the images of a batch: logits (m, K, h, w) and true classes (m, h, w)."""
         scores = boundary_f1(outputs.argmax(dim=1), targets, self.num_classes, ignore_index=self.ignore_index)
         self.total += scores.sum()
         self.images += len(scores)
 
     def compute(self) -> Tensor:
-        """The mean so far."""
+        """Return the mean over all images so far."""
         return (self.total / self.images).float()

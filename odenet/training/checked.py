@@ -1,4 +1,4 @@
-"""Base class of settings whose values are checked against their annotations when they are made."""
+"""Base class of dataclasses of settings whose values are checked against their annotations at construction."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Checked:
     """Frozen dataclass of settings, which checks each value against its annotation and converts NumPy's numbers.
 
     Where the annotation has no `Within`, whole numbers are at least 1 and other numbers greater than 0 and finite;
-    0 is allowed if it is the default. A tuple of any length has at least one entry, if its default has, and none twice
-    where they are names.
+    0 is allowed if it is the default. A tuple of any length has at least one entry if its default has one, and names in
+    it must differ.
 
     Raises:
         TypeError: if a value is of another type: "0.1", True and None are not numbers.

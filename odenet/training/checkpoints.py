@@ -1,4 +1,4 @@
-"""Checkpoints: files from which a killed training goes on as if nothing had happened."""
+"""Checkpoints: files from which an interrupted training resumes with the same results."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from odenet.training.files import stamp, write_atomically
 from odenet.training.json_data import Plain, differences
 
 FORMAT = 2
-"""Raised whenever a checkpoint of the older code can no longer be read."""
+"""Number of the format, raised whenever checkpoints of older code can no longer be read."""
 
 _KIND = "odenet checkpoint"
 
 _MARK = b"odenet sha256 "
-"""What the comment of the zip archive, which a file of torch is, begins with; the checksum of all before it follows."""
+"""Beginning of the comment of the zip archive that `torch.save` writes; the checksum of all bytes before it follows."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or that another training wrote."""
+    """Error for a checkpoint that cannot be read, or that another training wrote."""
 
 
 class Checkpoint:
-    """The file at `path` that holds the last saved state of the training that `identity` describes.
+    """File with the last saved state of the training that `identity` describes.
 
     Args:
-        path: Of the file.
-        identity: Plain data: what `identity_of` says. A state is handed back only to the training that saved it.
-        seconds: After how long a new one is due.
+        path: Path of the file.
+        identity: Description of the training as plain data, from `identity_of`. A state is returned only to the
+            training that saved it.
+        seconds: Time after which a new checkpoint is due.
     """
 
     def __init__(self, path: Path, identity: Plain, seconds: float) -> None:
@@ -46,20 +47,20 @@ class Checkpoint:
 
     @property
     def due(self) -> bool:
-        """Whether the last one was read or written so long ago that a kill would cost too much."""
+        """Whether the checkpoint was last read or written at least `seconds` ago."""
         return time.monotonic() - self._written >= self.seconds
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replace the file, in one step: a kill leaves the old one or the new one.
+        """Replace the file atomically, so that an interruption leaves either the old or the new checkpoint.
 
         Raises:
-            CheckpointError: Somebody else has written it since it was last read or written here.
-            CannotWrite: The disk is full, or the folder cannot be made or written.
+            CheckpointError: if another process has written the file since this object last read or wrote it.
+            CannotWrite: if the disk is full, or the folder cannot be made or written.
         """
         if (there := stamp(self.path)) is not None and there != self._seen:
             raise CheckpointError(
-                f"{self} was written by another training under way in the same folder: each would overwrite what the "
-                "other goes on from. Wait until that one ends, or choose another folder (--record for an experiment)."
+                f"{self} was written by another training under way in the same folder: each would overwrite the "
+                "other's checkpoint. Wait until that one ends, or choose another folder (--record for an experiment)."
             )
         buffer = io.BytesIO()
         torch.save({"kind": _KIND, "format": FORMAT, "identity": self.identity, "state": state}, buffer)
@@ -67,10 +68,10 @@ class Checkpoint:
         self._written, self._seen = time.monotonic(), stamp(self.path)
 
     def read(self) -> dict[str, Any] | None:
-        """The state saved last, on the CPU; `None` if there is no file.
+        """Return the state that was saved last, on the CPU; `None` if there is no file.
 
         Raises:
-            CheckpointError: The file is truncated, foreign or of a newer format, or is that of another training.
+            CheckpointError: if the file is truncated, foreign or of another format, or belongs to another training.
         """
         self._seen = stamp(self.path)
         if not self.path.exists():
@@ -79,12 +80,12 @@ class Checkpoint:
         try:
             lines = differences(self.identity, content["identity"])
         except RecursionError as error:
-            raise self._unreadable("what it says of its training is nested without end") from error
+            raise self._unreadable("the description of its training is nested too deep") from error
         if lines:
             raise CheckpointError(
                 f"{self} belongs to another training and cannot be continued by this one ({'; '.join(lines)}). "
-                "Ask for what it was begun with (a network as it was before the first step: build it anew, under its "
-                "seed), choose another folder (--record for an experiment), or delete it to begin anew."
+                "Use the arguments that it was begun with (the network as it was before the first step: build it anew, "
+                "under its seed), choose another folder (--record for an experiment), or delete it to begin anew."
             )
         return content["state"]
 
@@ -92,7 +93,7 @@ class Checkpoint:
         try:
             written = self.path.read_bytes()
             content = torch.load(io.BytesIO(written), map_location="cpu", weights_only=True)
-        except UnpicklingError as error:  # torch advises here to switch off what keeps a file from running code
+        except UnpicklingError as error:  # the message of torch advises weights_only=False, which would run code
             raise self._unreadable("it holds more than plain data and tensors") from error
         except Exception as error:  # torch, zipfile and pickle raise a dozen types for bytes that are no checkpoint
             reason = str(error).partition("\n")[0]
@@ -116,13 +117,13 @@ class Checkpoint:
 
 
 def _sealed(archive: bytes) -> bytes:
-    """The zip archive with the checksum of its content as its comment, which torch and unzip pass over."""
+    """Append the checksum of the zip archive as its comment, which torch and unzip ignore."""
     comment_length = len(_MARK) + 2 * hashlib.sha256().digest_size
     content = archive[:-2] + comment_length.to_bytes(2, "little")
     return content + _MARK + hashlib.sha256(content).hexdigest().encode()
 
 
 def _is_whole(written: bytes) -> bool:
-    """Whether it is what `_sealed` returned, to the last bit."""
+    """Whether the bytes are exactly those that `_sealed` returned."""
     content = written[: -len(_MARK) - 2 * hashlib.sha256().digest_size]
     return written == content + _MARK + hashlib.sha256(content).hexdigest().encode()

@@ -1,4 +1,4 @@
-"""Compiled networks: forward passes that torch.compile makes kernels for, once for all networks of one structure."""
+"""Compilation of networks by torch.compile, once for all networks of the same structure."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from odenet.blocks.configuration import configure
 from odenet.blocks.gradients.base import Backprop
 from odenet.blocks.stepping.fixed import FixedSteps
 
-KEPT = 16
-"""Structures whose kernels a process keeps; those of the one that was used longest ago are let go first."""
+MAX_STRUCTURES = 16
+"""Maximal number of structures whose kernels a process keeps; the least recently used is dropped first."""
 
-DEEP = 16
-"""Evaluations of branches from which on a network is compiled branch by branch on CUDA: as a whole it takes minutes."""
+MIN_EVALUATIONS = 16
+"""Number of evaluations of branches from which a network is compiled by branches on CUDA; as a whole takes minutes."""
 
-GRAPHS = 4
-"""Most graphs that a training needs: in training and in evaluation, each for whole batches and a smaller last one."""
+MAX_GRAPHS = 4
+"""Maximal number of graphs of a training: two modes (training and evaluation) times two batch sizes (full and last)."""
 
 Call: TypeAlias = Callable[[nn.Module, Any], Any]
 
 _CALLS: OrderedDict[str, tuple[Call, Call]] = OrderedDict()
-"""What calls the networks of a structure, by the structure: the function, and its compiled form."""
+"""Function that calls the networks of a structure, and its compiled form, by the structure."""
 
 
 @contextmanager
 def compiled(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
-    """Give a network to be called in the place of `model`, which has its weights and modes, and runs compiled.
+    """Yield a compiled network with the weights and modes of `model`, to be called in its place.
 
-    Networks that print alike share their kernels, so the second of a few seeds is not compiled again. On CUDA a deep
-    network is compiled in chunks of one or two branches, which serve a whole stage; stem and transitions stay as they
-    are.
+    Networks with the same `repr` share their kernels, so that a network is not compiled again for another seed. On CUDA
+    a deep network is compiled in chunks of one or two branches, which serve a whole stage; stem and transitions are not
+    compiled.
     """
     if device.type == "cuda" and _can_be_compiled_by_branches(model):
         with configure(model, compile=True):
@@ -48,44 +48,44 @@ def compiled(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
 
 
 class _Compiled(nn.Module):
-    """The network, called by way of torch.compile."""
+    """Network whose forward pass is called through torch.compile."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
         self.training = network.training
-        self._call = _call_of(network)
+        self._call = _shared_call(network)
 
     def forward(self, x: Any) -> Any:
-        """What the network returns."""
+        """Return the output of the network."""
         return self._call(self.network, x)
 
 
-def _call_of(network: nn.Module) -> Call:
-    """Return the compiled call that networks of this structure share.
+def _shared_call(network: nn.Module) -> Call:
+    """Return the compiled call that all networks of this structure share.
 
-    torch keeps graphs by the code object of a function, at most eight for each, and beyond that goes on uncompiled. So
-    a structure has a code object of its own, and another one where a training more would not find room. To empty all
-    caches of torch instead would compile everything else in the process again.
+    torch stores graphs by the code object of a function, at most eight for each; further calls run uncompiled. So each
+    structure gets a code object of its own, and a new one if the graphs of another training would not fit. Resetting
+    all caches of torch instead would compile everything else in the process again.
     """
     structure = f"{type(network).__module__} {network}"
     function, call = _CALLS.pop(structure, (None, None))
-    if function is None or call is None or _graphs_of(function) > GRAPHS:
+    if function is None or call is None or _number_of_graphs(function) > MAX_GRAPHS:
         function = with_own_code(_call)
-        # dynamic=False: the last batch, if smaller, gets a graph of its own, and no slower one is made for both sizes.
+        # With dynamic=False a smaller last batch gets a graph of its own, instead of one slower graph for both sizes.
         call = torch.compile(function, dynamic=False, backend=BACKEND)
     _CALLS[structure] = function, call
-    while len(_CALLS) > KEPT:
+    while len(_CALLS) > MAX_STRUCTURES:
         _CALLS.popitem(last=False)
     return call
 
 
-def _graphs_of(function: Any) -> int:
-    """Return how many graphs torch keeps for a function; many where this version of torch does not say."""
+def _number_of_graphs(function: Any) -> int:
+    """Return the number of graphs that torch stores for a function; MAX_GRAPHS + 1 if this version cannot tell."""
     try:
         from torch._dynamo.eval_frame import _debug_get_cache_entry_list
     except ImportError:
-        return GRAPHS + 1
+        return MAX_GRAPHS + 1
     return len(_debug_get_cache_entry_list(function.__code__))
 
 
@@ -94,25 +94,26 @@ def _call(network: nn.Module, x: Any) -> Any:
 
 
 def _can_be_compiled_by_branches(model: nn.Module) -> bool:
-    """Whether the network is deep, and each of its flows is one that a block compiles by itself."""
+    """Whether the network is deep, and each of its blocks has a flow that the block can compile by itself."""
     blocks = [module for module in model.modules() if isinstance(module, ODEBlock)]
     steppings = [block.stepping for block in blocks if block.noise is None and isinstance(block.gradient, Backprop)]
     fixed = [stepping for stepping in steppings if isinstance(stepping, FixedSteps)]
     if not blocks or len(fixed) < len(blocks):
         return False
-    return sum(block.theta.number_of_pieces * step.per_piece for block, step in zip(blocks, fixed, strict=True)) >= DEEP
+    evaluations = sum(block.theta.number_of_pieces * step.per_piece for block, step in zip(blocks, fixed, strict=True))
+    return evaluations >= MIN_EVALUATIONS
 
 
 def _inductor_or_eager(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
-    """A backend of torch.compile: machine code for a graph, or the graph as it is where that cannot be made."""
-    from torch._dynamo import lookup_backend  # on demand, for it takes seconds to import
+    """Compile a graph by inductor; if that fails, warn and return it uncompiled (a backend of torch.compile)."""
+    from torch._dynamo import lookup_backend  # imported on demand, because it takes seconds
 
     try:
         return lookup_backend("inductor")(graph, inputs)
-    except Exception as error:  # whatever it is, the graph can be run without
+    except Exception as error:  # any failure is tolerable, because the graph runs uncompiled too
         warnings.warn(
             f"compile = True was asked for; torch.compile failed with {type(error).__name__} ({first_line(error)}), so "
-            "the network runs uncompiled: install what is named, or set compile = False.",
+            "the network runs uncompiled: install what the error names, or set compile = False.",
             CompileWarning,
             stacklevel=2,
         )
@@ -120,4 +121,4 @@ def _inductor_or_eager(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) 
 
 
 BACKEND: str | Callable[..., Any] = _inductor_or_eager
-"""torch.compile's backend of networks that are yet to be compiled."""
+"""Backend of torch.compile for networks that are not compiled yet."""

@@ -1,4 +1,4 @@
-"""The confusion matrix of a segmentation: n_ij pixels of class i that are called j."""
+"""Confusion matrix of a segmentation: n_ij is the number of pixels of class i that are predicted as j."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 def confusion(found: Tensor, targets: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
-    """Return n_ij over pixels of predicted and true classes, but for those to ignore: int64, (K, K).
+    """Return the confusion matrix n_ij of predicted and true classes, without pixels of `ignore_index`: int64, (K, K).
 
-    `torch.bincount`, which torchmetrics counts with, makes the host wait for an accelerator.
+    `torch.bincount`, which torchmetrics uses, makes the host wait for an accelerator; this function does not.
     """
     cells = num_classes**2
     places = num_classes * targets + found

@@ -1,4 +1,4 @@
-"""Devices: where a training runs, as one process or, under torchrun, as several that share every batch."""
+"""Devices and processes of a training: one process, or several under torchrun that share every batch."""
 
 from __future__ import annotations
 
@@ -19,41 +19,40 @@ from odenet.training.settings import Training
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# Deterministic matrix products need a workspace of one size, and torch reads this variable once, at the first product
-# on a GPU, whether that is to be deterministic or not: when a training asks for it, it may be too late.
+# Deterministic matrix products need a workspace of fixed size, and torch reads this variable only once, at the first
+# product on a GPU. Setting it when a training asks for deterministic algorithms may therefore be too late.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 @checked
 def launch(settings: Training, model: nn.Module | None = None) -> Fabric:
-    """The device, precision and processes of `settings`, as a launched Fabric; cheap to call again.
+    """Return a launched Fabric with the device, precision and processes of `settings`; cheap to call again.
 
-    An experiment calls it for `fabric.device`, `fabric.global_rank` and `fabric.world_size`, with which it makes its
-    batches. Several processes are started by torchrun, one per device:
-    `torchrun --nproc-per-node 2 -m experiments.NAME …`.
+    An experiment makes its batches for `fabric.device`, `fabric.global_rank` and `fabric.world_size`. Several processes
+    are started by torchrun, one per device: `torchrun --nproc-per-node 2 -m experiments.NAME …`.
 
-    Each process has its share of every batch, and the mean of their gradients is that of the whole batch. So a training
-    by several processes is that by one, to rounding, whatever the gradient method, as long as the answer for an image
-    does not depend on the others of its batch. Where it does, the share takes the place of the batch:
+    Each process has its share of every batch, and the mean of their gradients is the gradient of the whole batch. So
+    several processes train as one does, up to rounding and for every gradient method, provided that the output for an
+    image does not depend on the other images of its batch. Otherwise the share takes the place of the batch:
 
-    - BatchNorm normalizes by the statistics of each process's share, and the running ones are those of rank 0. On GPUs,
-      `torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)` before the training gives it those of the whole batch;
-      GroupNorm needs nothing.
-    - Error control (`Adaptive`) judges a share as a whole, so the steps differ, and the results do by its tolerance.
-    - Dropout and stochastic depth by sample draw numbers of their own in each process. Stochastic depth by batch draws
-      the same in all of them, those of a single process (and so, on a CPU, does dropout beside it).
+    - BatchNorm normalizes by the statistics of each process's share, and its running statistics are those of rank 0. On
+      GPUs, `torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)` before the training makes it use the statistics of
+      the whole batch. GroupNorm is not affected.
+    - Error control (`Adaptive`) chooses the steps of a share as a whole, so results differ within its tolerance.
+    - Dropout and stochastic depth by sample draw different numbers in each process. Stochastic depth by batch draws the
+      same numbers in all of them as in a single process (on a CPU, so does dropout in the same network).
 
     Args:
-        settings: Their `device`, `precision`, `threads`, `processes` and `deterministic` count.
-        model: What is trained, as far as it is known: one that skips branches leaves parameters without a gradient,
-            which DDP has to be told.
+        settings: Settings, of which `device`, `precision`, `threads` and `processes` are used.
+        model: Network to be trained, if known; DDP must be told if it skips branches, because the skipped parameters
+            then have no gradient.
 
     Raises:
-        ValueError: The device is not there, or another number of processes was started.
+        ValueError: if the device is not available, or another number of processes was started.
     """
     from lightning_fabric import Fabric
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would say "Using bfloat16 …" at every training
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would log "Using bfloat16 …" in every training
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     _check_device(settings.device)
@@ -74,7 +73,7 @@ def launch(settings: Training, model: nn.Module | None = None) -> Fabric:
 
 @contextmanager
 def threads_kept() -> Iterator[None]:
-    """Afterwards torch computes with as many CPU threads as now."""
+    """Restore the number of CPU threads of torch when the context ends."""
     threads = torch.get_num_threads()
     try:
         yield
@@ -83,14 +82,14 @@ def threads_kept() -> Iterator[None]:
 
 
 def skips_branches(model: nn.Module) -> bool:
-    """Whether `model` has stochastic depth by batch: branches that no sample of a batch passes through."""
+    """Whether `model` has stochastic depth by batch, so that a step skips whole branches."""
     noises = (getattr(module, "noise", None) for module in model.modules())
     return any(isinstance(noise, StochasticDepth) and noise.per == "batch" for noise in noises)
 
 
 @checked
 def is_main_process() -> bool:
-    """Whether this process is the one that writes files and progress: rank 0, or the only one."""
+    """Whether this process writes files and shows progress: rank 0, or the only process."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -101,7 +100,7 @@ def _strategy(world: int, model: nn.Module | None) -> str:
 
 
 def _process_counts() -> tuple[int, int]:
-    """The number of processes in all, and on this machine: what torchrun says, else one."""
+    """Return the number of processes in total and on this machine, as torchrun sets them; else (1, 1)."""
     if not torch.distributed.is_available() or not torch.distributed.is_torchelastic_launched():
         return 1, 1
     return int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])

@@ -1,4 +1,4 @@
-"""The environment of a run: versions, machine, commit and code, as plain data for its record."""
+"""Environment of a run: versions, machine, commit and code, as plain data for its record."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGES = ("torch", "torchvision", "torchdiffeq", "numpy")
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python, odenet, CUDA and the packages that decide numbers; `None` for what is not there."""
+    """Return the versions of Python, odenet, CUDA and the numerical packages; `None` for what is not installed."""
     from odenet import __version__
 
     return {
@@ -30,7 +30,7 @@ def versions() -> dict[str, str | None]:
 
 
 def machine() -> dict[str, Any]:
-    """Its processor, the threads that torch uses, and the GPU if there is one; no names of hosts or folders."""
+    """Return the processor, the number of threads of torch, and the GPU if any; no names of hosts or folders."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -40,14 +40,13 @@ def machine() -> dict[str, Any]:
 
 
 def commit(folder: Path = Path(__file__).parent) -> str | None:
-    """The commit of the code in `folder`, with "+changes" if a Python file differs from it.
+    """Return the commit of the code in `folder`, followed by "+changes" if a Python file differs from it.
 
-    Where git is not there or does not know the code, as in a copy without its repository, the environment variable
-    ODENET_COMMIT says it; without that it is `None`: an installed package that lies in somebody else's repository is
-    not of its commit.
+    If git is not installed or does not track the code, as in a copy without its repository or an installed package in
+    another repository, the value of the environment variable ODENET_COMMIT is returned, or `None` if it is not set.
 
     Raises:
-        ValueError: ODENET_COMMIT is needed and is no name of a commit.
+        ValueError: if ODENET_COMMIT is needed and is not the name of a commit.
     """
     here = Path(__file__).name if folder == Path(__file__).parent else "."
     if not _git(folder, "ls-files", "--error-unmatch", here):
@@ -57,7 +56,7 @@ def commit(folder: Path = Path(__file__).parent) -> str | None:
 
 
 def code(folder: Path = Path(__file__).parents[1]) -> str:
-    """A fingerprint of the Python files of the library, those in `folder`: of code that no commit names, too."""
+    """Return a fingerprint of the Python files in `folder`, which identifies uncommitted code too."""
     files = sorted(folder.rglob("*.py"))
     return fingerprint([(file.relative_to(folder).as_posix(), file) for file in files])
 
@@ -66,14 +65,15 @@ def _commit_of_the_environment() -> str | None:
     name = os.environ.get("ODENET_COMMIT") or None
     if name is not None and not re.fullmatch(r"[0-9a-f]{40}([+]changes)?", name):
         raise ValueError(
-            f"ODENET_COMMIT={name!r} does not name a commit: records keep it, so it has to be 40 hexadecimal digits, "
-            "with +changes where the code differs; set it to what `git rev-parse HEAD` prints, or to nothing."
+            f"ODENET_COMMIT={name!r} does not name a commit: it is written to records and must be 40 hexadecimal "
+            "digits, followed by +changes if the code differs; set it to the output of `git rev-parse HEAD`, or unset "
+            "it."
         )
     return name
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    """What git prints; empty if it cannot answer."""
+    """Return the output of git; empty if it fails."""
     try:
         answer = subprocess.run(("git", *arguments), cwd=folder, capture_output=True, text=True, check=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
@@ -89,7 +89,7 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """The model of the CPU, as Linux knows it; elsewhere what Python knows."""
+    """Return the model of the CPU, from Linux or else from Python's `platform`."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Evaluation: the metrics of a network on a split."""
+"""Evaluation of a network: its mean loss and metrics on a split."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from odenet.training.tasks import Task
 def evaluate(
     model: Annotated[nn.Module, Inside()], task: Annotated[Task, Inside()], batches: BatchSource
 ) -> dict[str, float]:
-    """The mean loss (under "loss") and the metrics of `task` over all of `batches`, weights and modes left as they are.
+    """Return the mean loss (key "loss") and the metrics of `task` over all of `batches`; weights and modes are kept.
 
-    The host waits for an accelerator at the end alone, and not for each batch, unless a metric of one's own does. Under
-    torchrun every process must call it: the metrics are reduced over all of them.
+    The host waits for an accelerator only at the end, not at each batch, unless a user-defined metric makes it wait.
+    Under torchrun every process must call this function, because the metrics are reduced over all processes.
 
     Args:
-        model: The network, on the device of the batches.
-        task: Its loss and metrics.
-        batches: The split.
+        model: Network, on the device of the batches.
+        task: Task with the loss and metrics.
+        batches: Batches of the split to evaluate on.
 
     Raises:
-        TypeError: An argument is of another kind, such as a DataLoader for batches.
+        TypeError: if an argument has the wrong type, such as a DataLoader for `batches`.
+        ValueError: if there is no batch.
     """
     from torchmetrics import SumMetric
 
@@ -39,7 +40,8 @@ def evaluate(
     require_batches("batches", batches)
     device = batches.split.labels.device
     metrics = task.metrics().to(device)
-    # A NaN is to be reported, not left out; MeanMetric of torchmetrics 1.9 then forgets its weights, so two sums.
+    # A NaN must be reported, not left out. With that option MeanMetric of torchmetrics 1.9 ignores its weights, so the
+    # mean is computed from two sums.
     losses, examples = (SumMetric(nan_strategy="disable").to(device) for _ in range(2))
     seen = 0
     with in_mode(model, training=False), torch.inference_mode():
@@ -48,6 +50,6 @@ def evaluate(
             losses.update(len(targets) * task.loss(outputs, targets))
             metrics.update(outputs, targets)
             seen += len(targets)
-        examples.update(seen)  # once, for it is a copy to the device
+        examples.update(seen)  # only once, because it is a copy to the device
         values = {"loss": losses.compute() / examples.compute(), **metrics.compute()}
     return {name: float(value) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, whenever the process is killed or the disk runs full."""
+"""Atomic writing of files: a file is complete or unchanged, even if the process is killed or the disk is full."""
 
 from __future__ import annotations
 
@@ -15,35 +15,34 @@ except ImportError:  # Windows, where an open file can be neither renamed nor re
     fcntl = None
 
 _PART = re.compile(r"\..*\.[0-9a-f]{16}\.part")
-"""The names of temporary files: of the file to be, and 64 random bits."""
+"""Pattern of the names of temporary files: name of the final file, and 64 random bits."""
 
 _ATTEMPTS = 3
-"""How often a file is written whose temporary file somebody else removes under way."""
+"""Number of attempts to write a file whose temporary file another process removes."""
 
 _ABANDONED_AFTER = 24 * 3600.0
-"""Seconds without a change after which a temporary file has no writer, where locks cannot tell."""
+"""Age in seconds from which a temporary file is abandoned, on file systems without locks."""
 
 
 class CannotWrite(OSError):  # noqa: N818 (it names what cannot be done)
-    """A file could not be written; the one that it should have replaced is intact."""
+    """Error for a file that could not be written; the file that it would have replaced is intact."""
 
 
 def write_atomically(path: Path, content: bytes, what: str) -> None:
-    """Replace the file at `path` by one that holds `content`, in one step; its folder is made if there is none.
+    """Write `content` to the file at `path` atomically; create its folder if necessary.
 
-    The bytes go to a temporary file in the same folder and from there to the disk (fsync) before the name changes
-    hands, so at any moment a reader finds the old content or the new one, never a part. The temporary file has a
-    random name, is locked while it is written, and is removed whatever goes wrong; if the process is killed, the next
-    write into the folder removes it. Of a symbolic link, the file that it points to is replaced. On some network file
-    systems the rename is not atomic.
+    The bytes are written to a temporary file in the same folder, flushed to the disk (fsync) and renamed, so that a
+    reader always finds either the old or the new content. The temporary file has a random name, is locked while it is
+    written, and is removed after any error; if the process is killed, the next write into the folder removes it. For a
+    symbolic link, the file that it points to is replaced. On some network file systems the rename is not atomic.
 
     Args:
-        path: Of the file.
-        content: All of it.
-        what: What the file is, for the message: "checkpoint", "record".
+        path: Path of the file.
+        content: Complete content of the file.
+        what: Kind of the file, for the message: "checkpoint", "record".
 
     Raises:
-        CannotWrite: The disk is full, or the folder cannot be made or written.
+        CannotWrite: if the disk is full, or the folder cannot be made or written.
     """
     target = Path(os.path.realpath(path))
     try:
@@ -53,7 +52,7 @@ def write_atomically(path: Path, content: bytes, what: str) -> None:
             try:
                 _replace(target, content)
                 break
-            except FileNotFoundError:  # the temporary file was taken for abandoned before it was locked
+            except FileNotFoundError:  # another process removed the temporary file as abandoned before it was locked
                 if attempt == _ATTEMPTS:
                     raise
         _sync_folder(target.parent)
@@ -65,7 +64,7 @@ def write_atomically(path: Path, content: bytes, what: str) -> None:
 
 
 def stamp(path: Path) -> tuple[int, ...] | None:
-    """What tells the file at `path` from any that was written there before or will be; `None` if there is none."""
+    """Return inode, size and time of the file at `path`, which change with every write; `None` if there is no file."""
     try:
         found = path.stat()
     except OSError:
@@ -74,53 +73,54 @@ def stamp(path: Path) -> tuple[int, ...] | None:
 
 
 def _replace(target: Path, content: bytes) -> None:
-    # Random, for processes of two containers have the same number; shortened, for names have at most 255 bytes.
+    # The name is random, because processes of two containers can have the same number, and shortened, because names
+    # have at most 255 bytes.
     part = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.part")
     try:
         with part.open("xb") as file:
-            _hold(file.fileno())
+            _lock(file.fileno())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            if fcntl is not None:  # while it is locked, so that nobody takes it for abandoned
-                os.replace(part, target)  # noqa: PTH105  (the name by which POSIX promises atomicity)
+            if fcntl is not None:  # renamed while it is locked, so that no process takes it for abandoned
+                os.replace(part, target)  # noqa: PTH105  (os.replace is the documented atomic rename)
         if fcntl is None:
             os.replace(part, target)  # noqa: PTH105
-    except FileExistsError:  # another writer's
+    except FileExistsError:  # the temporary file of another writer
         raise
-    except BaseException:  # KeyboardInterrupt too
+    except BaseException:  # including KeyboardInterrupt
         _remove(part)
         raise
 
 
-def _hold(descriptor: int) -> None:
-    """Lock a temporary file for as long as it is open.
+def _lock(descriptor: int) -> None:
+    """Lock a temporary file until it is closed.
 
     Raises:
-        FileNotFoundError: Somebody has removed it before.
+        FileNotFoundError: if another process has removed it before.
     """
     if fcntl is None:
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError:  # a file system without locks, where the age of a file decides
+    except OSError:  # on a file system without locks, the age of the file decides
         return
     if os.fstat(descriptor).st_nlink == 0:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove temporary files that a killed process has left."""
+    """Remove the temporary files of killed processes."""
     with os.scandir(folder) as entries:
         parts = [Path(entry) for entry in entries if _PART.fullmatch(entry.name)]
     for part in parts:
         try:
             descriptor = os.open(part, os.O_RDWR)
-        except OSError:  # finished meanwhile, or somebody else's
+        except OSError:  # finished meanwhile, or without permission
             continue
         try:
             abandoned = _is_abandoned(descriptor)
-            if abandoned and fcntl is not None:  # while it is locked: its writer may be about to lock it
+            if abandoned and fcntl is not None:  # while it is locked, because its writer may be about to lock it
                 _remove(part)
         finally:
             os.close(descriptor)
@@ -129,7 +129,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _is_abandoned(descriptor: int) -> bool:
-    """Whether nobody holds the temporary file; where it can be locked, it is so afterwards."""
+    """Whether no process holds the temporary file; it is then locked by this one, where locks exist."""
     if fcntl is not None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,7 +142,7 @@ def _is_abandoned(descriptor: int) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the new name to the disk too; where folders cannot be opened (Windows), the system sees to it."""
+    """Flush the new name to the disk; on Windows, where folders cannot be opened, the system does it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -155,5 +155,5 @@ def _sync_folder(folder: Path) -> None:
 def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
-    except OSError:  # e.g. its "folder" is a file: there is nothing to remove, and the first error is the one to tell
+    except OSError:  # e.g. its "folder" is a file: nothing is to be removed, and the first error is reported
         return

@@ -1,4 +1,4 @@
-"""Fingerprints: the SHA-256 of what an object holds, the same in every process and on every device."""
+"""Fingerprints: truncated SHA-256 of the content of an object, the same in every process and on every device."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ import torch
 from torch import Tensor
 
 _DIGITS = 32
-"""Hexadecimal ones that are kept: two contents with one fingerprint are not to be met, even if looked for."""
+"""Number of hexadecimal digits: with 128 bits, a collision is infeasible even if it is searched for."""
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), range)
-"""Types whose `repr` says all, and says it always alike."""
+"""Types whose `repr` determines the value and never varies."""
 
 
 def fingerprint(value: object) -> str:
-    """32 hexadecimal digits that differ where contents do: numbers, text, tensors, containers, objects, files.
+    """Return 32 hexadecimal digits that differ if the contents differ: of numbers, text, tensors, objects, files.
 
-    Of a tensor or an array, dtype, shape and bytes count, and not the device; of an object, its class and its
-    attributes, but for what a `cached_property` keeps; of a path, the files that it names; of a function, its name, its
-    defaults and what it has taken from around it, and of one without a name of its own (a lambda) its code too. The
-    method `__fingerprint__` of a class, if there is one, returns what stands for the object. Nothing is kept: content
-    that has changed since the last call has another fingerprint. About 1.4 GB a second.
+    The digits depend on the dtype, shape and bytes of a tensor or an array, not on its device; on the class and the
+    attributes of an object, except the values of a `cached_property`; on the files that a path names; and on the name,
+    the defaults and the closure of a function, and its code if it has no name of its own (a lambda). If a class has the
+    method `__fingerprint__`, the value that it returns represents the object. Nothing is cached, so content that has
+    changed since the last call has another fingerprint. The speed is about 1.4 GB/s.
 
     Args:
-        value: Of any type that can be copied by `copy.copy` or pickled.
+        value: Object of any type that can be copied by `copy.copy` or pickled.
 
     Raises:
-        TypeError: Something in it is bound to this process, such as an open file or a lock.
+        TypeError: if a part of it is bound to this process, such as an open file or a lock.
 
     >>> fingerprint([1, 2.0]) == fingerprint([1, 2.0]), fingerprint([1, 2]) == fingerprint([1, 2.0])
     (True, False)
@@ -42,14 +42,14 @@ def fingerprint(value: object) -> str:
     """
     digest = hashlib.sha256()
     for part in _parts(value, ()):
-        # With its length before it: where one part ends and the next begins counts too.
+        # The length before each part makes the boundaries of parts count.
         digest.update(f"{len(part)}:".encode())
         digest.update(part)
     return digest.hexdigest()[:_DIGITS]
 
 
 def _parts(value: Any, around: tuple[int, ...]) -> Iterator[bytes | memoryview]:
-    """The content in pieces; `around` has the ids of the objects of which it is a part."""
+    """Yield the content in pieces; `around` holds the ids of the objects that contain `value`."""
     kind = type(value)
     if kind in _ATOMS:
         yield f"{kind.__name__} {value!r}".encode()
@@ -61,40 +61,40 @@ def _parts(value: Any, around: tuple[int, ...]) -> Iterator[bytes | memoryview]:
     if hasattr(kind, "__fingerprint__"):
         yield from _parts(value.__fingerprint__(), inner)
     elif isinstance(value, Tensor):
-        yield from _of_tensor(value)
+        yield from _tensor_parts(value)
     elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
         yield f"array {value.dtype.str} {value.shape}".encode()
         yield np.ascontiguousarray(value).tobytes()
     elif isinstance(value, torch.device):
         yield b"device"
     elif isinstance(value, torch.Generator):
-        yield from _of_all("generator", (value.get_state(),), inner)
+        yield from _entry_parts("generator", (value.get_state(),), inner)
     elif isinstance(value, Path):
-        yield from _of_path(value)
+        yield from _path_parts(value)
     elif kind in (list, tuple):
-        yield from _of_all(kind.__name__, value, inner)
+        yield from _entry_parts(kind.__name__, value, inner)
     elif isinstance(value, dict) and kind is dict:
-        yield from _of_all("dict", [part for item in value.items() for part in item], inner)
+        yield from _entry_parts("dict", [part for item in value.items() for part in item], inner)
     elif kind in (set, frozenset):
-        yield from _of_all("set", sorted(fingerprint(entry) for entry in value), inner)
+        yield from _entry_parts("set", sorted(fingerprint(entry) for entry in value), inner)
     elif isinstance(value, type | types.ModuleType):
         yield _name(value)
     elif isinstance(value, types.FunctionType):
-        yield from _of_function(value, inner)
+        yield from _function_parts(value, inner)
     elif isinstance(value, types.CodeType):
         yield value.co_code
-        yield from _of_all("code", (value.co_consts, value.co_names), inner)
+        yield from _entry_parts("code", (value.co_consts, value.co_names), inner)
     else:
-        yield from _of_object(value, inner)
+        yield from _object_parts(value, inner)
 
 
-def _of_all(tag: str, values: Any, around: tuple[int, ...]) -> Iterator[bytes | memoryview]:
+def _entry_parts(tag: str, values: Any, around: tuple[int, ...]) -> Iterator[bytes | memoryview]:
     yield f"{tag} of {len(values)}".encode()
     for entry in values:
         yield from _parts(entry, around)
 
 
-def _of_tensor(value: Tensor) -> Iterator[bytes | memoryview]:
+def _tensor_parts(value: Tensor) -> Iterator[bytes | memoryview]:
     yield f"tensor {value.dtype} {tuple(value.shape)}".encode()
     if value.device.type == "meta":
         return
@@ -103,8 +103,8 @@ def _of_tensor(value: Tensor) -> Iterator[bytes | memoryview]:
     yield dense.resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8).numpy().data
 
 
-def _of_path(path: Path) -> Iterator[bytes]:
-    """The content of the file, or of all files in the folder under their names; of neither, what was written."""
+def _path_parts(path: Path) -> Iterator[bytes]:
+    """Yield the content of a file, or names and contents of all files in a folder; otherwise the path itself."""
     if path.is_file():
         yield b"file"
         with path.open("rb") as file:
@@ -112,21 +112,21 @@ def _of_path(path: Path) -> Iterator[bytes]:
     elif path.is_dir():
         for file in sorted(entry for entry in path.rglob("*") if entry.is_file()):
             yield file.relative_to(path).as_posix().encode()
-            yield from _of_path(file)
+            yield from _path_parts(file)
     else:
         yield f"no file {path.as_posix()}".encode()
 
 
-def _of_function(value: types.FunctionType, around: tuple[int, ...]) -> Iterator[bytes | memoryview]:
+def _function_parts(value: types.FunctionType, around: tuple[int, ...]) -> Iterator[bytes | memoryview]:
     yield _name(value)
     closure = [cell.cell_contents for cell in value.__closure__ or () if cell != types.CellType()]
-    yield from _of_all("function", (value.__defaults__, value.__kwdefaults__, closure), around)
+    yield from _entry_parts("function", (value.__defaults__, value.__kwdefaults__, closure), around)
     if "<" in value.__qualname__:
         yield from _parts(value.__code__, around)
 
 
-def _of_object(value: Any, around: tuple[int, ...]) -> Iterator[bytes | memoryview]:
-    """What `pickle` would write of it."""
+def _object_parts(value: Any, around: tuple[int, ...]) -> Iterator[bytes | memoryview]:
+    """Yield the content of an object as `pickle` would reduce it."""
     if isinstance(value, types.BuiltinFunctionType):
         yield _name(value)
         return
@@ -134,28 +134,28 @@ def _of_object(value: Any, around: tuple[int, ...]) -> Iterator[bytes | memoryvi
         reduced = value.__reduce_ex__(4)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
-            f"the fingerprint of a {type(value).__name__} was asked for, which cannot be told from another one "
-            f"({error}): what is trained on or with has to be the same when a training goes on. Give the class that "
-            "holds it a method __fingerprint__ that returns what makes the difference: numbers, text, tensors, paths."
+            f"the fingerprint of a {type(value).__name__} was asked for, which cannot be compared between processes "
+            f"({error}): a training resumes only with equal objects. Give the class that holds it a method "
+            "__fingerprint__ that returns the content that identifies it: numbers, text, tensors, paths."
         ) from error
     yield _name(type(value))
-    if isinstance(reduced, str):  # a global name
+    if isinstance(reduced, str):  # the name of a global object
         yield reduced.encode()
         return
     make, arguments, state, *items = (*reduced, None, None, None)[:5]
     entries = [list(iterator) for iterator in items if iterator is not None]
-    yield from _of_all("object", (make, arguments, _without_kept(type(value), state), entries), around)
+    yield from _entry_parts("object", (make, arguments, _without_cached(type(value), state), entries), around)
 
 
-def _without_kept(kind: type, state: Any) -> Any:
-    """The attributes but for those that can be computed again."""
+def _without_cached(kind: type, state: Any) -> Any:
+    """Return the attributes except those cached by a `cached_property`."""
     if not isinstance(state, dict):
         return state
-    kept = {name for base in kind.__mro__ for name, entry in vars(base).items() if isinstance(entry, cached_property)}
-    return {name: entry for name, entry in state.items() if name not in kept}
+    cached = {name for base in kind.__mro__ for name, entry in vars(base).items() if isinstance(entry, cached_property)}
+    return {name: entry for name, entry in state.items() if name not in cached}
 
 
 def _name(value: Any) -> bytes:
-    """The name of a class or function, with the package and without the module, which may be moved."""
+    """Return the package and name of a class or function, without the module, which may change."""
     package = str(getattr(value, "__module__", None)).partition(".")[0]
     return f"{package} {getattr(value, '__qualname__', None) or value.__name__}".encode()

@@ -1,9 +1,9 @@
-"""CUDA graphs: a whole training step that the host starts by one launch, with the numbers of the step taken eagerly.
+"""CUDA graphs: training steps that the host starts by a single launch, with the same results as eager steps.
 
-A small network on a fast GPU waits for its host, which needs longer to launch a kernel than the kernel takes. A graph
-records the kernels of a step once, and then replays them on the same memory. So all that changes from step to step lies
-in tensors that are filled before a replay: the places of the images and the random numbers of their augmentation, the
-learning rates, and what the step returns. The loss and the score are copied out after it.
+A small network on a fast GPU waits for the host, which needs longer to launch a kernel than the kernel takes to run. A
+graph records the kernels of a step once and then replays them on the same memory. So everything that changes between
+steps is held in tensors that are filled before a replay: the indices of the images, the random numbers of their
+augmentation and the learning rates. The loss and the score are copied after the replay.
 """
 
 from __future__ import annotations
@@ -29,73 +29,73 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 WARM_UP = 3
-"""Steps of a batch size that are taken eagerly before the graph is captured: libraries and optimizer set up in them."""
+"""Number of eager steps for each batch size before the capture, in which libraries and the optimizer initialize."""
 
 
 class GraphWarning(OdenetWarning):
-    """A training step was to be captured as a graph and is taken eagerly: the numbers are the same, not the speed."""
+    """Warning that training steps run eagerly instead of as a graph: with the same results, but slower."""
 
 
 class Graph(Protocol):
-    """Captures a step and replays it; the place where a test puts what needs no GPU."""
+    """Protocol of a graph that captures and replays a step; tests substitute one that needs no GPU."""
 
     def warm_up(self, step: Callable[[], None]) -> None:
-        """Take the step where a later capture finds all that it sets up."""
+        """Run the step eagerly, in the stream of the later capture."""
         ...
 
     def capture(self, step: Callable[[], None]) -> None:
-        """Record what the step does, without doing it."""
+        """Record the step without executing it."""
         ...
 
     def replay(self) -> None:
-        """Do what was recorded, on the same memory."""
+        """Execute the recorded step, on the same memory."""
         ...
 
 
 class CudaGraph:
-    """A `torch.cuda.CUDAGraph` of a step."""
+    """Graph of a step as a `torch.cuda.CUDAGraph`."""
 
     def __init__(self) -> None:
         self._graph = torch.cuda.CUDAGraph()
         self._stream = torch.cuda.Stream()
 
     def warm_up(self, step: Callable[[], None]) -> None:
-        """Take the step on the stream of the capture, between what is queued and what will be."""
+        """Run the step eagerly on the stream of the capture, synchronized with the current stream."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             step()
         torch.cuda.current_stream().wait_stream(self._stream)
 
     def capture(self, step: Callable[[], None]) -> None:
-        """Record the kernels of the step; an operation that makes the host wait raises a RuntimeError."""
+        """Record the kernels of the step; raise a RuntimeError if an operation makes the host wait."""
         with torch.cuda.graph(self._graph, stream=self._stream):
             step()
 
     def replay(self) -> None:
-        """Launch the kernels."""
+        """Launch the recorded kernels."""
         self._graph.replay()
 
 
 @runtime_checkable
 class NumberedBatches(Protocol):
-    """Batches that are computed on the device from a few numbers, as those of `odenet.data` are."""
+    """Protocol of batches that are computed on the device from a few numbers, as in `odenet.data`."""
 
     def numbers(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, ...]]:
-        """The numbers of each batch of an epoch from `start` on."""
+        """Iterate over the numbers of the batches start, start + 1, … of an epoch."""
         ...
 
     def from_numbers(self, *numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch of numbers that lie on the device."""
+        """Compute a batch from its numbers, which are on the device."""
         ...
 
 
 class GraphedSteps:
-    """Takes the steps of a training as graphs, one for each size of a batch.
+    """Training steps that run as graphs, one graph for each batch size.
 
     Args:
-        steps: The eager steps.
-        train: Training batches. The graph computes those that are `NumberedBatches` itself; others are copied into it.
-        graph: Makes a graph that is yet to be captured.
+        steps: Eager steps, which are captured.
+        train: Training batches. `NumberedBatches` are computed within the graph; others are copied into its memory.
+        graph: Constructor of a graph.
     """
 
     def __init__(self, steps: Steps, train: BatchSource, graph: Callable[[], Graph]) -> None:
@@ -104,14 +104,14 @@ class GraphedSteps:
         self._captured: dict[Hashable, _CapturedStep] = {}
 
     def batches(self, train: BatchSource, epoch: int, start: int) -> Iterable[tuple[Tensor, ...]]:
-        """The numbers of each batch of an epoch from `start` on, or the batches themselves."""
+        """Iterate over the batches start, start + 1, … of an epoch, or over the numbers of `NumberedBatches`."""
         return train.numbers(epoch, start) if isinstance(train, NumberedBatches) else train.epoch(epoch, start)
 
     def take(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, int]:
-        """Take a step on the batch of these numbers; return its loss, its score and its number of examples.
+        """Take a step on a batch, given as `batches` yields it; return its loss, score and number of examples.
 
         Raises:
-            ValueError: The step cannot be captured.
+            ValueError: if the step cannot be captured.
         """
         key = tuple((part.shape, part.dtype) for part in batch)
         if key not in self._captured:
@@ -125,13 +125,13 @@ class GraphedSteps:
 
 
 class _CapturedStep:
-    """A step on batches of one size, and the memory that its graph reads and writes.
+    """Captured step for batches of one size, with the memory that its graph reads and writes.
 
     Args:
-        numbers: Those of a batch, for their shapes.
-        device: Of the training.
-        graph: To capture.
-        step: Takes the numbers; returns loss, score and number of examples.
+        numbers: Numbers of a batch, for their shapes.
+        device: Device of the training.
+        graph: Graph that is not captured yet.
+        step: Function from the numbers to loss, score and number of examples.
     """
 
     def __init__(
@@ -147,12 +147,12 @@ class _CapturedStep:
         self.results: list[Tensor] = []
 
     def fill(self, numbers: tuple[Tensor, ...]) -> None:
-        """Put the numbers of a batch where the graph reads them."""
+        """Copy the numbers of a batch into the memory that the graph reads."""
         for own, part in zip(self.numbers, numbers, strict=True):
             own.copy_(sent_to(own.device, part), non_blocking=True)
 
     def take(self) -> tuple[Tensor, Tensor, int]:
-        """Take the step: eagerly at first, then by the graph."""
+        """Take the step, the first `WARM_UP` times eagerly and then by the graph."""
         self.taken += 1
         if self.taken <= WARM_UP:
             self.graph.warm_up(self._write)
@@ -166,16 +166,16 @@ class _CapturedStep:
     def _capture(self) -> None:
         try:
             self.graph.capture(self._write)
-        except RuntimeError as error:  # torch has no type of its own for it; the first error says why
+        except RuntimeError as error:  # torch has no specific type for it; the first error of the chain has the cause
             cause = error.__context__ if isinstance(error.__context__, RuntimeError) else error
             raise ValueError(
                 f"cuda_graph=True was asked for, and a step of this network cannot be captured ({first_line(cause)}): "
-                "nothing in it may make the host wait, such as item(), or a copy to or from the host. Remove what "
-                "does, or set cuda_graph=False."
+                "nothing in it may make the host wait, such as item(), or a copy to or from the host. Remove such "
+                "operations, or set cuda_graph=False."
             ) from error
 
     def _write(self) -> None:
-        """Take the step and leave loss and score where they are read from."""
+        """Take the step and copy loss and score into fixed memory."""
         *results, self.examples = self.step(*self.numbers)
         if not self.results:
             self.results = [torch.empty_like(result) for result in results]
@@ -184,11 +184,11 @@ class _CapturedStep:
 
 
 def can_be_graphs(model: nn.Module, optimizer: optim.Optimizer, fabric: Fabric) -> bool:
-    """Whether training steps can be captured; where not, a `GraphWarning` says why."""
+    """Whether training steps can be captured; if not, warn with the reason (`GraphWarning`)."""
     why = _obstacle(model, optimizer, fabric)
     if why is not None:
         warnings.warn(
-            f"cuda_graph=True was asked for; {why}, so every step is taken eagerly, with the same numbers: remove the "
+            f"cuda_graph=True was asked for; {why}, so every step is taken eagerly, with the same results: remove the "
             "cause, or set cuda_graph=False.",
             GraphWarning,
             stacklevel=2,
@@ -197,25 +197,25 @@ def can_be_graphs(model: nn.Module, optimizer: optim.Optimizer, fabric: Fabric) 
 
 
 def _obstacle(model: nn.Module, optimizer: optim.Optimizer, fabric: Fabric) -> str | None:
-    """Return why a training step cannot be a graph, in which nothing may depend on a look of the host; else None."""
+    """Return the reason why a training step cannot be a graph, which the host cannot control; `None` if it can."""
     if fabric.device.type != "cuda":
-        return f"the training runs on {fabric.device.type!r}, and graphs are of CUDA"
+        return f"the training runs on {fabric.device.type!r}, and graphs need CUDA"
     if fabric.world_size > 1:
         return f"{fabric.world_size} processes exchange gradients in each step"
     if type(optimizer) not in (optim.SGD, optim.Adam, optim.AdamW):
-        return f"the step of {type(optimizer).__name__} is not known to be one that a graph can hold"
+        return f"the step of {type(optimizer).__name__} is not known to be capturable"
     if skips_branches(model):
-        return "stochastic depth by batch leaves other branches out in each step (per='sample' does not)"
-    return next((why for module in model.modules() if (why := _obstacle_in(module)) is not None), None)
+        return "stochastic depth by batch skips other branches in each step (per='sample' does not)"
+    return next((why for module in model.modules() if (why := _obstacle_of_module(module)) is not None), None)
 
 
-def _obstacle_in(module: nn.Module) -> str | None:
+def _obstacle_of_module(module: nn.Module) -> str | None:
     if not isinstance(module, ODEBlock):
         return None
     if not isinstance(module.stepping, FixedSteps):
-        return f"{module.label} steps by {module.stepping!r}, whose host looks at the error of its steps"
+        return f"{module.label} has the stepping {module.stepping!r}, in which the host reads the error of each step"
     if not isinstance(module.gradient, Backprop):
-        return f"{module.label} has the gradient {module.gradient!r}, whose host decides in the backward pass"
+        return f"{module.label} has the gradient {module.gradient!r}, in which the host controls the backward pass"
     if module.compiled == "reduce-overhead":
-        return f"{module.label} is compiled to CUDA graphs of its own, which cannot be part of another"
+        return f"{module.label} is compiled to CUDA graphs of its own, which cannot be part of another graph"
     return None

@@ -1,4 +1,4 @@
-"""History: what a training leaves in numbers, one row an epoch."""
+"""History of a training: its losses, metrics and times, one row per epoch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from odenet.blocks.arguments import checked
 
 @dataclass(frozen=True)
 class History:
-    """The rows of a training, plain data that JSON holds: `History(**row_data)` reads what `to_json_data` wrote.
+    """History of a training, plain data for JSON: `History(**data)` reads what `to_json_data` wrote.
 
     Each row has `epoch` (from 1), `lr` (of its last step), `train_loss` and `train_<headline>` (means over the steps of
-    the epoch, while the weights moved), `test_<metric>` for every metric of the task and the loss, after the epoch, and
-    `seconds` of training alone: no evaluation, no checkpoints, but the compilation in the first epoch.
+    the epoch, with the weights before each step), `test_<metric>` for the loss and every metric of the task after the
+    epoch, and `seconds` of training, without evaluation and checkpoints but with compilation in the first epoch.
 
     Attributes:
-        headline: Name of the metric that counts.
-        rows: One an epoch.
-        made_from: Fingerprints of the data, the batches, the task, the initial weights and the optimizer handed over.
+        headline: Name of the headline metric of the task.
+        rows: Rows of the history, one per epoch.
+        made_from: Fingerprints of the data, the batches, the task, the initial weights and the given optimizer.
     """
 
     headline: str
@@ -28,15 +28,15 @@ class History:
 
     @property
     def last(self) -> dict[str, float]:
-        """The row of the last epoch."""
+        """Row of the last epoch."""
         return self.rows[-1]
 
     @checked
     def column(self, name: str) -> list[float]:
-        """The values of one name, an epoch each."""
+        """Return the values of one entry, one per epoch."""
         return [row[name] for row in self.rows]
 
     @property
     def seconds_per_epoch(self) -> float:
-        """The median over the epochs: warming up and compiling, in the first one, do not count."""
+        """Median over the epochs of the seconds of training; warm-up and compilation in the first hardly affect it."""
         return median(self.column("seconds"))

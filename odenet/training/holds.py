@@ -1,4 +1,4 @@
-"""Holds: a file that a process works at belongs to it until it ends; who comes second is told who was first."""
+"""Exclusive locks on files: one process at a time may write a file, and another one is told which process it is."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from weakref import WeakValueDictionary
 from odenet.training.files import CannotWrite
 
 _HELD: WeakValueDictionary[str, Hold] = WeakValueDictionary()
-"""Those of this process, by the path of the file."""
+"""Holds of this process, by the path of the file."""
 
 
 class HeldByAnother(ValueError):  # noqa: N818 (it names what is the case)
-    """Another process works at the file; the message says which, where and since when."""
+    """Error for a file that another process holds; the message says which process, where and since when."""
 
 
 class Hold:
-    """The right of this process to write a file, from `take` to `release`, or to the end of the process.
+    """Exclusive right of this process to write a file, from `take` to `release` or the end of the process.
 
-    Within a process the last one to take it has it, and the one before has lost it: a cell of a notebook may be run
-    again. When a process is killed, the system ends its hold. The lock lies beside the file, as `.NAME.lock`, and stays
-    there, empty of meaning, for it cannot be removed while somebody else may be about to take it.
+    Within a process, taking the hold again invalidates the former one, so that a cell of a notebook can be run twice.
+    When a process is killed, the system ends its hold. The lock file `.NAME.lock` lies beside the file and is never
+    removed, because another process may be about to lock it.
     """
 
     def __init__(self, path: Path, lock: Any) -> None:
@@ -33,11 +33,11 @@ class Hold:
 
     @classmethod
     def take(cls, path: Path) -> Hold:
-        """Hold the file at `path`, which need not be there.
+        """Hold the file at `path`, which need not exist.
 
         Raises:
-            HeldByAnother: Another process holds it.
-            CannotWrite: Its folder cannot be made or written.
+            HeldByAnother: if another process holds it.
+            CannotWrite: if its folder cannot be made or written.
         """
         real = os.path.realpath(path)
         former = _HELD.get(real)
@@ -51,22 +51,22 @@ class Hold:
 
     @property
     def is_valid(self) -> bool:
-        """Whether this process still has it, and no child of it asks."""
+        """Whether this process still holds the file; false in a forked child."""
         return self._lock is not None and self._process == os.getpid()
 
     def release(self) -> None:
-        """Let others work at the file."""
+        """Release the file for other processes."""
         if self._lock is not None and self.is_valid:
             self._lock.release()
             self._lock = None
 
 
 def _locked(real: Path, path: Path) -> Any:
-    """The lock of a file, taken."""
+    """Take the lock of a file and return it."""
     from filelock import FileLock, Timeout
 
     name = real.with_name(f".{real.name}.lock")
-    before = _holder(name)  # some versions of filelock empty the file when they fail
+    before = _holder(name)  # read first, because some versions of filelock empty the file when they fail
     try:
         name.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(name, thread_local=False)
@@ -75,12 +75,12 @@ def _locked(real: Path, path: Path) -> Any:
     except Timeout as error:
         holder = _holder(name) or before or "another process"
         raise HeldByAnother(
-            f"{path} is in work: {holder} holds it. Two would overwrite each other's results: wait until that one "
-            "ends, or choose another path."
+            f"{path} is in use: {holder} holds it. Two processes would overwrite each other's results: wait until "
+            "that one ends, or choose another path."
         ) from error
     except OSError as error:
         raise CannotWrite(
-            f"{path} cannot be held against other processes: {error.strerror or error} ('{name.name}'). Nothing that "
+            f"{path} cannot be locked against other processes: {error.strerror or error} ('{name.name}'). Nothing that "
             "was there before is lost: choose another folder, and start the same command again."
         ) from error
     return lock
@@ -92,7 +92,7 @@ def _self() -> dict[str, str | int]:
 
 
 def _holder(name: Path) -> str | None:
-    """Who wrote the lock last, in words; `None` if it does not say."""
+    """Describe the process that last wrote the lock; `None` if the lock does not say."""
     try:
         said = json.loads(name.read_text())
         return f"process {said['process']} on {said['host']}, since {said['since']},"

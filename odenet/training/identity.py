@@ -1,4 +1,4 @@
-"""The identity of a training: all that decides its outcome, as plain data, which a checkpoint is compared by."""
+"""Identity of a training: everything that determines its outcome, as plain data, to compare with a checkpoint."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from odenet.training.settings import Training
 from odenet.training.tasks import Task
 
 _CHANGING = ("training", "evaluations", "label", "last_solve")
-"""Attributes of modules that are no settings of theirs."""
+"""Attributes of modules that are not settings."""
 
 _NUMBERS_AND_TEXT = (type(None), bool, int, float, complex, str, bytes, np.generic, Enum, PurePath, torch.dtype)
 _SETTINGS = (*_NUMBERS_AND_TEXT, list, tuple, dict, set, frozenset, SimpleNamespace)
-"""Attributes of modules that are settings, as are functions and dataclasses; others, as tensors, may be of a batch."""
+"""Types of attributes that are settings, besides functions and dataclasses; a tensor may depend on the last batch."""
 
 
 def identity_of(
@@ -40,24 +40,24 @@ def identity_of(
     optimizer: optim.Optimizer | None,
     context: Plain,
 ) -> dict[str, Any]:
-    """What must be the same for a training to go on, or to be taken for done. The larger parts are fingerprints.
+    """Return all that must be equal for a training to resume, or to be complete; the larger parts as fingerprints.
 
-    The network counts as it prints itself, line by line, with the settings of its modules, their attributes, that the
-    lines may leave out, and with its weights before the first step. Those of another processor may differ in rounding.
+    The network is described by the lines of its `repr`, by the attributes of its modules, which the lines may omit, and
+    by its weights before the first step; those may differ by rounding between processors.
 
     Args:
-        model: The network.
-        task: Loss and metrics.
+        model: Network before the first step.
+        task: Task with the loss and metrics.
         train: Training batches.
         test: Test batches, if any.
-        settings: How it is trained.
-        seed: Of noise in the network.
-        processes: That share the batches.
-        optimizer: The one that was handed over, if any.
-        context: What else counts.
+        settings: Settings of the training.
+        seed: Seed of the noise in the network.
+        processes: Number of processes that share the batches.
+        optimizer: Optimizer that the user passed, if any.
+        context: Further data on which the outcome depends.
 
     Raises:
-        TypeError: Something cannot be told from another one, such as batches out of an open file.
+        TypeError: if a part cannot be compared between processes, such as batches from an open file.
     """
     return {
         "settings": to_json_data(settings),
@@ -83,13 +83,13 @@ def identity_of(
 
 
 def _frozen(model: nn.Module) -> list[str]:
-    """The names of the parts that are in evaluation mode, and of the parameters without a gradient."""
-    still = [name or "the network" for name, module in model.named_modules() if not module.training]
-    return still + [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    """Return the names of the modules in evaluation mode and of the parameters that require no gradient."""
+    frozen = [name or "the network" for name, module in model.named_modules() if not module.training]
+    return frozen + [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
 
 
 def weights_of(model: nn.Module) -> list[tuple[str, Any, bool]]:
-    """Parameters and buffers by name, those that are in no state dict too, and whether they are trained."""
+    """Return name, value and `requires_grad` of all parameters and buffers, including non-persistent buffers."""
     parameters = [(name, entry.detach(), entry.requires_grad) for name, entry in model.named_parameters()]
     return parameters + [(name, entry, False) for name, entry in model.named_buffers()]
 
@@ -100,7 +100,7 @@ def _modules(model: nn.Module) -> list[tuple[str, type, dict[str, str]]]:
 
 def _settings(module: nn.Module) -> dict[str, str]:
     return {
-        name: _of_setting(value)
+        name: _setting_fingerprint(value)
         for name, value in vars(module).items()
         if not name.startswith("_") and name not in _CHANGING and _is_setting(value)
     }
@@ -110,8 +110,8 @@ def _is_setting(value: object) -> bool:
     return isinstance(value, _SETTINGS) or is_dataclass(value) or (callable(value) and not isinstance(value, Tensor))
 
 
-def _of_setting(value: object) -> str:
-    """A fingerprint; of what is bound to this process, such as a compiled function, the class."""
+def _setting_fingerprint(value: object) -> str:
+    """Return the fingerprint of a setting, or its class if it is bound to this process, as a compiled function is."""
     try:
         return fingerprint(value)
     except (TypeError, RecursionError):
@@ -119,5 +119,5 @@ def _of_setting(value: object) -> str:
 
 
 def _printed(value: object) -> str:
-    """As it prints itself, without the addresses of functions and objects."""
+    """Return the `repr` without the addresses of functions and objects."""
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

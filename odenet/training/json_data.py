@@ -17,7 +17,7 @@ _FLOAT = "$float"
 _ABSENT = object()
 
 _MORE = 1000
-"""Number of entries of found data that are compared, in addition to twice those asked for."""
+"""Number of entries of `found` that `differences` compares, in addition to twice the number of those of `asked`."""
 
 
 def to_json_data(value: object, where: str = "value") -> Any:

@@ -1,4 +1,4 @@
-"""Settings as JSON: constructors by name with their arguments, which reading calls and nothing else.
+"""Settings as JSON: names of constructors with their arguments; reading calls these constructors and nothing else.
 
 A setting is a solver, a stepping, a gradient method or a noise, or a constructor with its arguments as a
 `functools.partial`. Numbers, texts, True, False, None and lists stand for themselves; the rest is an object:
@@ -25,7 +25,7 @@ Names = Mapping[str, Any]
 
 
 def setting_to_json(value: object, names: Names | None = None) -> Any:
-    """Return `value` as JSON data from which `setting_from_json` makes it again.
+    """Return `value` as JSON data, which `setting_from_json` converts back.
 
     >>> from odenet.models import resnet20
     >>> setting_to_json(partial(resnet20, num_classes=100))
@@ -48,7 +48,7 @@ def setting_to_json(value: object, names: Names | None = None) -> Any:
 
 
 def setting_from_json(data: Any, names: Names | None = None) -> Any:
-    """Return the value that `setting_to_json` was given.
+    """Return the setting that `setting_to_json` converted to JSON data.
 
     >>> setting_from_json({"call": "FixedSteps", "args": [{"call": "RK4", "args": [], "kwargs": {}}], "kwargs": {}})
     FixedSteps(RK4(), per_piece=1)
@@ -64,7 +64,7 @@ def setting_from_json(data: Any, names: Names | None = None) -> Any:
 
 
 def setting_from_expression(text: str, names: Names | None = None) -> Any:
-    """Return the value of an expression in which saved models up to format 2 hold a setting.
+    """Return the setting that a Python expression describes, as in saved models up to format 2.
 
     >>> setting_from_expression("FixedSteps(RK4(), per_piece=2)")
     FixedSteps(RK4(), per_piece=2)

@@ -1,4 +1,4 @@
-"""The training loop, the one of every experiment: θ ← θ - η·∇ℓ with checks, checkpoints and a history."""
+"""Training loop of all experiments: θ ← θ - η·∇ℓ, with validation, checkpoints and a history."""
 
 from __future__ import annotations
 
@@ -70,61 +70,61 @@ def fit(
     label: Annotated[str, Inside()] = "",
     quiet: Annotated[bool, Inside()] = False,
 ) -> History:
-    """Train `model` in place, from where the checkpoint in `folder` left off if there is one.
+    """Train `model` in place; resume from the checkpoint in `folder` if there is one.
 
-    On a CPU the outcome, weights and history, is a function of the arguments, bit for bit, however often the process
-    was killed and started again. A training that is complete is not run again: its weights and history are read. It
-    goes on with the same data, batches, initial weights and settings alone; with others, the checkpoint is refused. So
-    build the network anew, under its seed, to go on with a training that was interrupted.
+    On a CPU the weights and the history are a function of the arguments, bit for bit, however often the process was
+    killed and restarted. A complete training is not run again: its weights and history are read. A training resumes
+    only with the same data, batches, initial weights and settings; otherwise the checkpoint is refused. So build the
+    network anew, under its seed, to resume an interrupted training.
 
     Args:
-        model: The network. Parts in evaluation mode are trained in it: their statistics and dropout are frozen. A model
-            that is in evaluation mode as a whole is put into training mode. Afterwards it is on the device of the
-            training, with `channels_last` in that layout of memory, and each module in the mode that it was in.
-        task: Loss and metrics.
+        model: Network to train. Modules in evaluation mode stay in it, with frozen statistics and dropout, unless the
+            whole model is in evaluation mode, which is then trained in training mode. Afterwards each module is in its
+            former mode, and the model is on the device of the training (with `channels_last` in that memory format).
+        task: Task with the loss and metrics.
         train: Training batches, on the device `launch(settings).device`, with its rank and number of processes.
         test: Test batches, evaluated after every epoch; `None` for none.
-        settings: How to train.
-        seed: Of dropout and other noise in the network; weights and batches have their own. Afterwards the global
-            generators, and the number of threads, are as before.
-        folder: Of the checkpoint; one for each training.
-        optimizer: Of the parameters of `model`, with the momentum of an earlier training, from which it goes on; holds
-            afterwards what this one leaves, at the learning rates that it had. The rate of each of its parameter groups
-            is the peak of that group's schedule, in the place of the `lr` of `settings`, whose `optimizer`, `momentum`,
-            `weight_decay` and `decay` do not concern it either; the `lr` of a row is that of the first group. By
-            default, a new one as `settings` name it.
-        context: Plain data on which the outcome depends too, such as the settings of an experiment.
-        label: What progress calls the training.
+        settings: Settings of the training.
+        seed: Seed of dropout and other noise in the network; weights and batches have seeds of their own. The global
+            generators and the number of threads are restored afterwards.
+        folder: Folder of the checkpoint; each training needs its own.
+        optimizer: Optimizer of the parameters of `model`, with the state of an earlier training from which to continue;
+            it then holds the state after this training, at its former learning rates. The rate of each parameter group
+            is the peak of its schedule and replaces the `lr` of `settings`; their `optimizer`, `momentum`,
+            `weight_decay` and `decay` are ignored too. The `lr` of a row is that of the first group. By default, a new
+            optimizer as the settings specify.
+        context: Further plain data on which the outcome depends, such as the settings of an experiment.
+        label: Name of the training in the display of progress.
         quiet: Whether to show no progress.
 
     Raises:
-        TypeError: An argument is of another kind, such as a DataLoader for batches, or batches hold what cannot be
-            compared with those of another time.
-        ValueError: Labels lie outside the task, the optimizer is that of another model, batches are on another device,
-            or settings cannot be met on this machine.
-        CheckpointError: The checkpoint in `folder` cannot be read, or is that of another training.
-        CannotWrite: The disk is full, or `folder` cannot be written.
-        NonFiniteLoss: The training diverged. On a CPU the model's blocks may say `NonFiniteState` before.
+        TypeError: if an argument has the wrong type, such as a DataLoader for batches, or batches cannot be compared
+            with those of an earlier process.
+        ValueError: if labels are outside the range of the task, the optimizer belongs to another model, batches are on
+            another device, or the settings cannot be met on this machine.
+        CheckpointError: if the checkpoint in `folder` cannot be read, or belongs to another training.
+        CannotWrite: if the disk is full, or `folder` cannot be written.
+        NonFiniteLoss: if the training diverges. On a CPU the blocks of the model may raise `NonFiniteState` before.
     """
     _check(model, task, train, test, settings, seed, folder, optimizer, label, quiet)
-    descends = make_optimizer(model, settings) if optimizer is None else optimizer
-    with threads_kept(), as_in_training(model), rates_kept(descends) as peaks:
+    descent = make_optimizer(model, settings) if optimizer is None else optimizer
+    with threads_kept(), as_in_training(model), rates_kept(descent) as peaks:
         fabric = launch(settings, model)
         for name, batches in _present(train, test).items():
             require_same_device(name, batches, fabric.device)
-        counted: dict[str, Any] = {"seed": seed, "processes": fabric.world_size, "context": context}
-        # That of the main process: the others differ in their share of the batches.
-        identity = fabric.broadcast(identity_of(model, task, train, test, settings, optimizer=optimizer, **counted))
+        conditions: dict[str, Any] = {"seed": seed, "processes": fabric.world_size, "context": context}
+        # The identity of the main process is used, because the other processes have other shares of the batches.
+        identity = fabric.broadcast(identity_of(model, task, train, test, settings, optimizer=optimizer, **conditions))
         checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
         called = compiled(model, fabric.device) if settings.compile else nullcontext(model)
         with random_numbers_kept(fabric.device), called as network:
             _seed(model, seed, fabric)
-            given = (model, network, task, train, test, settings, descends, peaks, fabric, checkpoint, label)
-            rows = _fit(*given, quiet=quiet)
+            parts = (model, network, task, train, test, settings, descent, peaks, fabric, checkpoint, label)
+            rows = _train(*parts, quiet=quiet)
     return History(task.headline, rows, identity["made_from"])
 
 
-def _fit(
+def _train(
     model: Annotated[nn.Module, Inside()],
     called: nn.Module,
     task: Annotated[Task, Inside()],
@@ -139,9 +139,10 @@ def _fit(
     *,
     quiet: bool,
 ) -> list[dict[str, float]]:
-    """The training itself, in the modes that `model` has.
+    """Run the training, with `model` in its present modes, and return the rows of the history.
 
-    `called` is what computes its outputs, and `peaks` are the learning rates of the parameter groups.
+    `called` is the module that computes the outputs of `model`, and `peaks` are the peak learning rates of the
+    parameter groups.
     """
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -151,14 +152,14 @@ def _fit(
     state = TrainingState(model, optimizer, fabric)
     if (saved := checkpoint.read()) is not None:
         state.restore(saved, str(checkpoint))
-    look_every = _steps_between_looks(fabric)
+    read_every = _steps_between_reads(fabric)
     complete = state.epoch == settings.epochs
     show = show_progress(label, state.steps(len(train)), learning_rate.steps, quiet=quiet or complete)
     eager = Steps(network, descent, task, settings, fabric)
 
     with (
         deterministic_algorithms(settings.deterministic),
-        _noting_the_place(state),
+        _errors_with_place(state),
         _graphed(eager, train, model, optimizer, wanted=settings.cuda_graph and not complete) as steps,
         show as progress,
     ):
@@ -169,8 +170,8 @@ def _fit(
                 set_learning_rates(optimizer, [learning_rate(now, peak) for peak in peaks])
                 state.count(*steps.take(batch))
 
-                if state.step % look_every == 0 or state.step == len(train):
-                    state.settle()  # a loss that is not finite ends the training here
+                if state.step % read_every == 0 or state.step == len(train):
+                    state.settle()  # raises NonFiniteLoss if a loss is not finite
                     progress.step(state.steps(len(train)), _facts(state, task, settings))
                     if fabric.broadcast(checkpoint.due):
                         _save(state, checkpoint)
@@ -196,15 +197,15 @@ def _check(
     label: str,
     quiet: bool,
 ) -> None:
-    """Refuse arguments of another kind than is meant, before anything is done."""
+    """Validate the arguments before the training starts."""
     require_model(model)
     require_float32(model)
     require_task(task)
-    require_kind("settings", settings, Training, "they say how to train; give Training(epochs=…, …)")
+    require_kind("settings", settings, Training, "a Training", "pass Training(epochs=…, …)")
     require_optimizer(optimizer)
     require_folder(folder)
-    require_kind("label", label, str, "it is what progress calls the training; give text")
-    require_kind("quiet", quiet, bool, "it is a yes or no; give True or False")
+    require_kind("label", label, str, "a string", "it is the name of the training in the display of progress")
+    require_kind("quiet", quiet, bool, "True or False", "it switches the display of progress off")
     seeded_generator(seed, "check")
     for name, batches in _present(train, test).items():
         require_batches(name, batches)
@@ -218,20 +219,20 @@ def _present(train: BatchSource, test: BatchSource | None) -> dict[str, BatchSou
 
 
 def _seed(model: nn.Module, seed: int, fabric: Fabric) -> None:
-    """Every process draws its own numbers; but which branches a batch skips, drawn on the CPU, is the same for all."""
+    """Seed each process differently, except the CPU generator if it decides which branches a batch skips."""
     own, first = (seeded_generator(seed, "training", rank).initial_seed() for rank in (fabric.global_rank, 0))
-    seed_everything(own)  # also the generators of accelerators, where dropout draws
+    seed_everything(own)  # also seeds the generators of accelerators, from which dropout draws
     if skips_branches(model):
         torch.default_generator.manual_seed(first)
 
 
-def _steps_between_looks(fabric: Fabric) -> int:
-    """On an accelerator, or between processes, a look at the loss makes everybody wait; one process on a CPU may."""
+def _steps_between_reads(fabric: Fabric) -> int:
+    """Return the number of steps between reads of the loss: 1 on a CPU, else 50, as each read synchronizes."""
     return 1 if fabric.device.type == "cpu" and fabric.world_size == 1 else 50
 
 
 def _save(state: TrainingState, checkpoint: Checkpoint) -> None:
-    content = state.to_json_data()  # every process gives its part
+    content = state.to_json_data()  # called by every process, because each contributes its part
     if state.fabric.is_global_zero:
         checkpoint.write(content)
 
@@ -262,7 +263,7 @@ def _facts_of_row(state: TrainingState, task: Task, settings: Training) -> str:
 def _graphed(
     steps: Steps, train: BatchSource, model: nn.Module, optimizer: optim.Optimizer, *, wanted: bool
 ) -> Iterator[Steps | GraphedSteps]:
-    """Give the steps as CUDA graphs if that is wanted and possible, else as they are."""
+    """Yield the steps as CUDA graphs if that is wanted and possible, else the eager steps."""
     if not wanted or not can_be_graphs(model, optimizer, steps.fabric):
         yield steps
         return
@@ -271,8 +272,8 @@ def _graphed(
 
 
 @contextmanager
-def _noting_the_place(state: TrainingState) -> Iterator[None]:
-    """A block knows at which t its state was lost; this adds in which epoch and step."""
+def _errors_with_place(state: TrainingState) -> Iterator[None]:
+    """Add the epoch and step to a `NonFiniteState`, whose message has only the t at which it occurred."""
     try:
         yield
     except NonFiniteState as error:

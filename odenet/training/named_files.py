@@ -1,4 +1,4 @@
-"""Files that settings name by a path, which count by their content wherever settings are compared."""
+"""Fingerprints of the files that settings name by a path, so that settings are compared by the content of files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from odenet.training.fingerprints import fingerprint
 
 FILE = "file of the setting "
-"""Prefix of the names of their fingerprints in a record."""
+"""Prefix of the names of these fingerprints in a record."""
 
 
 def files_of(settings: object) -> dict[str, str]:

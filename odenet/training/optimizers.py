@@ -1,4 +1,4 @@
-"""Optimizers: torch's own, by name, with the project's settings."""
+"""Optimizers of torch by name, made with the settings of a training."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from odenet.blocks.errors import unknown_name
 from odenet.training.settings import Training
 
 Groups = list[dict[str, Any]]
-"""Parameter groups as `torch.optim` takes them."""
+"""List of parameter groups in the form that `torch.optim` accepts."""
 
 
 def make_optimizer(model: nn.Module, settings: Training) -> optim.Optimizer:
-    """The optimizer that `settings` name, for the parameters of `model` that require a gradient.
+    """Make the optimizer that `settings` name, for the parameters of `model` that require a gradient.
 
     Args:
-        model: The network.
-        settings: Their `optimizer`, `lr`, `momentum`, `weight_decay` and `decay` count.
+        model: Network to train.
+        settings: Settings, of which `optimizer`, `lr`, `momentum`, `weight_decay` and `decay` are used.
 
     Raises:
-        ValueError: The name is unknown, or the model has nothing to train.
+        ValueError: if the name is unknown, or no parameter of the model requires a gradient.
     """
     if settings.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", settings.optimizer, OPTIMIZERS)
@@ -32,27 +32,27 @@ def make_optimizer(model: nn.Module, settings: Training) -> optim.Optimizer:
 
 
 def require_optimizer_of(model: nn.Module, optimizer: optim.Optimizer) -> None:
-    """Refuse an optimizer of anything but parameters of `model`, which would leave the model as it is.
+    """Raise an error unless all parameters of `optimizer` belong to `model`, which it could not train otherwise.
 
     Raises:
-        ValueError: It has a parameter that the model has not.
+        ValueError: if the optimizer has a parameter of another model.
     """
     own = {id(parameter) for parameter in model.parameters()}
     foreign = sum(id(parameter) not in own for group in optimizer.param_groups for parameter in group["params"])
     if foreign:
         raise ValueError(
-            f"an optimizer with {foreign} parameters that are not the model's cannot train it: it is that of another "
-            "model, or of a copy. Make it of this model's parameters; after a refinement, by refine_optimizer_state."
+            f"an optimizer with {foreign} parameters that are not the model's cannot train it: it belongs to another "
+            "model, or to a copy. Make it from this model's parameters; after a refinement, by refine_optimizer_state."
         )
 
 
 def learning_rates(optimizer: optim.Optimizer) -> list[float]:
-    """The learning rate of each parameter group."""
+    """Return the learning rate of each parameter group."""
     return [float(group["lr"]) for group in optimizer.param_groups]
 
 
 def set_learning_rates(optimizer: optim.Optimizer, rates: Sequence[float]) -> None:
-    """Give each parameter group its learning rate; one that is a tensor stays that tensor."""
+    """Set the learning rate of each parameter group; a rate that is a tensor is changed in place."""
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
@@ -62,7 +62,7 @@ def set_learning_rates(optimizer: optim.Optimizer, rates: Sequence[float]) -> No
 
 @contextmanager
 def rates_kept(optimizer: optim.Optimizer) -> Iterator[list[float]]:
-    """Afterwards each parameter group has the learning rate again that it has now, which is given."""
+    """Yield the learning rates of the parameter groups, and restore them when the context ends."""
     rates = learning_rates(optimizer)
     try:
         yield rates
@@ -72,9 +72,9 @@ def rates_kept(optimizer: optim.Optimizer) -> Iterator[list[float]]:
 
 @contextmanager
 def capturable(optimizer: optim.Optimizer, device: torch.device) -> Iterator[None]:
-    """Make a step of SGD, Adam or AdamW one that a graph can hold; afterwards the options are as before.
+    """Make the step of SGD, Adam or AdamW capturable by a CUDA graph; restore the options when the context ends.
 
-    The learning rates become tensors on `device`, and so do Adam's counts of steps; the step is a fused kernel.
+    The learning rates and Adam's step counts become tensors on `device`, and the step becomes a fused kernel.
     """
     before = graph_options(optimizer)
     try:
@@ -82,7 +82,7 @@ def capturable(optimizer: optim.Optimizer, device: torch.device) -> Iterator[Non
             new = {"lr": torch.tensor(rate, device=device), "fused": True, "foreach": False, "capturable": True}
             group.update({name: value for name, value in new.items() if name in group})
         _move_counts(optimizer, device)
-        # In the eager steps before the capture, Adam would warn that it is capturable and not captured.
+        # Otherwise Adam warns in the eager steps before the capture that it is capturable but not captured.
         vars(optimizer)["_warned_capturable_if_run_uncaptured"] = True
         yield
     finally:
@@ -99,14 +99,14 @@ def graph_options(optimizer: optim.Optimizer) -> list[dict[str, Any]]:
 
 
 def plain_state(optimizer: optim.Optimizer, options: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the optimizer's state dict with those options of its groups, as `graph_options` returned them before."""
+    """Return the optimizer's state dict with the options of its groups that `graph_options` returned earlier."""
     state = optimizer.state_dict()
     groups = zip(state["param_groups"], options, strict=True)
     return state | {"param_groups": [group | _with_rate_of(group, before) for group, before in groups]}
 
 
 def _with_rate_of(group: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options with the present learning rate, as a number or a tensor as it was in them."""
+    """Return `options` with the present learning rate of `group`, as a tensor only if it is one in `options`."""
     rate = (
         group["lr"] if isinstance(options["lr"], Tensor) or not isinstance(group["lr"], Tensor) else float(group["lr"])
     )
@@ -120,7 +120,7 @@ def _move_counts(optimizer: optim.Optimizer, device: torch.device) -> None:
 
 
 def describe_optimizer(optimizer: optim.Optimizer) -> dict[str, Any]:
-    """Its kind, and of each parameter group the settings and the number of parameters, as plain data."""
+    """Return the class of an optimizer and the options and number of parameters of each group, as plain data."""
     groups = [
         {name: _plain_setting(value) for name, value in group.items() if name != "params"}
         | {"parameters": len(group["params"])}
@@ -143,7 +143,7 @@ def _sgd(groups: Groups, settings: Training) -> optim.Optimizer:
 
 def _nesterov(groups: Groups, settings: Training) -> optim.Optimizer:
     if settings.momentum == 0:
-        raise ValueError("nesterov with momentum=0 is sgd: it looks ahead along the momentum; use sgd, or a momentum.")
+        raise ValueError("nesterov with momentum=0 is sgd: it needs a momentum; use sgd, or a momentum > 0.")
     return optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=True)
 
 
@@ -164,7 +164,7 @@ OPTIMIZERS: Mapping[str, Callable[[Groups, Training], optim.Optimizer]] = {
 
 
 def _parameter_groups(model: nn.Module, settings: Training) -> Groups:
-    """The parameters that decay and those that do not; an empty group is left out."""
+    """Return the groups of parameters with and without weight decay; an empty group is left out."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trained:
         raise ValueError("a model without a parameter that requires a gradient cannot be trained: unfreeze some of it.")

@@ -1,4 +1,4 @@
-"""Progress of a training: a bar in a terminal, at most a line an epoch in a log, or nothing."""
+"""Display of the progress of a training: a bar in a terminal, at most one line per epoch in a log, or nothing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SECONDS_BETWEEN_LINES = 600.0
 
 
 def show_progress(label: str, done: int, total: int, *, quiet: bool = False) -> Progress:
-    """Return the progress of a training of `total` steps, of which `done` are done.
+    """Return the display of a training of `total` steps, of which `done` are done.
 
-    Only the main process shows anything, and none does if `quiet`.
+    Only the main process shows anything, and no process if `quiet`.
     """
     return Progress(label, done, total, shown=not quiet and is_main_process())
 
@@ -25,8 +25,8 @@ def show_progress(label: str, done: int, total: int, *, quiet: bool = False) -> 
 class Progress:
     """Display of a training while it runs: a context manager.
 
-    In a terminal it is a bar of `rich` with the facts and the time left. Elsewhere, in a log, it is one line at the end
-    of the training, and one after an epoch if the last line was written ten minutes before.
+    In a terminal it is a bar of `rich` with some facts and the time left. In a log, it is one line at the end of the
+    training, and one after an epoch if the last line was written at least ten minutes before.
 
     Args:
         label: Name of the training.
@@ -45,7 +45,7 @@ class Progress:
         self._bar = rich.Progress(
             *(rich.TextColumn("{task.description}"), rich.BarColumn(20), rich.TextColumn("{task.fields[facts]}")),
             *(rich.TimeRemainingColumn(), rich.TextColumn("left")),
-            refresh_per_second=4,  # each refresh takes the interpreter from the training of a small network
+            refresh_per_second=4,  # low, because each refresh interrupts the training of a small network
             get_time=get_time,
             disable=self._logs or not shown,
         )

@@ -1,4 +1,4 @@
-"""The random numbers of a process: Python's, NumPy's and torch's generators, seeded, saved and restored as one."""
+"""Global random generators of Python, NumPy and torch, seeded, saved and restored together."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _LARGEST = 2**32 - 1
 
 @checked
 def seed_everything(seed: Whole) -> None:
-    """Seed all global generators: call it before a model is built, so that its weights are a function of the seed.
+    """Seed all global generators; called before a model is built, it makes the weights a function of the seed.
 
     Args:
-        seed: 0 ≤ seed < 2³².
+        seed: Seed of all generators, 0 ≤ seed < 2³².
 
     Raises:
-        TypeError: The seed is not a whole number.
-        ValueError: It lies outside its bounds.
+        TypeError: if the seed is not a whole number.
+        ValueError: if the seed is out of range.
     """
     seed = whole_number("seed", seed, 0, _LARGEST, because="NumPy's global generator takes 32 bits")
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  (libraries draw from it)
+    np.random.seed(seed)  # noqa: NPY002  (other libraries draw from it)
     torch.manual_seed(seed)
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
-    """The states of all global generators, as data that `torch.load(weights_only=True)` reads."""
+    """Return the states of all global generators, as data that `torch.load(weights_only=True)` reads."""
     numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
     key = torch.from_numpy(numpy["state"]["key"].astype(np.int64))
     return {
@@ -47,7 +47,7 @@ def random_states(device: torch.device) -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """Put all global generators where they were when `random_states` was called."""
+    """Restore the states of all global generators that `random_states` returned."""
     random.setstate(states["python"])
     key = states["numpy"]["state"]["key"].numpy().astype(np.uint32)
     np.random.set_state(states["numpy"] | {"state": states["numpy"]["state"] | {"key": key}})  # noqa: NPY002
@@ -58,7 +58,7 @@ def restore_random_states(states: dict[str, Any], device: torch.device) -> None:
 
 @contextmanager
 def random_numbers_kept(device: torch.device) -> Iterator[None]:
-    """Afterwards all global generators go on where they are now, whatever was drawn or seeded within."""
+    """Restore the present states of all global generators when the context ends."""
     states = random_states(device)
     try:
         yield
@@ -68,7 +68,7 @@ def random_numbers_kept(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def deterministic_algorithms(wanted: bool) -> Iterator[None]:
-    """Within it, torch refuses algorithms whose results vary from call to call (a matter of accelerators alone)."""
+    """Make torch refuse nondeterministic algorithms, which only accelerators have, within the context."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(wanted or before)
     try:

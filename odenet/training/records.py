@@ -1,4 +1,4 @@
-"""Records: what a run of an experiment leaves behind, one JSON file that says all that a figure needs."""
+"""Records of experiments: JSON files with the settings and results of a run, from which figures are drawn."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from odenet.training.files import write_atomically
 from odenet.training.json_data import from_json_data, to_json_data
 
 FORMAT = 2
-"""Raised whenever a record has something that the older code cannot read. Since 2 there is a checksum."""
+"""Number of the format, raised whenever older code cannot read new records. Since 2 there is a checksum."""
 
 _KIND = "odenet record"
 
 _UNKNOWN = "0" * 64
-"""What the checksum of a record is while it is taken, of all bytes of the file."""
+"""Placeholder of the checksum of all bytes of the file, while it is computed."""
 
 
 class RecordError(ValueError):
-    """A record that cannot be read, or that another run wrote."""
+    """Error for a record that cannot be read, or that another run wrote."""
 
 
 @dataclass
 class Record:
-    """The settings of one run of an experiment, and what came out.
+    """Settings and results of one run of an experiment.
 
     Attributes:
-        experiment: Its name.
-        preset: The preset that the settings started from; empty if none.
+        experiment: Name of the experiment.
+        preset: Preset that the settings started from; empty if none.
         settings: All settings, as plain data.
-        results: What was computed, by key: one entry for each training or trial.
-        summary: What the run says in the end.
-        sessions: One entry for each process that worked at the run, an interrupted run having several: `started` (ISO
-            8601, UTC), `seconds`, `commit`, `code` (a fingerprint), `versions` and `machine`.
-        made_from: Fingerprints of what the results were computed from, by name: files that the settings name, data, and
-            for each training its data, initial weights and trained weights. `fingerprint` compares them with others.
-        finished: Whether nothing is left to compute.
+        results: Results by key, one entry for each training or trial.
+        summary: Summary of the finished run.
+        sessions: One entry for each process that computed a part of the run (an interrupted run has several):
+            `started` (ISO 8601, UTC), `seconds`, `commit`, `code` (a fingerprint), `versions` and `machine`.
+        made_from: Fingerprints, by name, of the inputs of the results: files that the settings name, data, and for each
+            training its data, initial weights and trained weights; computed by `fingerprint`.
+        finished: Whether all results are computed.
     """
 
     experiment: str
@@ -54,42 +54,45 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """Of all sessions together."""
+        """Duration of all sessions together."""
         return sum(session["seconds"] for session in self.sessions)
 
     @property
     def commits(self) -> list[str]:
-        """Those of its sessions, without repetition: more than one if the code changed under way."""
+        """Commits of the sessions, without repetition; several if the code changed between sessions."""
         return list(dict.fromkeys(session["commit"] for session in self.sessions if session["commit"]))
 
     @classmethod
     @checked
     def load(cls, path: str | PathLike[str]) -> Record:
-        """The record in the file at `path`.
+        """Read the record in the file at `path`.
 
         Raises:
-            FileNotFoundError: There is no such file.
-            RecordError: It is truncated, damaged, foreign or of a newer format.
+            FileNotFoundError: if there is no such file.
+            RecordError: if the file is truncated, damaged, foreign or of a newer format.
         """
         path = Path(path)
-        content: dict[str, Any] = {"made_from": {}} | _content(path)  # records of format 1 do not say it
+        content: dict[str, Any] = {"made_from": {}} | _content(path)  # records of format 1 lack it
         names = [entry.name for entry in fields(cls)]
         if lacking := [name for name in names if name not in content]:
             raise _unreadable(path, f"it lacks {', '.join(lacking)}")
         entries, kinds = {name: content[name] for name in names}, vars(cls("", "", {}))
         if odd := [name for name in names if type(entries[name]) is not type(kinds[name])]:
-            raise _unreadable(path, f"its {', '.join(odd)} cannot be of a {type(entries[odd[0]]).__name__}")
+            raise _unreadable(
+                path,
+                f"its {odd[0]} must be of type {type(kinds[odd[0]]).__name__}, got {type(entries[odd[0]]).__name__}",
+            )
         if fault := _fault_of_results(content["results"]) or _fault_of_sessions(content["sessions"]):
             raise _unreadable(path, fault)
         return cls(**entries)
 
     @checked
     def save(self, path: str | PathLike[str]) -> None:
-        """Write it to `path`, atomically. NaN and infinities are written as {"$float": "nan"}, and read back.
+        """Write the record to `path`, atomically; NaN is written as {"$float": "nan"}, and infinities likewise.
 
         Raises:
-            CannotWrite: The disk is full, or the folder cannot be made or written.
-            TypeError: It holds something that is no plain data.
+            CannotWrite: if the disk is full, or the folder cannot be made or written.
+            TypeError: if a part of it is not plain data.
         """
         content = {"kind": _KIND, "format": FORMAT, "sha256": _UNKNOWN, **to_json_data(self, "record")}
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -100,7 +103,7 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         text = path.read_bytes().decode()
         content = from_json_data(json.loads(text))
-        if "\\u" in text:  # half a character, which JSON can name, could not be written again
+        if "\\u" in text:  # JSON can contain half a surrogate pair, which could not be written again
             json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
@@ -117,20 +120,20 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _fault_of_results(results: dict[str, Any]) -> str:
-    """What keeps the results from being any; empty if nothing does."""
+    """Return the reason why the results are invalid; empty if they are valid."""
     odd = [key for key, result in results.items() if not isinstance(result, dict)]
-    return f"its result {odd[0]!r} is no entries by name, but {results[odd[0]]!r:.50}" if odd else ""
+    return f"its result {odd[0]!r} must be a dictionary, got {results[odd[0]]!r:.50}" if odd else ""
 
 
 def _fault_of_sessions(sessions: list[Any]) -> str:
-    """What keeps the sessions from being any; empty if nothing does."""
+    """Return the reason why the sessions are invalid; empty if they are valid."""
     for session in sessions:
         if not isinstance(session, dict):
-            return f"a session of it is no entries by name, but {session!r:.50}"
+            return f"a session must be a dictionary, got {session!r:.50}"
         if as_float(seconds := session.get("seconds")) is None:
-            return f"the seconds of a session are {seconds!r:.50}"
+            return f"the seconds of a session must be a number, got {seconds!r:.50}"
         if not isinstance(commit := session.get("commit"), str | None):
-            return f"the commit of a session is {commit!r:.50}"
+            return f"the commit of a session must be a string or None, got {commit!r:.50}"
     return ""
 
 
@@ -139,7 +142,7 @@ def _checksum(text: str) -> str:
 
 
 def _is_whole(text: str, checksum: object) -> bool:
-    """Whether every byte is as it was written; git may have changed the ends of lines."""
+    """Whether every byte is as it was written, except line endings, which git may have changed."""
     if not isinstance(checksum, str) or len(checksum) != len(_UNKNOWN):
         return False
     return _checksum(text.replace("\r\n", "\n").replace(checksum, _UNKNOWN, 1)) == checksum

@@ -1,4 +1,4 @@
-"""Runs: an experiment at work on its record, which goes on where it was interrupted and computes nothing twice."""
+"""Runs of experiments, which write their results to a record, resume after interruption and compute nothing twice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from odenet.training.tasks import Task
 
 
 class Run:
-    """A run of an experiment: a record that is written whenever a result is there.
+    """Run of an experiment, which writes its record after every result.
 
     ```python
     run = Run.open("depth_refinement", settings, "runs/depth_refinement/cpu.json", preset="cpu")
@@ -45,12 +45,12 @@ class Run:
     run.finish(**summary(run.record.results))
     ```
 
-    From `open` to `finish` or `close`, or in a `with` statement, the record is held against other processes. Under
-    torchrun every process runs the same script, and only the main one writes.
+    From `open` to `finish` or `close`, or in a `with` statement, the record is locked against other processes. Under
+    torchrun every process runs the same script, and only the main process writes.
 
     Attributes:
-        record: As it is so far.
-        path: Of its file.
+        record: Record with the results so far.
+        path: Path of the file of the record.
     """
 
     @checked
@@ -65,7 +65,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it; and leave no record of a run that was refused before it had a result, as for a setting."""
+        """Close the run; delete the record of a run that failed with invalid settings before its first result."""
         if isinstance(error, ValueError | TypeError) and self._is_untouched:
             self.path.unlink(missing_ok=True)
         self.close()
@@ -73,32 +73,31 @@ class Run:
     @classmethod
     @checked
     def open(cls, experiment: str, settings: object, path: str | PathLike[str], *, preset: str = "") -> Self:
-        """The run with these settings whose record is at `path`: a new one, or the one that was interrupted there.
+        """Open the run with these settings whose record is at `path`: a new run, or an interrupted one.
 
-        A finished one is handed back with its results, and said to be so; nothing in it is computed again.
+        A finished run is returned with its results, and a message says so; nothing is computed again.
 
         Args:
-            experiment: Its name.
-            settings: A dataclass, or plain data. Files that it names, by a `Path`, count by their content too.
-            path: Of the record, a JSON file.
-            preset: The preset that the settings started from.
+            experiment: Name of the experiment.
+            settings: Dataclass, or plain data. Files that it names by a `Path` are compared by content too.
+            path: Path of the record, a JSON file.
+            preset: Preset that the settings started from.
 
         Raises:
-            RecordError: A record of other settings or files is in the way, or a file that is no record; or another
-                process works at it.
-            CannotWrite: The disk is full, or the folder cannot be made or written.
+            RecordError: if the file is no record of these settings and files, or another process holds it.
+            CannotWrite: if the disk is full, or the folder cannot be made or written.
         """
         path = Path(path)
         new = _new_record(experiment, preset, settings)
         found = _record_there(path, new)
         if found is not None and found.finished:
             run = cls(found, path)
-            run._say_finished()
+            run._report_finished()
             return run
         hold = _held(path) if is_main_process() else None
         run = cls(new, path)
         run._hold = hold
-        run.record = _record_there(path, new) or new  # once more, now that nobody else writes it
+        run.record = _record_there(path, new) or new  # read again, now that no other process writes it
         if not run.finished:
             run.record.sessions.append(_session())
             run._save()
@@ -109,29 +108,29 @@ class Run:
     def recorded(
         cls, experiment: str, settings: object, path: str | PathLike[str], *, preset: str = ""
     ) -> Record | None:
-        """The record at `path`, if there is one, of the run that `open` would open with these arguments.
+        """Return the record of the run that `open` would open with these arguments; `None` if there is no file.
 
         Raises:
-            RecordError: It is that of another run, or no record.
+            RecordError: if the file is no record, or the record of another run.
         """
         return _record_there(Path(path), _new_record(experiment, preset, settings))
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to compute."""
+        """Whether all results are computed."""
         return self.record.finished
 
     @checked
     def once(self, key: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-        """The result `key` of the record; if it has none, what `compute` returns, once that is in the record.
+        """Return the result `key` of the record; if there is none, compute it and write it to the record first.
 
         Args:
-            key: The name of the result; one for each training or trial.
-            compute: Returns plain data by name; NaN and infinities are allowed.
+            key: Name of the result; each training or trial needs its own.
+            compute: Function that returns plain data by name; NaN and infinities are allowed.
 
         Raises:
-            RecordError: The run is finished, and has no such result.
-            TypeError: The result is no plain data.
+            RecordError: if the run is finished and has no such result.
+            TypeError: if the result is not plain data.
         """
         if key in self.record.results:
             return self.record.results[key]
@@ -147,14 +146,14 @@ class Run:
 
     @checked
     def made_from(self, name: str, content: object) -> None:
-        """Say in the record, by a fingerprint, what results are computed from, or find that it is the same as before.
+        """Write the fingerprint of an input of the results to the record, or compare it with the one that is there.
 
         Args:
-            name: What it is called.
-            content: What `fingerprint` takes: data, batches, weights.
+            name: Name of the input.
+            content: Input that `fingerprint` accepts, such as data, batches or weights.
 
         Raises:
-            RecordError: The record says that it was made from other content of that name.
+            RecordError: if the record has another fingerprint of that name.
         """
         if is_main_process():
             self.note({name: fingerprint(content)})
@@ -171,41 +170,42 @@ class Run:
         seed: int,
         **options: Any,
     ) -> History:
-        """`odenet.training.fit` with its checkpoint beside the record, and in the record what it was made from.
+        """Call `odenet.training.fit` with a checkpoint beside the record, which gets fingerprints of its inputs.
 
-        The settings of the run belong to the identity of the training: no other experiment goes on with it.
+        The settings of the run are part of the identity of the training, so that no other experiment resumes it.
 
         Args:
-            key: The name of the training; one for each.
-            model: The network, trained in place.
-            task: Loss and metrics.
+            key: Name of the training; each needs its own.
+            model: Network, trained in place.
+            task: Task with the loss and metrics.
             train: Training batches.
             test: Test batches, or `None`.
-            settings: How to train.
-            seed: Of noise in the network.
-            options: `optimizer`, `label`, `quiet`.
+            settings: Settings of the training.
+            seed: Seed of the noise in the network.
+            options: Further options of `fit`: `optimizer`, `label`, `quiet`.
 
         Raises:
-            RecordError: The record has other data or weights for this training.
+            RecordError: if the record has other data or weights for this training.
         """
         context, folder = _context(self.record), self.folder(key)
         try:
             history = fit(model, task, train, test, settings, seed=seed, folder=folder, context=context, **options)
         except CheckpointError as error:
             raise CheckpointError(f"{error} All checkpoints of this record are in {folder.parent}.") from error
-        if is_main_process():  # statistics of BatchNorm are each process's own
+        if is_main_process():  # one process only, because the statistics of BatchNorm differ between processes
             parts = history.made_from | {"trained weights": fingerprint(weights_of(model))}
             self.note({f"{key}: {name}": value for name, value in parts.items()})
         return history
 
     @checked
     def folder(self, key: str) -> Path:
-        """Where the checkpoint and weights of the result `key` go, beside the record; made when first written to."""
-        # Records called shift0.5 and shift0.7 have a folder each; quote() keeps dots, and ".." is another folder.
+        """Return the folder for checkpoint and weights of the result `key`, beside the record; it need not exist."""
+        # The whole name of the record is kept, because shift0.5 and shift0.7 would share a stem; dots of the key are
+        # replaced, because quote() keeps them and ".." is another folder.
         return self.path.with_name(f"{self.path.name}.d") / quote(key, safe=" =,").replace(".", "%2E")
 
     def finish(self, **summary: Any) -> None:
-        """Nothing is left to compute: the record gets its `summary` and is closed. Does nothing on a finished run."""
+        """Write `summary` to the record, mark it as finished and close the run; do nothing on a finished run."""
         if self.finished:
             return
         self.record.summary = from_json_data(to_json_data(summary, "summary"))
@@ -214,30 +214,30 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """Let other processes work at the record; this run writes no more."""
+        """Release the record for other processes; this run can no longer write it."""
         if self._hold is not None:
             self._hold.release()
 
     @property
     def _is_untouched(self) -> bool:
-        """Whether the record is this run's own, and says no more than that it was begun."""
+        """Whether this run holds the record, which has one session and no results."""
         begun = len(self.record.sessions) == 1 and not self.record.results and not self.finished
         return begun and self._hold is not None and self._hold.is_valid
 
     @checked
     def note(self, fingerprints: Annotated[Mapping[str, str | None], MayBeEmpty()]) -> None:
-        """Put fingerprints of what results are made from into the record, by name.
+        """Write fingerprints of the inputs of the results to the record, by name.
 
         Raises:
-            RecordError: The record has others of these names.
+            RecordError: if the record has other fingerprints of these names.
         """
         known = self.record.made_from
         for name, value in fingerprints.items():
             if known.get(name, value) != value:
                 raise RecordError(
                     f"the record {self.path} was made from other content: {name} is {value} now, and was "
-                    f"{known[name]}. Its results would be of two kinds: give back what it was begun with, choose "
-                    f"another path with --record, or delete it and {self.path.name}.d beside it."
+                    f"{known[name]}. Its results would be inconsistent: restore the former content, choose another "
+                    f"path with --record, or delete it and {self.path.name}.d beside it."
                 )
         if fingerprints.keys() - known.keys() and not self.finished:
             known.update(fingerprints)
@@ -260,7 +260,7 @@ class Run:
         self.record.save(self.path)
         self._seen = stamp(self.path)
 
-    def _say_finished(self) -> None:
+    def _report_finished(self) -> None:
         if is_main_process():
             begun, seconds = self.record.sessions[0]["started"], self.record.seconds
             print(
@@ -270,16 +270,16 @@ class Run:
 
 
 def _new_record(experiment: str, preset: str, settings: object) -> Record:
-    """An empty record of these settings, and of the files that they name."""
-    # There and back, so that a setting is compared as it is read: a NaN or a tuple is what a record makes of it.
+    """Make an empty record of these settings, with fingerprints of the files that they name."""
+    # Converted to JSON and back, so that settings are compared as a record returns them, e.g. tuples as lists.
     return Record(experiment, preset, from_json_data(to_json_data(settings, "settings")), made_from=files_of(settings))
 
 
 def _record_there(path: Path, asked: Record) -> Record | None:
-    """The record at `path`, if there is one.
+    """Return the record at `path`; `None` if there is no file.
 
     Raises:
-        RecordError: It is none, or that of another run than the one asked for.
+        RecordError: if the file is no record, or the record of another run than `asked`.
     """
     if not path.exists():
         return None
@@ -296,7 +296,7 @@ def _held(path: Path) -> Hold:
     try:
         return Hold.take(path)
     except HeldByAnother as error:
-        raise RecordError(f"the record {error} With --record, for an experiment.") from error
+        raise RecordError(f"the record {error} Experiments take the path from --record.") from error
 
 
 def _identity(record: Record) -> dict[str, Any]:
@@ -308,7 +308,7 @@ def _context(record: Record) -> dict[str, Any]:
 
 
 def _other_files(asked: Record, found: Record) -> list[str]:
-    """What differs in the files that settings name; a record of format 1 says nothing of their content."""
+    """Return a clause for each file of the settings with other content; records of format 1 lack fingerprints."""
     return [
         f"the {name} has other content" for name, value in asked.made_from.items() if found.made_from.get(name) != value
     ]

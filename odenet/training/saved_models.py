@@ -1,9 +1,9 @@
-"""Saved models: files that hold a network or block with all its settings, from which alone it is built again.
+"""Saved models: files that hold a network or block with all its settings, and suffice to rebuild it.
 
 A saved model is a safetensors file. Its tensors are the state dict, as `save_weights` writes it; its header describes
 as JSON (`json_settings`) how the network was constructed and, for each ODE block, the kind, nodes and horizon of θ, the
-stepping, gradient method, projection and noise. So a network that was refined, carried to another θ or given another
-solver comes back as it is. Reading the file runs no code but the constructors of odenet and torch.
+stepping, gradient method, projection and noise. So a network that was refined, or whose θ or solver was replaced, is
+restored exactly. Reading the file runs no code but the constructors of odenet and torch.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _KEY = "odenet"
 """Entry of the header that holds the description."""
 
 _ENTRIES = frozenset({"format", "construction", "training", "blocks", "noises"})
-"""Required entries of a description."""
+"""Required entries of the description of a network."""
 
 _MOST_NODES = 10_000
 """Maximal number of nodes of a block whose branches have no weights, by which they could be counted."""
@@ -95,7 +95,7 @@ def save_model(
     """
     description = _description(model, construction, names)
     with torch.device("meta"):
-        _require_same(_built(description, names), model)
+        _require_same(_build(description, names), model)
     content = tensors_to_bytes(model.state_dict(), {_KEY: json.dumps(description, ensure_ascii=False)})
     write_atomically(Path(path), content, what="saved model")
 
@@ -123,9 +123,9 @@ def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
         try:
             _require_nodes(description, tensors)
             # First on the meta device, so that no memory is allocated unless the file holds that many numbers.
-            with torch.device("meta"), _at_most(2 * _MOST_NODES + 20 * len(tensors)):
-                require_state(_built(description, names), tensors, source)
-            model = _built(description, names)
+            with torch.device("meta"), _limited_modules(2 * _MOST_NODES + 20 * len(tensors)):
+                require_state(_build(description, names), tensors, source)
+            model = _build(description, names)
         except WeightsError:
             raise
         except Exception as error:  # constructors may raise anything for arguments from a file
@@ -136,8 +136,8 @@ def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
 
 
 @contextmanager
-def _at_most(number: int) -> Iterator[None]:
-    """Limit the modules, parameters and buffers that are made, as a short file can ask for a billion layers."""
+def _limited_modules(number: int) -> Iterator[None]:
+    """Limit the number of modules, parameters and buffers, because a short file can describe a billion layers."""
     left = count(number, -1)
 
     def registered(*_: Any) -> None:
@@ -158,7 +158,7 @@ def _at_most(number: int) -> Iterator[None]:
 
 
 def _require_nodes(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a number of nodes that differs from the number with weights, before time is spent on copying nodes."""
+    """Raise an error if the number of nodes differs from that with weights, before nodes are copied."""
     for block, settings in description["blocks"].items():
         before = f"{block}.theta.nodes.".removeprefix(".")
         there = {name.removeprefix(before).partition(".")[0] for name in tensors if name.startswith(before)}
@@ -195,14 +195,14 @@ def _settings(block: ODEBlock, names: Names | None) -> dict[str, Any]:
     return {"nodes": len(theta.nodes)} | {name: setting_to_json(value, names) for name, value in settings.items()}
 
 
-def _built(description: Mapping[str, Any], names: Names | None) -> nn.Module:
+def _build(description: Mapping[str, Any], names: Names | None) -> nn.Module:
     """Build the network of a description, with new weights."""
     read = partial(setting_from_expression if description["format"] < 3 else setting_from_json, names=names)
     made = read(description["construction"])()
     model = ODEBlock(Constant(made)) if "" in description["blocks"] else made
     blocks = dict(_blocks(model))
     if blocks.keys() != description["blocks"].keys():
-        raise _another(f"the blocks {list(blocks)} and not {list(description['blocks'])}")
+        raise _wrong_construction(f"the blocks {list(blocks)} and not {list(description['blocks'])}")
     for name, settings in description["blocks"].items():
         values = {key: value if key == "nodes" else read(value) for key, value in settings.items()}
         _set(blocks[name], **values)
@@ -222,7 +222,7 @@ def _set(
     projection: Projection | None,
     noise: StochasticDepth | None,
 ) -> None:
-    """Give a newly constructed block the θ and the settings of the saved one."""
+    """Set the θ and the settings of a newly constructed block to those of the saved one."""
     block.noise = None
     block.theta = _theta(theta, list(block.theta.nodes), nodes)
     block.projection = projection
@@ -237,11 +237,11 @@ def _theta(kind: partial[Theta], nodes: list[nn.Module], number: int) -> Theta:
 
 
 def _require_same(built: nn.Module, model: nn.Module) -> None:
-    """Raise unless the network that would be built from the file is the one to save."""
+    """Raise an error unless the network built from the description equals the one to save."""
     if lines := differences(_facts(model), _facts(built), limit=2):
-        raise _another("; ".join(lines))
+        raise _wrong_construction("; ".join(lines))
     if len(list(built.parameters())) != len(list(model.parameters())):
-        raise _another("parameters of their own where modules share them")
+        raise _wrong_construction("parameters of their own where modules share them")
 
 
 def _facts(model: nn.Module) -> dict[str, Any]:
@@ -255,7 +255,7 @@ def _facts(model: nn.Module) -> dict[str, Any]:
     return facts
 
 
-def _another(found: str) -> ValueError:
+def _wrong_construction(found: str) -> ValueError:
     return ValueError(
         f"save_model was given a construction that makes another network than the one to save: {found}. Pass the "
         "constructor with all its arguments, as functools.partial(resnet20, num_classes=…); or save the weights alone "
@@ -275,7 +275,7 @@ def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise _unreadable(
             path, "it describes no network; load_weights reads its weights into a network that you have built"
         )
-    description = _described(path, about[_KEY])
+    description = _parsed_description(path, about[_KEY])
     if description["format"] > FORMAT:
         raise WeightsError(
             f"the saved model {path} has format {description['format']}, of odenet {description['version']}, and this "
@@ -290,7 +290,7 @@ def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return description, tensors
 
 
-def _described(path: Path, text: str) -> dict[str, Any]:
+def _parsed_description(path: Path, text: str) -> dict[str, Any]:
     try:
         description = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Schedules: the learning rate as a pure function of the step, so that a resumed training has nothing to restore."""
+"""Schedules of the learning rate as pure functions of the step, so that a resumed training has nothing to restore."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from odenet.blocks.errors import unknown_name
 from odenet.training.settings import Training
 
 _CUT = 0.1
-"""What a milestone multiplies the learning rate by (He et al. 2015, section 3.4)."""
+"""Factor by which a milestone multiplies the learning rate (He et al. 2015, section 3.4)."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """η(k) = lr · min(1, (k + 1) / w) · shape, the learning rate at step k of n, of which w = warmup · n warm up.
+    """Learning rate η(k) = lr · min(1, (k + 1) / w) · shape at step k of n, with w = warmup · n steps of warm-up.
 
-    With s = k/n the share of the training behind step k, and r = (k - w) / (n - w) that of the part after warm-up:
+    With s = k/n the completed share of the training, and r = (k - w) / (n - w) that of the part after warm-up:
 
     | name | shape |
     |---|---|
     | constant | 1 |
     | cosine | (1 + cos πr) / 2 (Loshchilov & Hutter 2017, one cycle) |
-    | one-cycle | 1 - r (Smith & Topin 2017, with linear legs, and without their cycle of the momentum) |
+    | one-cycle | 1 - r (Smith & Topin 2017, piecewise linear, without their cycle of the momentum) |
     | steps | a tenth for every milestone ≤ s (He et al. 2015) |
 
-    No step has η = 0, so none is wasted.
+    η is positive in every step.
 
     Attributes:
-        settings: Their `lr`, `schedule`, `warmup` and `milestones` count.
-        steps: n, over all epochs.
+        settings: Settings, of which `lr`, `schedule`, `warmup` and `milestones` are used.
+        steps: Number of steps n over all epochs.
 
     >>> schedule = Schedule(Training(lr=0.4, schedule="one-cycle", warmup=0.5), steps=8)
     >>> [round(schedule(step), 3) for step in range(8)]
@@ -45,7 +45,7 @@ class Schedule:
             raise unknown_name("schedule", self.settings.schedule, _SHAPES)
 
     def __call__(self, step: int, peak: float | None = None) -> float:
-        """η(step), 0 ≤ step < steps; with `peak` in the place of lr if it is given."""
+        """Return η(step), 0 ≤ step < steps, with `peak` in the place of lr if it is given."""
         warm = round(self.settings.warmup * self.steps)
         rise = min(1.0, (step + 1) / max(warm, 1))
         after = max(0, step - warm) / max(1, self.steps - warm)

@@ -1,4 +1,4 @@
-"""Semantic segmentation: a class for every pixel, by cross-entropy and Dice, judged as Long et al. 2015 judge it."""
+"""Semantic segmentation: a class for every pixel, with cross-entropy, Dice loss and the metrics of Long et al. 2015."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Segmentation(Task):
     """One of K classes at every pixel: ℓ = (1 - λ)·H + λ·(1 - D), the weighted cross-entropy H and soft Dice D.
 
     Outputs are logits (m, K, h, w), targets class numbers (m, h, w), int64 (a split may hold them as bytes). With
-    p = softmax(outputs) and q the one-hot targets, sums over the pixels that are judged, and C the classes shown there:
+    p = softmax(outputs), q the one-hot targets, sums over valid pixels (not ignored), and C the classes of these:
 
         H = -Σ w_y log p_y / Σ w_y        D = mean over k ∈ C of 2·Σ p_k q_k / (Σ p_k + Σ q_k)
 
-    A batch without any such pixel has the loss 0. Metrics, with n_ij the number of pixels of class i called j over the
-    whole split and t_i = Σ_j n_ij (Long et al. 2015, section 5):
+    A batch without any such pixel has the loss 0. Metrics, with n_ij the number of pixels of class i predicted as j in
+    the whole split and t_i = Σ_j n_ij (Long et al. 2015, section 5):
 
     - mean_iou: mean of n_ii / (t_i + Σ_j n_ji - n_ii) over the classes that occur or are predicted; classes that never
       occur give an `OdenetWarning`;
@@ -43,20 +43,20 @@ class Segmentation(Task):
     - boundary_f1: `odenet.measure.boundary_f1`, mean over images.
 
     Attributes:
-        num_classes: K ≥ 2.
-        ignore_index: The value of targets that are neither learned nor judged, such as 255 in VOC; None for none.
-        class_weights: w, a positive number for each class; None for equal ones.
-        dice: λ, 0 ≤ λ ≤ 1; 0 is the cross-entropy alone.
+        num_classes: Number of classes K ≥ 2.
+        ignore_index: Value of targets that are left out of loss and metrics, such as 255 in VOC; None for none.
+        class_weights: Weights w, a positive number for each class; None for equal weights.
+        dice: Share λ of the Dice loss, 0 ≤ λ ≤ 1; 0 is the cross-entropy alone.
 
     Raises:
-        TypeError: A whole number is none.
-        ValueError: A value lies outside its bounds, or there is not one weight for each class.
+        TypeError: if a count is not a whole number.
+        ValueError: if a value is out of range, or the number of weights differs from K.
 
     >>> Segmentation(4).check(torch.tensor([[[0, 3], [1, 255]]]))
     Traceback (most recent call last):
     ...
-    ValueError: label 255 cannot be one of num_classes=4: classes are numbered from 0 to 3; correct the masks, give \
-the right num_classes, or ignore_index=255 if such pixels are not to be judged.
+    ValueError: labels must be from 0 to 3 for num_classes=4, got 255: correct the masks or num_classes, or pass \
+ignore_index=255 to leave such pixels out.
     """
 
     num_classes: Whole
@@ -73,119 +73,117 @@ the right num_classes, or ignore_index=255 if such pixels are not to be judged.
             whole_number("ignore_index", self.ignore_index, -(2**63), because="it is a value of the masks")
         if not 0 <= self.dice <= 1:
             raise ValueError(
-                f"dice={self.dice} cannot be: it is the share of the Dice loss, the rest being cross-entropy; "
-                "give a number from 0 to 1."
+                f"dice must be from 0 to 1, got {self.dice}: it is the share of the Dice loss, and the rest is "
+                "cross-entropy."
             )
         if self.class_weights is not None:
             _check_weights(self.class_weights, self.num_classes)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss over the pixels of a batch that are judged.
+        """Return the mean loss over the pixels of a batch that are not ignored.
 
         Raises:
-            ValueError: The network was built for another number of classes, or its logits are of another size than the
+            ValueError: if the network was built for another number of classes, or its logits differ in size from the
                 masks.
-            TypeError: The masks of the batch are not int64.
+            TypeError: if the masks of the batch are not int64.
         """
         if targets.dtype != torch.int64:
             raise TypeError(
-                f"masks of {targets.dtype} cannot be the targets of a batch: products of class numbers overflow in "
-                "small integers; give torch.int64, e.g. masks.long()."
+                f"the masks of a batch must be torch.int64, got {targets.dtype}: products of class numbers overflow in "
+                "small integers; pass masks.long()."
             )
         if outputs.shape != (len(targets), self.num_classes, *targets.shape[1:]):
             raise ValueError(
-                f"outputs of shape {tuple(outputs.shape)} cannot be logits for masks of shape {tuple(targets.shape)} "
-                f"and num_classes={self.num_classes}: a pixel has one logit for each class; give images and masks of "
-                "one size, and the network and the task one number of classes."
+                f"outputs must have one logit per class for masks of shape {tuple(targets.shape)} and "
+                f"num_classes={self.num_classes}, got shape {tuple(outputs.shape)}: use images and masks of the same "
+                "size, and the same number of classes for the network and the task."
             )
-        judged = self._judged(targets)
-        # An index that exists also where it does not count.
-        classes = targets.where(judged, 0)
-        loss = (1 - self.dice) * self._cross_entropy(outputs, classes, judged)
-        return loss + self.dice * _dice_loss(outputs, classes, judged) if self.dice else loss
+        valid = self._valid_mask(targets)
+        # Ignored pixels get class 0, because their value may be no valid index.
+        classes = targets.where(valid, 0)
+        loss = (1 - self.dice) * self._cross_entropy(outputs, classes, valid)
+        return loss + self.dice * _dice_loss(outputs, classes, valid) if self.dice else loss
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean IoU over the pixels of a batch; that of a split is not the mean of those of its batches."""
+        """Return the mean IoU over the pixels of a batch; the mean over batches is not that of the split."""
         k = self.num_classes
         matrix = confusion(outputs.argmax(dim=1), targets, k, self.ignore_index)
         union = matrix.sum(dim=0) + matrix.sum(dim=1) - matrix.diagonal()
-        counted = union > 0
+        present = union > 0
         if self.ignore_index is not None and 0 <= self.ignore_index < k:
-            counted[self.ignore_index] = False
-        return (matrix.diagonal() / union.clamp(min=1) * counted).sum() / counted.sum().clamp(min=1)
+            present[self.ignore_index] = False
+        return (matrix.diagonal() / union.clamp(min=1) * present).sum() / present.sum().clamp(min=1)
 
     def metrics(self) -> MetricCollection:
-        """Those of the class's docstring, over all pixels of a split; each image counts the same in the last."""
+        """Return the metrics of the class's docstring over a split: over all pixels, and boundary_f1 over images."""
         from torchmetrics import MetricCollection
 
         from odenet.training.boundary_metric import BoundaryF1
         from odenet.training.confusion_metrics import Dice, FrequencyWeightedIoU, MeanAccuracy, MeanIoU, PixelAccuracy
 
-        counted = {
+        kinds = {
             "mean_iou": MeanIoU,
             "pixel_accuracy": PixelAccuracy,
             "mean_accuracy": MeanAccuracy,
             "frequency_weighted_iou": FrequencyWeightedIoU,
             "dice": Dice,
         }
-        metrics = {name: metric(self.num_classes, self.ignore_index) for name, metric in counted.items()}
-        # Groups that are named are not looked for, which would make the host wait to compare states.
+        metrics = {name: metric(self.num_classes, self.ignore_index) for name, metric in kinds.items()}
+        # The groups are given, because the search for metrics with equal states makes the host wait.
         return MetricCollection(
             {**metrics, "boundary_f1": BoundaryF1(self.num_classes, self.ignore_index)},
-            compute_groups=[list(counted), ["boundary_f1"]],
+            compute_groups=[list(kinds), ["boundary_f1"]],
         )
 
     @checked
     def check(self, targets: Tensor) -> None:
-        """Refuse masks with other values than 0, …, K - 1 and the one to ignore; warn where all are to be ignored."""
+        """Raise a `ValueError` for values other than 0, …, K - 1 and `ignore_index`; warn if all pixels are ignored."""
         if targets.dtype not in (torch.int64, torch.uint8) or targets.ndim != 3:
             raise ValueError(
-                f"targets of {targets.dtype} and shape {tuple(targets.shape)} cannot be masks: "
-                "give one class number per pixel, torch.int64 or torch.uint8, (n, h, w)."
+                f"targets must be torch.int64 or torch.uint8 of shape (n, h, w), got {targets.dtype} of shape "
+                f"{tuple(targets.shape)}: masks have one class number per pixel."
             )
-        bad = targets[self._judged(targets) & ((targets < 0) | (targets >= self.num_classes))]
+        bad = targets[self._valid_mask(targets) & ((targets < 0) | (targets >= self.num_classes))]
         if len(bad):
             label = int(bad[0])
             raise ValueError(
-                f"label {label} cannot be one of num_classes={self.num_classes}: classes are numbered from 0 to "
-                f"{self.num_classes - 1}; correct the masks, give the right num_classes, or ignore_index={label} if "
-                "such pixels are not to be judged."
+                f"labels must be from 0 to {self.num_classes - 1} for num_classes={self.num_classes}, got {label}: "
+                f"correct the masks or num_classes, or pass ignore_index={label} to leave such pixels out."
             )
-        if self.ignore_index is not None and not self._judged(targets).any():
+        if self.ignore_index is not None and not self._valid_mask(targets).any():
             warnings.warn(
-                f"all {targets.numel()} pixels of {len(targets)} masks are {self.ignore_index}, which is not judged: "
-                "there is nothing to learn and nothing to test in them. Give masks that show classes, or "
-                "ignore_index=None if "
-                f"{self.ignore_index} is one.",
+                f"all {targets.numel()} pixels of {len(targets)} masks are {self.ignore_index}, which is ignored: "
+                "there is nothing to learn or to test. Use masks that show classes, or ignore_index=None if "
+                f"{self.ignore_index} is a class.",
                 OdenetWarning,
                 stacklevel=2,
             )
 
-    def _judged(self, targets: Tensor) -> Tensor:
+    def _valid_mask(self, targets: Tensor) -> Tensor:
         if self.ignore_index is None:
             return torch.ones_like(targets, dtype=torch.bool)
         return targets != self.ignore_index
 
-    def _cross_entropy(self, outputs: Tensor, classes: Tensor, judged: Tensor) -> Tensor:
-        weights = judged.to(outputs.dtype)
+    def _cross_entropy(self, outputs: Tensor, classes: Tensor, valid: Tensor) -> Tensor:
+        weights = valid.to(outputs.dtype)
         if self.class_weights is not None:
             weights = weights * _on_device(self.class_weights, outputs.dtype, outputs.device)[classes]
         total = weights.sum()
-        # Not the loss's own mean: over no pixel at all it would be NaN.
+        # The reduction "mean" of cross_entropy is not used, because it is NaN over no pixels.
         return (weights * F.cross_entropy(outputs, classes, reduction="none")).sum() / total.where(total > 0, 1)
 
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(mode=False)
 def _on_device(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The weights as a tensor, copied once: for each copy of Python numbers the host waits."""
+    """Return the weights as a tensor, cached because the host waits for each copy to the device."""
     return torch.tensor(weights, dtype=dtype, device=device)
 
 
-def _dice_loss(outputs: Tensor, classes: Tensor, judged: Tensor) -> Tensor:
-    """1 - D, and 0 where nothing is judged."""
-    p = outputs.softmax(dim=1) * judged.unsqueeze(1)
-    q = torch.zeros_like(p).scatter_(1, classes.unsqueeze(1), judged.unsqueeze(1).to(p.dtype))
+def _dice_loss(outputs: Tensor, classes: Tensor, valid: Tensor) -> Tensor:
+    """Return 1 - D; 0 if all pixels are ignored."""
+    p = outputs.softmax(dim=1) * valid.unsqueeze(1)
+    q = torch.zeros_like(p).scatter_(1, classes.unsqueeze(1), valid.unsqueeze(1).to(p.dtype))
     true = q.sum(dim=(0, 2, 3))
     coefficients = 2 * (p * q).sum(dim=(0, 2, 3)) / (p.sum(dim=(0, 2, 3)) + true).clamp(min=1)
     shown = true > 0
@@ -195,6 +193,6 @@ def _dice_loss(outputs: Tensor, classes: Tensor, judged: Tensor) -> Tensor:
 def _check_weights(weights: tuple[float, ...], num_classes: int) -> None:
     if len(weights) != num_classes or not all(weight > 0 for weight in weights):
         raise ValueError(
-            f"class_weights={weights} cannot weight num_classes={num_classes}: every class has one weight, and none is "
-            "left out by it; give one positive number for each class (ignore_index leaves pixels out)."
+            f"class_weights must be {num_classes} positive numbers, got {weights}: every class has one weight; use "
+            "ignore_index to leave pixels out."
         )

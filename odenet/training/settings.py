@@ -1,4 +1,4 @@
-"""The settings of a training: everything but the model, the task and the data that decides its outcome."""
+"""Settings of a training: all that determines its outcome besides the model, the task, the data and the seed."""
 
 from __future__ import annotations
 
@@ -18,78 +18,79 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a network is trained. The defaults are those of Zagoruyko & Komodakis (2016), but for length and schedule.
+    """Settings of a training; the defaults are those of Zagoruyko & Komodakis (2016), except epochs and schedule.
 
     Raises:
-        TypeError: A count is not a whole number.
-        ValueError: A value lies outside its bounds, or a name is unknown.
+        TypeError: if a count is not a whole number.
+        ValueError: if a value is out of range, or a name is unknown.
     """
 
     epochs: int = 10
-    """Passes over the training set."""
+    """Number of passes over the training set."""
 
     batch_size: int = 128
-    """Images per step, over all processes together (He et al. 2015)."""
+    """Number of images per step, over all processes together (He et al. 2015)."""
 
     optimizer: OptimizerName = "nesterov"
-    """sgd and nesterov take momentum; adamw decays the weights apart from the gradient (Loshchilov & Hutter 2019)."""
+    """Name of the optimizer; adamw decouples weight decay from the gradient (Loshchilov & Hutter 2019)."""
 
     lr: float = 0.1
     """Learning rate at the peak of the schedule. 0.1 suits sgd with BatchNorm (He et al. 2015), 0.001 adam."""
 
     momentum: float = 0.9
-    """Of sgd and nesterov; β₁ of adam and adamw (β₂ is 0.999)."""
+    """Momentum of sgd and nesterov; β₁ of adam and adamw (β₂ is 0.999)."""
 
     weight_decay: float = 5e-4
-    """λ: the gradient gains λ·θ (He et al. 2015 have 1e-4); with adamw, λ·lr·θ is taken off the weights instead."""
+    """Weight decay λ, which adds λ·θ to the gradient (He et al. 2015: 1e-4); adamw subtracts λ·lr·θ from θ instead."""
 
     decay: Literal["all", "weights"] = "all"
-    """Which parameters decay: all of them, or none with fewer than two axes, that is no biases and no norms."""
+    """Parameters that decay: all of them, or only those with at least two axes, without biases and norms."""
 
     schedule: ScheduleName = "one-cycle"
-    """Learning rate over the steps. one-cycle falls linearly to 0 (Smith & Topin 2017), steps is cut at milestones."""
+    """Schedule of the learning rate; one-cycle falls linearly (Smith & Topin 2017), steps is cut at `milestones`."""
 
     warmup: float = 0.2
-    """Share of all steps in which the learning rate first grows linearly from 0, for every schedule."""
+    """Share of all steps in which the learning rate grows linearly from 0, at the beginning of every schedule."""
 
     milestones: tuple[float, ...] = (0.5, 0.75)
-    """Of the schedule steps: shares of the training after which lr is cut to a tenth (He et al. 2015, section 4.2)."""
+    """Shares of the training after which the schedule steps cuts lr to a tenth (He et al. 2015, section 4.2)."""
 
     gradient_clip: float | None = None
-    """Largest Euclidean norm of the gradient of all parameters; longer ones are shortened to it. None: no limit."""
+    """Maximal Euclidean norm to which the gradient of all parameters is clipped; None for no limit."""
 
     precision: Precision = "32-true"
-    """bf16-mixed computes the expensive operations in bfloat16: about twice as fast on recent GPUs, and many times
-    slower on a processor that has no instructions for it, of which an `OdenetWarning` tells. Error control computes in
-    float32 all the same."""
+    """Precision of the computation. bf16-mixed computes the expensive operations in bfloat16: about twice as fast on
+    recent GPUs, but many times slower on a processor without instructions for it, which gives an `OdenetWarning`. Error
+    control computes in float32 in either case."""
 
     compile: bool = False
-    """Whether torch.compile makes kernels for the network first (a minute): pays on a GPU, from a few epochs on."""
+    """Whether to compile the network by torch.compile (about a minute); useful on a GPU, from a few epochs on."""
 
     cuda_graph: bool = False
-    """Whether the host starts a whole training step by one launch, as a CUDA graph: pays for small networks on a GPU.
+    """Whether to run each training step as a CUDA graph, by a single launch; useful for small networks on a GPU.
 
-    What cannot be captured is taken eagerly, with a `GraphWarning`: error control, `ContinuousAdjoint`, `Checkpointed`,
-    `Reversible`, stochastic depth by batch, several processes, and other devices. The optimizer's step is one fused
-    kernel, equal to the others to rounding. Random numbers must be drawn on the device, as dropout draws them."""
+    Steps that cannot be captured run eagerly, with a `GraphWarning`: those with error control, `ContinuousAdjoint`,
+    `Checkpointed`, `Reversible`, stochastic depth by batch, several processes, or on other devices. The optimizer's
+    step is a fused kernel, which equals the others up to rounding. Random numbers must be drawn on the device, as
+    dropout does."""
 
     channels_last: bool = False
-    """Whether images lie in memory as (H, W, C): faster convolutions on GPUs with bf16-mixed."""
+    """Whether to use the memory format channels_last (H, W, C), with faster convolutions on GPUs with bf16-mixed."""
 
     device: Device = "auto"
-    """auto takes an accelerator where there is one."""
+    """Device of the training; auto is an accelerator if there is one, else the CPU."""
 
     processes: Literal["auto"] | int = "auto"
-    """How many processes share every batch: auto, or the number that torchrun must have started (a guard)."""
+    """Number of processes that share every batch: auto, or a number that is checked against that of torchrun."""
 
     threads: int | None = None
-    """CPU threads. None leaves torch its choice: best for large nets on an idle machine; 1 beside other work."""
+    """Number of CPU threads. None is torch's choice, best for large networks on an idle machine; else 1 is better."""
 
     checkpoint_seconds: float = 60.0
-    """Longest time that a kill can cost, give or take a step. A training that ends leaves a checkpoint as well."""
+    """Seconds between checkpoints, the most that an interruption can lose; one is also written at the end."""
 
     deterministic: bool = False
-    """Whether to refuse GPU algorithms whose results vary from run to run. A CPU's do not vary: no effect there."""
+    """Whether to refuse nondeterministic algorithms on a GPU; a CPU has none."""
 
     def __post_init__(self) -> None:
         check_fields(self, bounded=False)
@@ -105,23 +106,40 @@ class Training:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        _require("lr", self.lr, 0 < self.lr < math.inf, "positive and finite")
-        _require("momentum", self.momentum, 0 <= self.momentum < 1, "at least 0 and less than 1")
-        _require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "at least 0 and finite")
-        _require("warmup", self.warmup, 0 <= self.warmup < 1, "a share of the training: at least 0 and less than 1")
+        _require("lr", self.lr, 0 < self.lr < math.inf, "positive and finite", "it scales the steps of the optimizer")
+        _require(
+            "momentum", self.momentum, 0 <= self.momentum < 1, "≥ 0 and < 1", "it is the decay rate of a moving average"
+        )
+        _require(
+            "weight_decay",
+            self.weight_decay,
+            0 <= self.weight_decay < math.inf,
+            "≥ 0 and finite",
+            "use 0 for no weight decay",
+        )
+        _require("warmup", self.warmup, 0 <= self.warmup < 1, "≥ 0 and < 1", "it is a share of the training")
         _require(
             "checkpoint_seconds",
             self.checkpoint_seconds,
             0 <= self.checkpoint_seconds < math.inf,
-            "at least 0 and finite",
+            "≥ 0 and finite",
+            "use 0 to save as often as possible",
         )
         if self.gradient_clip is not None:
             _require(
-                "gradient_clip", self.gradient_clip, 0 < self.gradient_clip < math.inf, "positive, or None for no limit"
+                "gradient_clip",
+                self.gradient_clip,
+                0 < self.gradient_clip < math.inf,
+                "positive and finite",
+                "it is a norm; use None for no limit",
             )
         ascending = list(self.milestones) == sorted({m for m in self.milestones if 0 < m < 1})
         _require(
-            "milestones", self.milestones, ascending, "shares of the training: between 0 and 1, in ascending order"
+            "milestones",
+            self.milestones,
+            ascending,
+            "in ascending order, > 0 and < 1",
+            "they are shares of the training",
         )
 
 
@@ -134,6 +152,6 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _require(field: str, value: object, holds: bool, bounds: str) -> None:
+def _require(field: str, value: object, holds: bool, bounds: str, reason: str) -> None:
     if not holds:
-        raise ValueError(f"{field}={value!r} cannot train a network: it is {bounds}; give such a value.")
+        raise ValueError(f"{field} must be {bounds}, got {value!r}: {reason}.")

@@ -1,4 +1,4 @@
-"""The state of a training: all that changes from step to step, and so all that a checkpoint must hold."""
+"""State of a training: everything that changes from step to step, which a checkpoint must hold."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 class NonFiniteLoss(FloatingPointError):  # noqa: N818 (as NonFiniteState)
-    """The loss of a training step became NaN or infinite: the message says in which epoch and step."""
+    """Error for a loss that became NaN or infinite; the message names the epoch and step."""
 
 
 class TrainingState:
-    """Weights, optimizer, random generators, and the place in the training.
+    """State of a training: weights, optimizer, random generators, history, and the present epoch and step.
 
     Args:
-        model: The network itself, not a wrapped or compiled one: its names are those of the checkpoint.
-        optimizer: Of its parameters.
-        fabric: Of the process.
+        model: Network itself, not a wrapped or compiled one, as the checkpoint uses its parameter names.
+        optimizer: Optimizer of its parameters.
+        fabric: Fabric of the process.
 
     Attributes:
-        epoch: Epochs behind it.
-        step: Steps of the present epoch behind it.
-        seconds: Of training, in the present epoch.
-        rows: Of the history.
-        tally: Sums over the steps of the present epoch, of this process.
+        epoch: Number of completed epochs.
+        step: Number of completed steps in the present epoch.
+        seconds: Time spent in the steps of the present epoch.
+        rows: Rows of the history.
+        tally: Sums over the steps of the present epoch, in this process.
     """
 
     def __init__(self, model: nn.Module, optimizer: optim.Optimizer, fabric: Fabric) -> None:
@@ -46,19 +46,19 @@ class TrainingState:
         self._clock = time.perf_counter()
 
     def steps(self, per_epoch: int) -> int:
-        """Steps of all epochs behind it, at `per_epoch` steps an epoch."""
+        """Return the number of completed steps in all epochs, with `per_epoch` steps in each."""
         return self.epoch * per_epoch + self.step
 
     def count(self, loss: Tensor, score: Tensor, examples: int) -> None:
-        """Count a step of `examples` examples."""
+        """Add a step of `examples` examples."""
         self.tally.add(loss, score, examples)
         self.step += 1
 
     def settle(self) -> None:
-        """Wait for the steps taken, and add their numbers and their time.
+        """Wait for the pending steps, and add their losses, scores and time.
 
         Raises:
-            NonFiniteLoss: One of their losses is NaN or infinite.
+            NonFiniteLoss: if one of their losses is NaN or infinite.
         """
         bad = self.tally.settle()
         self.seconds += time.perf_counter() - self._clock
@@ -67,16 +67,16 @@ class TrainingState:
             raise self._non_finite(self.step - bad)
 
     def start_clock(self) -> None:
-        """Training begins, or goes on, here: the time since the last call of `settle` does not count."""
+        """Start the clock, so that the time since the last call of `settle` is not counted."""
         self._clock = time.perf_counter()
 
     def close_epoch(self, row: dict[str, float]) -> None:
-        """End the epoch with its row of the history."""
+        """Append the row of the epoch to the history, and begin the next epoch."""
         self.rows.append(row)
         self.epoch, self.step, self.seconds, self.tally = self.epoch + 1, 0, 0.0, Tally()
 
     def to_json_data(self) -> dict[str, Any]:
-        """All of it, as data that `torch.load(weights_only=True)` reads; under DDP, every process must call it."""
+        """Return the state as data for `torch.load(weights_only=True)`; under DDP every process must call this."""
         return {
             "epoch": self.epoch,
             "step": self.step,
@@ -90,10 +90,10 @@ class TrainingState:
         }
 
     def restore(self, saved: dict[str, Any], source: str) -> None:
-        """Become the state that `to_json_data` described; `source` is where it comes from, for messages.
+        """Restore the state that `to_json_data` returned; `source` names its origin in messages.
 
         Raises:
-            WeightsError: It is the state of another network.
+            WeightsError: if it is the state of another network.
         """
         load_state(self.model, saved["model"], source)
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -104,7 +104,7 @@ class TrainingState:
         restore_random_states(own["random"], self.fabric.device)
 
     def _gathered(self, own: dict[str, Any]) -> list[dict[str, Any]]:
-        """What each process has, in the order of ranks."""
+        """Return the data of all processes, in the order of ranks."""
         if self.fabric.world_size == 1:
             return [own]
         every: list[Any] = [None] * self.fabric.world_size
@@ -116,5 +116,5 @@ class TrainingState:
         return NonFiniteLoss(
             f"the loss is not finite in epoch {self.epoch + 1}, step {step} (learning rate about {lr:.3g}): the "
             "training has diverged or met a bad input. Lower lr, warm up for longer, set gradient_clip, or use "
-            "precision='32-true'; with device='cpu', a block says at which t and step its state was lost."
+            "precision='32-true'; with device='cpu', a block reports the t and step of its first non-finite state."
         )

@@ -1,4 +1,4 @@
-"""Training steps: forward pass, loss, backward pass and the optimizer's step, one kernel after the other."""
+"""Eager training steps: forward pass, loss, backward pass and the optimizer's step."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Steps:
-    """Takes the steps of a training.
+    """Training steps that run eagerly.
 
     Args:
-        network: The network as Fabric has set it up.
-        descent: The optimizer as Fabric has set it up.
-        task: Loss and score.
-        settings: Their `gradient_clip` counts.
-        fabric: Of the process.
+        network: Network returned by `Fabric.setup`.
+        descent: Optimizer returned by `Fabric.setup`.
+        task: Task with loss and score.
+        settings: Settings, of which `gradient_clip` is used.
+        fabric: Fabric of the process.
     """
 
     def __init__(
@@ -34,16 +34,16 @@ class Steps:
         self.gradient_clip, self.fabric = settings.gradient_clip, fabric
 
     def batches(self, train: BatchSource, epoch: int, start: int) -> Iterable[tuple[Tensor, ...]]:
-        """The batches of an epoch from `start` on, each as `take` takes it."""
+        """Iterate over the batches start, start + 1, … of an epoch, in the form that `take` accepts."""
         return train.epoch(epoch, start)
 
     def take(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, int]:
-        """Take a step on a batch; return its loss, its score and its number of examples."""
+        """Take a step on a batch; return its loss, score and number of examples."""
         inputs, targets = batch
         return *self.step(inputs, targets), len(targets)
 
     def step(self, inputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Take a step on these inputs and targets; return the loss and the score before it."""
+        """Take a step on inputs and targets; return the loss and the score before it."""
         outputs = self.network(inputs)
         loss = self.task.loss(outputs, targets)
         self.descent.zero_grad()

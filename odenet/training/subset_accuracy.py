@@ -1,4 +1,4 @@
-"""The share of images with the right answer for every class, as a metric that is reduced over processes."""
+"""Subset accuracy as a torchmetrics metric, reduced over processes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torchmetrics import Metric
 
 
 class SubsetAccuracy(Metric):
-    """The share of images for which the marks of all classes are right, a class being answered where its logit is > 0.
+    """Share of images for which all classes are predicted correctly; a class is predicted if its logit is > 0.
 
-    torchmetrics' `MultilabelExactMatch` copies the number of images to the device in each batch; the host waits for it.
+    Unlike torchmetrics' `MultilabelExactMatch`, it does not make the host wait in each batch for a copy to the device.
     """
 
     full_state_update = False
@@ -23,10 +23,10 @@ class SubsetAccuracy(Metric):
         self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Count a batch: logits (m, K) and marks (m, K)."""
+        """Add a batch: logits (m, K) and binary labels (m, K)."""
         self.right += ((outputs > 0) == targets).all(dim=1).sum()
         self.images += len(targets)
 
     def compute(self) -> Tensor:
-        """The share so far."""
+        """Return the share over all images so far."""
         return self.right.float() / self.images

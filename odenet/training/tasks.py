@@ -1,4 +1,4 @@
-"""Tasks: what a network is trained for, as a loss, the metrics that judge it, and the targets that make sense."""
+"""Tasks that a network is trained for: a loss, metrics, and validation of the targets."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 
 
 class Task(ABC):
-    """A loss ℓ(outputs, targets) with its metrics. A new task is one subclass; the training loop knows only this.
+    """Base class of tasks: a loss ℓ(outputs, targets) with metrics; the training loop uses only this interface.
 
     Attributes:
-        headline: The name of the metric that progress bars and tables show; one of those in `metrics()`.
+        headline: Name of the metric of `metrics()` that progress bars and tables show.
     """
 
     headline: ClassVar[str]
 
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss of a batch, a scalar that is differentiated."""
+        """Return the mean loss of a batch, a scalar that is differentiated."""
 
     @abstractmethod
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The headline metric of one batch, a scalar on the device: cheap enough to be followed in training."""
+        """Return the headline metric of one batch, a scalar on the device, computed in every training step."""
 
     @abstractmethod
     def metrics(self) -> MetricCollection:
-        """New, empty metrics for a whole split, reduced over processes, by name."""
+        """Return new, empty metrics for a whole split by name, reduced over processes."""
 
     @abstractmethod
     def check(self, targets: Tensor) -> None:
-        """Refuse targets that this task has no meaning for; called once per split, since it waits for the device.
+        """Raise an error for targets that are invalid for this task; called once per split, as it waits for the device.
 
         Raises:
-            ValueError: A target lies outside its range.
+            ValueError: if a target is out of range.
         """
 
 
@@ -55,19 +55,18 @@ class Classification(Task):
     Outputs are logits (m, K), targets class numbers (m,), int64.
 
     Attributes:
-        num_classes: K ≥ 2.
-        label_smoothing: ε, 0 ≤ ε < 1 (Szegedy et al. 2016, section 7); 0 is the plain cross-entropy.
-        top: For each k of these, 2 ≤ k < K, the metric "top-k accuracy": the label is among the k largest logits.
+        num_classes: Number of classes K ≥ 2.
+        label_smoothing: Label smoothing ε, 0 ≤ ε < 1 (Szegedy et al. 2016, section 7); 0 is the plain cross-entropy.
+        top: Numbers k, 2 ≤ k < K, for which to compute the metric "top-k accuracy" (label among the k largest logits).
 
     Raises:
-        TypeError: `num_classes` is not a whole number.
-        ValueError: A value lies outside its bounds.
+        TypeError: if `num_classes` is not a whole number.
+        ValueError: if a value is out of range.
 
     >>> Classification(10).check(torch.tensor([3, 10]))
     Traceback (most recent call last):
     ...
-    ValueError: label 10 cannot be one of num_classes=10: classes are numbered from 0 to 9; correct the labels, or \
-give the right num_classes.
+    ValueError: labels must be from 0 to 9 for num_classes=10, got 10: correct the labels or num_classes.
     """
 
     num_classes: Whole
@@ -81,55 +80,55 @@ give the right num_classes.
         whole_number("num_classes", self.num_classes, 2, because="a choice has at least two classes")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
-                f"label_smoothing={self.label_smoothing} cannot be: it is the share of the target that is spread over "
-                "all classes; give a number of at least 0 and less than 1."
+                f"label_smoothing must be ≥ 0 and < 1, got {self.label_smoothing}: it is the share of the target that "
+                "is spread over all classes."
             )
 
         for k in self.top:
             whole_number("top", k, 2, self.num_classes - 1, because="the top 1, and all classes, are no new metric")
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean cross-entropy, in nats.
+        """Return the mean cross-entropy, in nats.
 
         Raises:
-            ValueError: The network was built for another number of classes.
+            ValueError: if the network was built for another number of classes.
         """
         if outputs.shape != (len(targets), self.num_classes):
             raise ValueError(
-                f"outputs of shape {tuple(outputs.shape)} cannot be logits of {len(targets)} examples for "
-                f"num_classes={self.num_classes}: give the network that number of classes, or the task that of the "
-                "network."
+                f"outputs must have the shape ({len(targets)}, {self.num_classes}), one logit per class of each "
+                f"example, got {tuple(outputs.shape)}: build the network for num_classes={self.num_classes}, or the "
+                "task for the classes of the network."
             )
         return F.cross_entropy(outputs, targets, label_smoothing=self.label_smoothing)
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The share of right answers."""
+        """Return the accuracy: share of examples with the correct class."""
         return (outputs.argmax(dim=1) == targets).float().mean()
 
     def metrics(self) -> MetricCollection:
-        """The accuracy over all examples, each counting the same, and those of `top`."""
+        """Return the metrics: the accuracy over all examples, and the top-k accuracies of `top`."""
         from torchmetrics import Metric, MetricCollection
         from torchmetrics.classification import MulticlassAccuracy
 
-        # validate_args would read values back from the device at every batch; check() has seen the targets.
+        # validate_args would read values from the device at every batch; check() has validated the targets.
         def accuracy(k: int) -> Metric | MetricCollection:
             return MulticlassAccuracy(self.num_classes, top_k=k, average="micro", validate_args=False)
 
         ranked = {f"top-{k} accuracy": accuracy(k) for k in self.top}
-        # A compute group would unite metrics whose counts agree on the first batch, and so mistake one k for another.
+        # Compute groups would merge metrics whose counts agree on the first batch, even if their k differs.
         return MetricCollection({"accuracy": accuracy(1)} | ranked, compute_groups=False)
 
     @checked
     def check(self, targets: Tensor) -> None:
-        """Refuse labels outside 0, …, K - 1."""
+        """Raise a `ValueError` unless the targets are labels 0, …, K - 1."""
         if targets.dtype != torch.int64 or targets.ndim != 1:
             raise ValueError(
-                f"targets of {targets.dtype} and shape {tuple(targets.shape)} cannot be class numbers: "
-                "give one label per example, torch.int64, (n,); many labels per example are the task MultiLabel."
+                f"targets must be torch.int64 of shape (n,), got {targets.dtype} of shape {tuple(targets.shape)}: each "
+                "example has one label; for many labels per example use the task MultiLabel."
             )
         bad = targets[(targets < 0) | (targets >= self.num_classes)]
         if len(bad):
             raise ValueError(
-                f"label {int(bad[0])} cannot be one of num_classes={self.num_classes}: classes are numbered from 0 to "
-                f"{self.num_classes - 1}; correct the labels, or give the right num_classes."
+                f"labels must be from 0 to {self.num_classes - 1} for num_classes={self.num_classes}, got "
+                f"{int(bad[0])}: correct the labels or num_classes."
             )

@@ -1,4 +1,4 @@
-"""Tensor files: named tensors in the format of safetensors, with metadata and a checksum of the whole."""
+"""Tensor files: named tensors in the format of safetensors, with metadata and a checksum of the whole file."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _CHECKSUM, _UNKNOWN = "odenet_sha256", "0" * 64
 """Entry of the header with the checksum of all bytes of the file, and its placeholder while that is computed."""
 
 _KIND = "odenet_file"
-"""Second entry, which only files of odenet have: a file with it must have a checksum."""
+"""Entry of the header that only files of odenet have; a file with it must have a checksum."""
 
 _LENGTH = 8
 """Number of bytes before the header, which hold its length."""
 
 
 class DamagedFile(ValueError):  # noqa: N818 (named after what is wrong)
-    """Bytes are not a tensor file, or have changed since they were written; the message is the reason alone."""
+    """Error for bytes that are no tensor file, or have changed since they were written; the message is the reason."""
 
 
 class TensorFile(NamedTuple):
-    """Content of a tensor file."""
+    """Content of a tensor file: tensors, metadata, and whether the checksum was verified."""
 
     tensors: dict[str, Tensor]
     about: dict[str, str]
-    """Metadata: texts by name."""
+    """Metadata of the file: texts by name."""
     checked: bool
     """Whether the file has a checksum, which is then correct; files of other programs have none."""
 
@@ -39,7 +39,7 @@ def tensors_to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) ->
 
     Args:
         tensors: Tensors by name; on any device, in any layout, also sharing memory.
-        about: Metadata: texts by name.
+        about: Metadata of the file: texts by name.
     """
     from safetensors.torch import save
 
@@ -55,7 +55,7 @@ def tensors_to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) ->
 
 
 def tensors_from_bytes(content: bytes) -> TensorFile:
-    """Read a file of `tensors_to_bytes`, and verify its checksum, or one of another program, which has none.
+    """Read the bytes of a tensor file and verify its checksum, if it has one; files of other programs have none.
 
     Raises:
         DamagedFile: if it is no tensor file, or has changed.

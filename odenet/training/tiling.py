@@ -1,4 +1,4 @@
-"""Tiled inference: the logits of an image that is too large for the memory, tile by tile, as if it had been one."""
+"""Tiled inference: logits of an image that is too large for the memory, computed tile by tile without seams."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from odenet.training.progress import show_progress
 
 
 class Tile(NamedTuple):
-    """Pixels along one axis: those that the network is given, and those of them whose logits are kept."""
+    """Tile along one axis: the pixels that the network sees, and those of them whose logits are kept."""
 
     seen: slice
     kept: slice
 
     @property
     def inside(self) -> slice:
-        """What is kept, counted from the beginning of what is seen."""
+        """Kept pixels as a slice of the seen ones."""
         return slice(self.kept.start - self.seen.start, self.kept.stop - self.seen.start)
 
 
@@ -39,29 +39,29 @@ def segment(
     stride: int | None = None,
     quiet: bool = False,
 ) -> Tensor:
-    """The logits of `model` on `image`, computed on tiles of at most `tile`×`tile` pixels.
+    """Return the logits of `model` on `image`, computed on tiles of at most `tile`×`tile` pixels.
 
-    Every tile sees so much beyond the pixels that it answers for as their answers depend on, and lies where strides and
-    paddings fall as they would in the whole image: the logits are those of model(image), but for the order in which
-    sums are rounded. Tiles go to the device of the model, the logits come back to that of the image. A network whose
-    answers depend on the whole image (GroupNorm) has no such tiles; with `overlap` and `stride` it is approximated.
+    Each tile includes the receptive fields of the pixels whose logits are kept, and begins at a multiple of the stride,
+    so that the logits equal model(image) up to rounding. Tiles are moved to the device of the model, and logits to that
+    of the image. A network whose logits depend on the whole image (GroupNorm) can only be approximated, with given
+    `overlap` and `stride`.
 
     Args:
-        model: images of any size → logits of that size; used in evaluation mode and without gradients.
-        image: (channels, H, W) or (batch, channels, H, W), floats as in the training, of any number of channels.
-        tile: largest side of a tile, in pixels.
-        overlap: pixels beyond those answered for that a tile sees on each side; by default what the receptive field
-            needs (`odenet.measure.reach`).
-        stride: pixels after which the network repeats itself; by default the model's `stride`, else it is found.
-        quiet: whether to show no progress.
+        model: Network from images of any size to logits of that size; it runs in evaluation mode, without gradients.
+        image: Image (channels, H, W) or images (batch, channels, H, W): floats, normalized as in training.
+        tile: Maximal side of a tile, in pixels.
+        overlap: Number of pixels that a tile sees on each side beyond those kept; by default what the receptive field
+            requires (`odenet.measure.reach`).
+        stride: Translation in pixels that the network commutes with; by default `model.stride`, else measured.
+        quiet: Whether to show no progress.
 
     Returns:
-        (classes, H, W) or (batch, classes, H, W).
+        Logits (classes, H, W) or (batch, classes, H, W).
 
     Raises:
-        TypeError: a count that is none, what is no network, or an image that is no tensor of floats.
-        ValueError: an image of another shape or with NaN or infinite pixels, a tile smaller than the stride or than its
-            overlaps, a network that answers with another size or whose receptive field is unbounded.
+        TypeError: if a count is not a whole number, `model` is no network, or the image is no tensor of floats.
+        ValueError: if the image has another shape or NaN or infinite pixels, if the tile is too small for the stride
+            and the overlaps, or if the network returns another size or has an unbounded receptive field.
 
     >>> net, image = nn.Conv2d(3, 2, 5, padding=2), torch.randn(3, 70, 90)
     >>> torch.allclose(segment(net, image, tile=32, quiet=True), net(image[None])[0], atol=1e-6)
@@ -82,24 +82,24 @@ def segment(
     ):
         for done, (row, column) in enumerate(places, start=1):
             part = batch[..., row.seen, column.seen]
-            answer = model(part.to(device))
-            _check_size(model, answer, part)
+            output = model(part.to(device))
+            _check_size(model, output, part)
             if done == 1:
-                logits = answer.new_empty(len(batch), answer.shape[1], *batch.shape[2:], device=image.device)
-            logits[..., row.kept, column.kept] = answer[..., row.inside, column.inside]
+                logits = output.new_empty(len(batch), output.shape[1], *batch.shape[2:], device=image.device)
+            logits[..., row.kept, column.kept] = output[..., row.inside, column.inside]
             progress.step(done, f"{done}/{len(places)}")
         progress.epoch(len(places), f"{len(places)}/{len(places)}")
     return logits.reshape(*image.shape[:-3], *logits.shape[1:])
 
 
 def tiles(side: int, largest: int, around: Reach) -> list[Tile]:
-    """`side` pixels in tiles of one size, each kept pixel with its surroundings, every pixel kept once.
+    """Cut `side` pixels into tiles of one size, with every pixel kept once, together with its receptive field.
 
-    They begin at multiples of the stride, and are as much longer than one as the whole is: then whatever a network adds
-    to sides that its strides do not divide, it adds to a tile as to the whole.
+    Tiles begin at multiples of the stride, and their length is congruent to `side` modulo the stride. So a network that
+    pads sides which its strides do not divide pads a tile as it pads the whole image.
 
     Raises:
-        ValueError: no tile of at most `largest` pixels has any to keep.
+        ValueError: if tiles of at most `largest` pixels are too small to keep any.
 
     >>> for tile in tiles(21, 12, Reach(stride=4, before=2, after=3)):
     ...     print(tile.seen, tile.kept)
@@ -115,9 +115,9 @@ def tiles(side: int, largest: int, around: Reach) -> list[Tile]:
     step = (size - before - after) // stride * stride
     if step < stride:
         raise ValueError(
-            f"tile={largest} cannot be: the network has stride {stride}, and an answer depends on {before} pixels "
-            f"before and {after} after its own, so such a tile has none to answer for; give a tile of at least "
-            f"{before + after + 2 * stride - 1} pixels, or a smaller overlap if an approximation will do."
+            f"tile must be at least {before + after + 2 * stride - 1} pixels, got {largest}: the network has stride "
+            f"{stride}, and a logit depends on {before} pixels before and {after} after its own. Use a larger tile, or "
+            "a smaller overlap if an approximation is enough."
         )
     starts = [*range(0, side - size, step), side - size]
     ends = [start + before for start in starts[1:]] + [side]
@@ -129,7 +129,7 @@ def tiles(side: int, largest: int, around: Reach) -> list[Tile]:
 
 
 def _context(model: nn.Module, in_channels: int, overlap: int | None, stride: int | None) -> Reach:
-    """Stride and overlaps, as given or as measured."""
+    """Return the stride and the overlaps, as given or as measured."""
     own = getattr(model, "stride", None)
     stride = own if stride is None and isinstance(own, int) else stride
     if overlap is None:
@@ -142,25 +142,25 @@ def _check_image(image: Tensor) -> None:
     kind = image.dtype if isinstance(image, Tensor) else type(image).__name__
     if not isinstance(image, Tensor) or not image.is_floating_point():
         raise TypeError(
-            f"an image of {kind} cannot be segmented: a network takes a "
-            "tensor of floats; give it as in its training, e.g. (image / 255 - mean) / std."
+            f"image must be a tensor of floats, got {kind}: pass it as in training, e.g. (image / 255 - mean) / std."
         )
     if image.dim() not in (3, 4) or 0 in image.shape:
         raise ValueError(
-            f"an image of shape {tuple(image.shape)} cannot be segmented: it has channels, rows and columns; give "
-            "(channels, height, width), or several of one size, (batch, channels, height, width)."
+            f"image must have the shape (channels, height, width) or (batch, channels, height, width), without empty "
+            f"axes, got {tuple(image.shape)}: add the missing axes."
         )
     if not image.isfinite().all():
         bad = (~image.isfinite()).nonzero()
         raise ValueError(
-            f"the image has {len(bad)} pixels that are NaN or infinite, the first at {tuple(bad[0].tolist())}: every "
-            "logit that sees one would be NaN; replace them, e.g. by the mean (torch.nan_to_num)."
+            f"image must be finite, got {len(bad)} pixels that are NaN or infinite, the first at "
+            f"{tuple(bad[0].tolist())}: every logit that depends on one would be NaN; replace them, e.g. by "
+            "torch.nan_to_num."
         )
 
 
-def _check_size(model: nn.Module, answer: Tensor, part: Tensor) -> None:
-    if answer.shape[-2:] != part.shape[-2:]:
+def _check_size(model: nn.Module, output: Tensor, part: Tensor) -> None:
+    if output.shape[-2:] != part.shape[-2:]:
         raise ValueError(
-            f"{type(model).__name__} answered {tuple(answer.shape[-2:])} pixels for a tile of {tuple(part.shape[-2:])}:"
-            " tiles are put together pixel by pixel; give a network that keeps the size (padded, not valid, borders)."
+            f"the model must keep the size of images, got {tuple(output.shape[-2:])} pixels from "
+            f"{type(model).__name__} for a tile of {tuple(part.shape[-2:])}: use a network with padded convolutions."
         )

@@ -1,4 +1,4 @@
-"""Weights files: parameters and buffers of a network as safetensors, which cannot run code when they are read."""
+"""Weights files: parameters and buffers of a network in the safetensors format, which contains no code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 4
 
 
 class WeightsError(ValueError):
-    """Weights that cannot be read, or that belong to another network."""
+    """Error for weights that cannot be read, or that belong to another network."""
 
 
 @checked
@@ -34,7 +34,7 @@ def save_weights(model: nn.Module, path: Path | str) -> None:
 def load_weights(model: nn.Module, path: Path | str) -> None:
     """Read a weights file into `model`, in place; names and shapes must be exactly those of its state dict.
 
-    A safetensors file of another program is read too; one of odenet is compared with its checksum.
+    Files of other programs are read too; those of odenet are verified by their checksum.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -53,10 +53,10 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
 
 
 def require_finite(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raise an error that names the weights with NaN, if there are any.
+    """Raise an error that names the tensors with NaN, if there are any.
 
     Raises:
-        WeightsError: if a number is NaN.
+        WeightsError: if a tensor contains NaN.
     """
     # A sum is NaN if a term is, or if infinities of both signs cancel: only then every number is checked.
     floats = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() or tensor.is_complex()}
