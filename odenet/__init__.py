@@ -53,6 +53,7 @@ from odenet.blocks.solvers.runge_kutta import (
 from odenet.blocks.solvers.tableau import ButcherTableau
 from odenet.blocks.stepping.adaptive import Adaptive
 from odenet.blocks.stepping.fixed import FixedSteps
+from odenet.blocks.stepping.mixed import Mixed
 from odenet.blocks.stochastic_depth import StochasticDepth, linear_decay
 from odenet.blocks.theta.base import Constant, LinearTheta, Piece, PiecewiseConstant, PiecewiseLinear, Theta
 from odenet.blocks.theta.convert import project_theta
@@ -93,6 +94,7 @@ __all__ = [
     "LinearTheta",
     "MLPBranch",
     "Midpoint",
+    "Mixed",
     "NonFiniteState",
     "Nonnegative",
     "ODEBlock",

@@ -54,9 +54,7 @@ def test_a_number_of_classes_that_is_none_is_refused(name, classes):
 
 def test_a_net_of_another_number_of_classes_than_the_task_is_refused_at_the_loss():
     outputs = models.resnet20(num_classes=7, in_channels=1)(torch.randn(2, 1, 8, 8))
-    with pytest.raises(
-        ValueError, match=r"outputs must have the shape .*: build the network for num_classes=10"
-    ):
+    with pytest.raises(ValueError, match=r"outputs must have the shape .*: build the network for num_classes=10"):
         Classification(10).loss(outputs, torch.tensor([0, 9]))
 
 

@@ -248,11 +248,12 @@ class ODEBlock(ModuleWithProperties):
             if self.training:
                 field.fall_back_to_eager("stochastic depth draws which branches are evaluated", "compile without noise")
             pieces = self._noise(pieces, x, training=self.training)
-        if not self._stepping.controls_error or torch.compiler.is_compiling():
-            return self._gradient.integrate(self._stepping, pieces, field, x, self.projection)
+        stepping = self._stepping.drawn(training=self.training)
+        if not stepping.controls_error or torch.compiler.is_compiling():
+            return self._gradient.integrate(stepping, pieces, field, x, self.projection)
         x = to_float32(x)
         with full_precision(x.device.type):
-            return self._gradient.integrate(self._stepping, pieces, field, x, self.projection)
+            return self._gradient.integrate(stepping, pieces, field, x, self.projection)
 
     def extra_repr(self) -> str:
         """Return the settings, as shown by `print(model)`."""

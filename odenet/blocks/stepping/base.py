@@ -92,6 +92,10 @@ class Stepping(ABC):
     controls_error = False
     """Whether steps are chosen by estimates of their error; such a solve is computed in full precision."""
 
+    def drawn(self, *, training: bool) -> Stepping:  # noqa: ARG002 (one that draws nothing does not ask)
+        """Return the stepping of one forward pass: this one, or one that is drawn at random."""
+        return self
+
     @abstractmethod
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
         """Compute x(T) from x(0), differentiable by backpropagation through the operations of the solver.
