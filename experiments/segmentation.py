@@ -99,7 +99,7 @@ PRESETS = {
         training=replace(TRAINING, epochs=4, batch_size=32, precision="bf16-mixed"),
     ),
 }
-GPU_SECONDS = 105  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 105  # estimated for one seed of the preset gpu on an H100
 
 
 class Task(NamedTuple):

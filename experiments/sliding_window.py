@@ -85,7 +85,7 @@ PRESETS = {
         threads=None,
     ),
 }
-GPU_SECONDS = 90  # for the preset gpu on an H100, estimated
+GPU_SECONDS = 90  # estimated for the preset gpu on an H100
 
 
 def sliding_window(settings: Sliding, _root: Path | None, run: Run) -> None:

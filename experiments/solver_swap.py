@@ -94,7 +94,7 @@ PRESETS = {
     "gpu": GPU,
     "full": replace(GPU, training=replace(GPU.training, epochs=10)),
 }
-GPU_SECONDS = 34  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 34  # estimated for one seed of the preset gpu on an H100
 
 
 def solver_swap(settings: SolverSwap, data: ImageData, run: Run) -> None:

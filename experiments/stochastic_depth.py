@@ -86,7 +86,7 @@ PRESETS = {
     "gpu": GPU,
     "full": replace(GPU, blocks=(9, 18), survival=(1.0, 0.8, 0.5, 0.2)),
 }
-GPU_SECONDS = 76  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 76  # estimated for one seed of the preset gpu on an H100
 
 
 def stochastic_depth(settings: StochasticDepths, data: ImageData, run: Run) -> None:

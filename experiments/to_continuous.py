@@ -107,7 +107,7 @@ PRESETS = {
     "gpu": GPU,
     "full": replace(GPU, training=replace(GPU.training, epochs=8)),
 }
-GPU_SECONDS = 100  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 100  # estimated for one seed of the preset gpu on an H100
 
 
 def to_continuous(settings: ToContinuous, data: ImageData, run: Run) -> None:

@@ -97,7 +97,7 @@ PRESETS = {
         training=replace(TRAINING, epochs=4, **ON_A_GPU | {"batch_size": 64}),
     ),
 }
-GPU_SECONDS = 100  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 100  # estimated for one seed of the preset gpu on an H100
 
 
 def upsamplings(settings: Upsamplings, _root: Path | None, run: Run) -> None:

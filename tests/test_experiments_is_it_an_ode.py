@@ -125,7 +125,7 @@ def test_weights_of_torchvision_are_read(tmp_path: Path, name: str):
 @pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
 def test_another_file_is_refused_with_both_reasons(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match=r"As one of save_model: .*truncated.* As weights of torchvision: "):
+    with pytest.raises(ValueError, match=r"As a file of save_model: .*truncated.* As weights of torchvision: "):
         read(tmp_path / name)
 
 

@@ -68,7 +68,7 @@ def test_a_refinement_doubles_the_layers_and_shares_out_the_momentum():
 
 @pytest.mark.parametrize("cycles", [(5, 5, 5), (6,)])
 def test_cycles_whose_work_is_not_whole_epochs_of_the_finest_net_are_refused(cycles):
-    with pytest.raises(ValueError, match=r"cycles = .* epochs of it, and for whole epochs: give two levels or more"):
+    with pytest.raises(ValueError, match=r"cycles = \(.* for equal work, in whole epochs: give two or more levels"):
         replace(SMOKE, cycles=cycles)
 
 
