@@ -61,8 +61,8 @@ class MultilevelTraining(Levels):
         super().__post_init__()
         if len(self.cycles) < 2 or self.work.denominator > 1:
             raise ValueError(
-                f"cycles = {self.cycles} take the work of {self.work} epochs of the finest net, but that net is also trained "
-                "for equal work, in whole epochs: give two or more levels whose work is such, for example 6, 5, 5."
+                f"cycles = {self.cycles} take the work of {self.work} epochs of the finest net, but that net is also "
+                "trained for equal work, in whole epochs: give two or more levels whose work is whole, as in 6, 5, 5."
             )
 
     @property

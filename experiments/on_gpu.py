@@ -5,16 +5,16 @@
     python -m experiments.on_gpu --plan                      # what would run, and what is in its way; needs no GPU
     python -m experiments.on_gpu --minutes 8 --out OUT --device cpu --preset smoke    # all of it in miniature, on a CPU
 
-The work is cut into slices of at most two minutes, the most valuable first: tests, benchmarks, and each seed of each
-experiment (`experiments/support/slice_table.py`). What `records/` has is not run again, so that the next call goes on.
-The machine is checked; then slices run one after the other while they fit, each in its own group of processes. After
-every slice OUT has the finished records (records.tar.gz), what the machine is and how long everything took
-(machine.json), and what was printed (log.txt).
+The work is divided into slices of at most two minutes, in the order of their value: tests, benchmarks, and each seed of
+each experiment (`experiments/support/slice_table.py`). Slices whose records are in `records/` already are not run
+again, so that the next call continues. First the machine is checked; then slices run one after the other while they
+fit, each in its own process group. After every slice, OUT has the finished records (records.tar.gz), the facts of the
+machine and the times (machine.json), and everything printed (log.txt).
 """
 
 from __future__ import annotations
 
-import argparse  # not tyro: it may be what is lacking
+import argparse  # not tyro, which may be missing on the machine
 import math
 import os
 import signal
@@ -65,21 +65,23 @@ def main() -> None:
 def parse(arguments: list[str]) -> Asked:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser("python -m experiments.on_gpu", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=8.0, help="until nothing runs any more, the check included")
+    parser.add_argument("--minutes", type=float, default=8.0, help="minutes until everything ends, the check included")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/on_gpu/out"), help="folder of what is to be brought home"
+        "--out", type=Path, default=Path("runs/on_gpu/out"), help="folder of the output, which is to be copied back"
     )
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--preset", default="gpu", help="of the experiments: gpu, full, or smoke for a trial")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="device of all slices")
+    parser.add_argument("--preset", default="gpu", help="preset of the experiments: gpu, full, or smoke for a trial")
     parser.add_argument("--records", type=Path, default=Path("records"), help="folder of the collected records")
     parser.add_argument(
         "--data-root", type=Path, help="folder of the data sets; by default that of ODENET_DATA, or data/"
     )
     parser.add_argument("--plan", action="store_true", help="print the slices that are left, and run nothing")
-    parser.add_argument("--collect", type=Path, metavar="FILE", help="the records.tar.gz of a run, to merge and draw")
+    parser.add_argument("--collect", type=Path, metavar="FILE", help="records.tar.gz of a run, to merge and draw")
     asked = Asked(**vars(parser.parse_args(arguments)))
     if not 0 < asked.minutes < math.inf:
-        sys.exit(f"on_gpu: --minutes {asked.minutes:g} was asked for, but slices take time: give a number above 0.")
+        sys.exit(
+            f"on_gpu: --minutes must be above 0 and finite, got {asked.minutes:g}: slices take time; give, say, 8."
+        )
     return asked
 
 
@@ -87,7 +89,7 @@ def run(asked: Asked, begun: float) -> None:
     """Check the machine, and run the slices that are left while they fit.
 
     Raises:
-        CannotStart: if something is in the way; nothing has run then.
+        CannotStart: if the machine, the data or a record prevents it; nothing has run then.
     """
     from experiments.support.slice_processes import SliceProcess
     from experiments.support.slice_report import Report
@@ -129,7 +131,7 @@ def work(asked: Asked) -> tuple[list[Slice], list[Slice]]:
 
     every = slices(asked.preset, asked.device, asked.records)
     if not any(part.kind == "experiment" for part in every):
-        raise CannotStart(f"--preset {asked.preset} was asked for, and no experiment has it: give gpu, full or smoke.")
+        raise CannotStart(f"--preset {asked.preset} was asked for, but no experiment has it: give gpu, full or smoke.")
     if problems := refusals(every):
         raise CannotStart("\non_gpu: ".join(problems))
     return every, [part for part in every if not part.is_done()]
@@ -153,8 +155,8 @@ def environment_of(asked: Asked) -> dict[str, str]:
 
     if (name := commit()) is None:
         raise CannotStart(
-            "records name the commit of the code, and here git does not know it: set ODENET_COMMIT to what "
-            "`git rev-parse HEAD` prints where the code comes from."
+            "records name the commit of the code, but git does not know it here: set ODENET_COMMIT to the output of "
+            "`git rev-parse HEAD` on the machine that the code comes from."
         )
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     data = str(data_root(asked.data_root).absolute())

@@ -69,7 +69,7 @@ def test_the_fixed_flows_have_as_many_evaluations_as_layers_or_stages():
 
 @pytest.mark.parametrize("channels", [1, 7])
 def test_channels_that_make_no_groups_of_two_are_refused(channels: int):
-    with pytest.raises(ValueError, match=f"channels = {channels}; they are normalized two by two: pass an even"):
+    with pytest.raises(ValueError, match=f"channels must be even, got {channels}: a group of GroupNorm has two"):
         replace(SMALL, channels=channels)
 
 

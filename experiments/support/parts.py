@@ -16,14 +16,14 @@ from odenet.training import Record, Run
 from odenet.training.progress import show_progress
 
 Part: TypeAlias = Callable[[Run], None]
-"""Function that computes results, which no other part needs, through `Run.once`; it is pickled for other processes."""
+"""Function that computes results through `Run.once`, needs none of another part, and can be pickled."""
 
 
 class PartedRun(Run):
-    """A run with parts that do not need one another's results.
+    """Run with parts that do not need one another's results.
 
     Attributes:
-        jobs: Number of parts computed at a time. With 1 they run one after the other, in this process.
+        jobs: Number of parts that are computed at a time. With 1 they run one after the other, in this process.
     """
 
     jobs: int = 1
@@ -73,7 +73,7 @@ class PartedRun(Run):
 
 
 class _WorkerRun(PartedRun):
-    """A run in the process of a part, which sends its results to the process that writes the record."""
+    """Run in the process of a part, which sends its results to the process that writes the record."""
 
     def __init__(self, record: Record, path: Path, send: Send) -> None:
         super().__init__(record, path)
@@ -99,10 +99,10 @@ def _compute_part(part: Part, record: Record, path: Path, send: Send) -> list[st
 
 
 def number_of_jobs(asked: int | Literal["auto"], threads: int | None) -> int:
-    """Return the number of parts at a time: as asked, or as many as fill the cores with `threads` threads each.
+    """Return the number of parts at a time: `asked`, or for auto as many as fill the cores with `threads` threads each.
 
     Raises:
-        ValueError: if it is less than one, or not one in a process of torchrun.
+        ValueError: if `asked` is less than one, or is not one in a process of torchrun.
     """
     if asked != "auto" and asked < 1:
         raise ValueError(
