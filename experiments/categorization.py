@@ -112,12 +112,12 @@ def categorization(settings: Categorization, root: Path | None, run: Run) -> Non
         for question, task in tasks.items():
             for kind in ("regression", "net"):
                 torch.manual_seed(seed)
-                net, training = contestant(kind, settings, len(test.classes))
+                net, training = model_and_training(kind, settings, len(test.classes))
                 net.to(fabric.device)
                 key = f"seed{seed}/{kind}/{question}"
                 fresh = batches(replace(train, seed=seed), target=question)
                 fit = partial(run.fit, key, net, task, fresh, tests[question], training, seed=seed, label=f"{key:25}")
-                run.once(key, partial(answered, net, question, tasks, tests, fit))
+                run.once(key, partial(train_and_test, net, question, tasks, tests, fit))
     run.finish(table=table(run.record))
 
 
@@ -133,7 +133,7 @@ def one_label(classes: tuple[str, ...]) -> Classification:
     return Classification(len(classes), top=tuple(k for k in (2, 5) if k < len(classes)))
 
 
-def contestant(kind: str, settings: Categorization, num_classes: int) -> tuple[nn.Module, Training]:
+def model_and_training(kind: str, settings: Categorization, num_classes: int) -> tuple[nn.Module, Training]:
     """Build a net or a regression model, and return it with the settings of its training."""
     if kind == "net":
         return cifar_resnet(settings.blocks, num_classes, widths=settings.widths, stem_stride=2), settings.training
@@ -142,7 +142,7 @@ def contestant(kind: str, settings: Categorization, num_classes: int) -> tuple[n
     return regression, replace(settings.training, lr=settings.regression_lr)
 
 
-def answered(
+def train_and_test(
     net: nn.Module,
     trained_on: str,
     tasks: Mapping[str, Task],

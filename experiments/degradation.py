@@ -31,7 +31,7 @@ import torch
 from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
-from experiments.support.training import TrainedLater, training_error
+from experiments.support.training import LazyTraining, training_error
 from odenet.data import ImageData
 from odenet.measure import count_layers, count_parameters
 from odenet.models import ResNet, add_identity_layers, cifar_resnet
@@ -106,7 +106,7 @@ def degradation(settings: Degradation, data: ImageData, run: Run) -> None:
     """Train every net for every seed, grow one net of each kind, and make the table."""
     for seed in settings.seeds:
         for kind in KINDS:
-            nets: dict[int, TrainedLater[ResNet]] = {}
+            nets: dict[int, LazyTraining[ResNet]] = {}
             for blocks in settings.blocks:
                 torch.manual_seed(seed)
                 net = network(kind, blocks, settings, data)
@@ -124,9 +124,9 @@ def network(kind: str, blocks: int, settings: Degradation, data: ImageData) -> R
 
 def _recorded(
     key: str, make: Callable[[], ResNet], settings: Degradation, data: ImageData, seed: int, run: Run
-) -> TrainedLater[ResNet]:
+) -> LazyTraining[ResNet]:
     """Record the errors of the net that `make` builds, after its training."""
-    trained = TrainedLater(make, key, settings, data, seed, run)
+    trained = LazyTraining(make, key, settings, data, seed, run)
     run.once(
         key,
         lambda: {
@@ -142,7 +142,7 @@ def _recorded(
 
 
 def _grown(
-    key: str, shallow: TrainedLater[ResNet], settings: Degradation, data: ImageData, seed: int, run: Run
+    key: str, shallow: LazyTraining[ResNet], settings: Degradation, data: ImageData, seed: int, run: Run
 ) -> None:
     """Add identity layers to a trained net, compare its outputs before and after, and train the deeper net."""
     layers = 6 * max(settings.blocks) + 2

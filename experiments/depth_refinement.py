@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from experiments.support.command import Experiment, Settings, on_images
-from experiments.support.own_flow import FlowLater
+from experiments.support.own_flow import LazyFlow
 from experiments.support.parts import PartedRun
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
@@ -140,24 +140,24 @@ def network(settings: Levels, data: ImageData, level: int) -> ResNet:
 
 def _recorded(
     key: str, make: Callable[[], ResNet], settings: DepthRefinement, data: ImageData, seed: int, run: Run
-) -> FlowLater:
+) -> LazyFlow:
     """Record the accuracy of the net that `make` builds, and its distance from its flow, after its training."""
-    later = FlowLater(make, key, settings, data, seed, run)
+    later = LazyFlow(make, key, settings, data, seed, run)
 
     def result() -> dict[str, Any]:
         history = later.history
         facts = {"accuracy": history.last["test_accuracy"], "seconds_per_epoch": history.seconds_per_epoch}
-        return facts | later.own_flow.beside(later.net, data.num_classes) | {"history": history.rows}
+        return facts | later.own_flow.compare(later.net, data.num_classes) | {"history": history.rows}
 
     run.once(key, result)
     return later
 
 
-def _with_steps(coarsest: FlowLater, times: int) -> dict[str, Any]:
+def _with_steps(coarsest: LazyFlow, times: int) -> dict[str, Any]:
     """Measure the trained coarsest net with `times` as many steps."""
     finer, classes = refine_steps(coarsest.net, times), coarsest.data.num_classes
     scores = evaluate(finer, Classification(classes), on_test_images(finer, coarsest.data))
-    return {"accuracy": scores["accuracy"]} | coarsest.own_flow.beside(finer, classes)
+    return {"accuracy": scores["accuracy"]} | coarsest.own_flow.compare(finer, classes)
 
 
 def table(record: Record) -> list[dict[str, Any]]:

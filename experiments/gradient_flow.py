@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds
-from experiments.support.training import TrainedLater
+from experiments.support.training import LazyTraining
 from odenet.data import ImageData
 from odenet.measure import layer_gradients, weight_movement
 from odenet.models import SigmoidChain, SigmoidMLP, cifar_resnet, googlenet
@@ -99,7 +99,7 @@ def gradient_flow(settings: GradientFlow, data: ImageData, run: Run) -> None:
             net, key = make(), f"seed{seed}/{name}"
             run.once(f"{key}/initial", partial(measured, net, settings, data, task, seed))
             if seed in settings.seeds[: settings.trained_seeds]:
-                trained(net, key, settings, data, task, seed, run)
+                train(net, key, settings, data, task, seed, run)
     run.finish(table=table(run.record))
 
 
@@ -138,12 +138,12 @@ def sigmoid_nets(settings: GradientFlow, data: ImageData, seed: int, run: Run) -
     for (name, make), depth in product(SIGMOID_NETS.items(), settings.depths):
         torch.manual_seed(seed)
         net, key = make(depth, images[0].numel(), data.num_classes), f"seed{seed}/{name}{depth}"
-        run.once(f"{key}/initial", partial(columns, net, images, cost))
+        run.once(f"{key}/initial", partial(by_layer, net, images, cost))
         if name == "sigmoid" and depth in settings.followed:
-            run.once(f"{key}/speed", partial(descend, net, images, cost, settings.steps))
+            run.once(f"{key}/speed", partial(gradient_descent, net, images, cost, settings.steps))
 
 
-def descend(net: nn.Module, images: Tensor, cost: Callable[[Tensor], Tensor], steps: int) -> dict[str, Any]:
+def gradient_descent(net: nn.Module, images: Tensor, cost: Callable[[Tensor], Tensor], steps: int) -> dict[str, Any]:
     """Train by gradient descent with Nielsen's step and decay; return cost and ‖∂C/∂b_l‖ at every tenth step."""
     weights, biases = ([p for p in net.parameters() if (p.dim() > 1) is matrix] for matrix in (True, False))
     optimizer = torch.optim.SGD([{"params": weights, "weight_decay": 5 / len(images)}, {"params": biases}], lr=0.1)
@@ -151,7 +151,7 @@ def descend(net: nn.Module, images: Tensor, cost: Callable[[Tensor], Tensor], st
     for step in range(steps + 1):
         value = cost(net(images))
         if step % 10 == 0:
-            row = {"step": step, "cost": value.item(), "bias_gradient": columns(net, images, cost)["bias_gradient"]}
+            row = {"step": step, "cost": value.item(), "bias_gradient": by_layer(net, images, cost)["bias_gradient"]}
             curves = {name: [*values, row[name]] for name, values in curves.items()}
         optimizer.zero_grad()
         value.backward()
@@ -164,21 +164,21 @@ def measured(net: nn.Module, settings: GradientFlow, data: ImageData, task: Task
     device = next(net.parameters()).device
     images, labels = next(data.train_batches(settings.batch, augment=False, shuffle=False, device=device).epoch(0))
     torch.manual_seed(seed)  # so that dropout masks do not depend on what was drawn before
-    return columns(net.train(), images, lambda outputs: task.loss(outputs, labels))
+    return by_layer(net.train(), images, lambda outputs: task.loss(outputs, labels))
 
 
-def columns(net: nn.Module, images: Tensor, cost: Callable[[Any], Tensor]) -> dict[str, Any]:
+def by_layer(net: nn.Module, images: Tensor, cost: Callable[[Any], Tensor]) -> dict[str, Any]:
     """Return the measurements of `layer_gradients` for the layers before the classifiers, a list per quantity."""
     layers = [e for e in layer_gradients(net, images, cost) if not {"head", "auxiliaries"} & {*e.name.split(".")}]
     names = ("name", "depth", "error", "weight_gradient", "bias_gradient")
     return {name: [getattr(entry, name) for entry in layers] for name in names}
 
 
-def trained(net: nn.Module, key: str, settings: GradientFlow, data: ImageData, task: Task, seed: int, run: Run) -> None:
+def train(net: nn.Module, key: str, settings: GradientFlow, data: ImageData, task: Task, seed: int, run: Run) -> None:
     """Train `net`, and record its gradients after training and how far the weights of each layer have moved."""
     before = {name: value.clone() for name, value in net.state_dict().items()}
     tested = replace(data, test=data.test.first(min(1000, len(data.test))))
-    later = TrainedLater(lambda: net, key, settings, tested, seed, run, task)
+    later = LazyTraining(lambda: net, key, settings, tested, seed, run, task)
     after = run.once(f"{key}/trained", lambda: measured(later.net, settings, data, task, seed))
     moved = cache(lambda: weight_movement(before, later.net.state_dict()))
     run.once(f"{key}/history", lambda: {"movement": [moved()[n] for n in after["name"]], "rows": later.history.rows})

@@ -86,17 +86,19 @@ def inception(settings: InceptionCosts, _root: object, run: Run) -> None:
             "naive": partial(NaiveInception.of_widths, shapes[name][0], widths),
             "bottleneck": partial(Inception, shapes[name][0], widths),
         }
-        run.once(name, partial(both, makers, shapes[name], settings.batch, settings.repetitions, device))
+        run.once(name, partial(measure_both, makers, shapes[name], settings.batch, settings.repetitions, device))
     nets = {
         "naive": partial(googlenet, module=NaiveInception.of_widths, auxiliary=None),
         "bottleneck": partial(googlenet, auxiliary=None),
     }
-    whole = partial(both, nets, (3, settings.side, settings.side), settings.whole_batch, settings.repetitions, device)
+    whole = partial(
+        measure_both, nets, (3, settings.side, settings.side), settings.whole_batch, settings.repetitions, device
+    )
     run.once("GoogLeNet", whole)
     run.finish(table=table(run.record), paper={name: row._asdict() for name, row in published.INCEPTION.items()})
 
 
-def both(
+def measure_both(
     makers: Mapping[str, Callable[[], nn.Module]],
     shape: tuple[int, ...],
     batch: int,

@@ -118,8 +118,8 @@ def segmentation(settings: SceneSegmentation, root: Path | None, run: Run) -> No
         task = task_of(settings, root, seed)
         run.once("scenes", lambda: pictures(task, settings))  # noqa: B023 (called at once)
         for name in settings.nets:
-            trained(f"seed{seed}/{name}", name, settings, task, seed, run)
-    run.once("times", lambda: {"seconds": timed(settings, len(run.record.results["scenes"]["classes"]))})
+            train_and_test(f"seed{seed}/{name}", name, settings, task, seed, run)
+    run.once("times", lambda: {"seconds": forward_seconds(settings, len(run.record.results["scenes"]["classes"]))})
     run.finish(table=table(run.record))
 
 
@@ -142,7 +142,7 @@ def task_of(settings: SceneSegmentation, root: Path | None, seed: int) -> Task:
     )
 
 
-def trained(key: str, name: str, settings: SceneSegmentation, task: Task, seed: int, run: Run) -> None:
+def train_and_test(key: str, name: str, settings: SceneSegmentation, task: Task, seed: int, run: Run) -> None:
     """Train the net called `name`, or read it back; save and test it, also with other steppings if it has flows."""
     make = partial(segmentation_net, name, task.loss.num_classes, width=settings.width)
     torch.manual_seed(seed)
@@ -174,7 +174,7 @@ def pictures(task: Task, settings: SceneSegmentation) -> dict[str, Any]:
     return {"images": to_text(batch.images), "masks": to_text(batch.semantic), "classes": ["ground", *task.names]}
 
 
-def timed(settings: SceneSegmentation, num_classes: int) -> dict[str, float]:
+def forward_seconds(settings: SceneSegmentation, num_classes: int) -> dict[str, float]:
     """Measure the seconds of a forward pass of one scene for each net: medians of interleaved repetitions."""
     image = torch.randn(1, 3, settings.size, settings.size, device=launch(settings.training).device)
     nets = {name: segmentation_net(name, num_classes, width=settings.width).to(image.device) for name in settings.nets}

@@ -97,7 +97,7 @@ def sliding_window(settings: Sliding, _root: Path | None, run: Run) -> None:
     run.finish(table=table(run.record))
 
 
-def ways(size: int, settings: Sliding) -> dict[str, nn.Module]:
+def nets_for(size: int, settings: Sliding) -> dict[str, nn.Module]:
     """Build a net for each way that is measured at this size, all with the weights of one classifier."""
     torch.manual_seed(0)
     classifier = PatchClassifier(settings.num_classes)
@@ -106,7 +106,7 @@ def ways(size: int, settings: Sliding) -> dict[str, nn.Module]:
     nets = {
         "one by one": SlidingWindow(classifier, patches=1),
         "sliding window": SlidingWindow(classifier, settings.patches),
-        "shift and stitch": Stitched(classifier),
+        "shift and stitch": ShiftAndStitch(classifier),
         "full resolution": DenseClassifier(classifier),
         "down and up": down_up,
     }
@@ -114,7 +114,7 @@ def ways(size: int, settings: Sliding) -> dict[str, nn.Module]:
     return {name: net.eval() for name, net in nets.items() if size <= largest.get(name, size)}
 
 
-class Stitched(nn.Module):
+class ShiftAndStitch(nn.Module):
     """Module that computes `shift_and_stitch`, so that it can be measured like the others."""
 
     def __init__(self, classifier: PatchClassifier) -> None:
@@ -130,8 +130,8 @@ class Stitched(nn.Module):
 def measured(size: int, settings: Sliding, device: torch.device) -> dict[str, Any]:
     """Measure the costs of each way on one image, and the distance of its logits from those of full resolution."""
     with torch.device("meta"):
-        on_meta, image = ways(size, settings), torch.empty(1, 3, size, size)
-    nets = {name: net.to(device) for name, net in ways(size, settings).items()}
+        on_meta, image = nets_for(size, settings), torch.empty(1, 3, size, size)
+    nets = {name: net.to(device) for name, net in nets_for(size, settings).items()}
     x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(size)).to(device)
     exact = nets["full resolution"](x)
     seconds = interleaved({n: partial(net, x) for n, net in nets.items()}, settings.repetitions, warm_up=1)

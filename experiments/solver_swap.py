@@ -36,7 +36,7 @@ from torch import nn
 from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds
-from experiments.support.training import TrainedLater
+from experiments.support.training import LazyTraining
 from odenet import Adaptive, Constant, FixedSteps, ODEBlock, PiecewiseConstant, configure
 from odenet.blocks.replay.replay import resting_statistics
 from odenet.blocks.stepping.base import Stepping
@@ -140,12 +140,12 @@ def _stepping(name: str, settings: SolverSwap) -> Stepping:
 
 def _recorded(key: str, net: ResNet, settings: SolverSwap, data: ImageData, seed: int, run: Run) -> None:
     """Record the accuracy of `net` with every solver, after its training."""
-    trained = TrainedLater(lambda: net, key, settings, data, seed, run)
+    trained = LazyTraining(lambda: net, key, settings, data, seed, run)
     run.once(key, lambda: _facts(trained) | {"tests": _tested(trained.net, settings, data, _with_running_statistics)})
     run.once(f"{key}/batch", lambda: {"tests": _tested(trained.net, settings, data, _with_batch_statistics)})
 
 
-def _facts(trained: TrainedLater[ResNet]) -> dict[str, Any]:
+def _facts(trained: LazyTraining[ResNet]) -> dict[str, Any]:
     return {"parameters": count_parameters(trained.net), "history": trained.history.rows}
 
 

@@ -105,9 +105,9 @@ def upsamplings(settings: Upsamplings, _root: Path | None, run: Run) -> None:
     run.once("examples", examples)
     for seed, net, name in product(settings.seeds, settings.nets, settings.upsamplings):
         key = f"seed{seed}/{net}/{name}"
-        run.once(key, lambda: trained(net, name, settings, seed, run, key))  # noqa: B023 (called at once)
+        run.once(key, lambda: train_and_test(net, name, settings, seed, run, key))  # noqa: B023 (called at once)
     for net in settings.nets:
-        run.once(f"times/{net}", lambda: {"seconds": timed(net, settings)})  # noqa: B023
+        run.once(f"times/{net}", lambda: {"seconds": forward_seconds(net, settings)})  # noqa: B023
     run.finish(table=table(run.record))
 
 
@@ -127,7 +127,7 @@ def scenes_of(settings: Upsamplings, seed: int) -> Scenes:
     return Scenes((settings.size, settings.size), seed, objects=(1, settings.objects), clutter=(0, settings.clutter))
 
 
-def trained(net: str, name: str, settings: Upsamplings, seed: int, run: Run, key: str) -> dict[str, Any]:
+def train_and_test(net: str, name: str, settings: Upsamplings, seed: int, run: Run, key: str) -> dict[str, Any]:
     """Train a net; return its scores on the test scenes, and the checkerboard in its logits before and after."""
     fabric = launch(settings.training)
     batches = partial(SceneBatches, target="semantic", rank=fabric.global_rank, world_size=fabric.world_size)
@@ -150,7 +150,7 @@ def checkerboard(model: nn.Module, test: SceneBatches) -> float:
     return checkerboard_energy(model.eval()(images))
 
 
-def timed(net: str, settings: Upsamplings) -> dict[str, float]:
+def forward_seconds(net: str, settings: Upsamplings) -> dict[str, float]:
     """Measure the seconds of a forward pass of a batch for each upsampling: medians of interleaved repetitions."""
     device = launch(settings.training).device
     images = torch.randn(settings.training.batch_size, 3, settings.size, settings.size, device=device)

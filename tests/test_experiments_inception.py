@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from experiments.inception import LECTURE, both
+from experiments.inception import LECTURE, measure_both
 from experiments.support import published
 from odenet.layers import Inception, NaiveInception
 from odenet.training import Record
@@ -19,7 +19,7 @@ NAIVE, BOTTLENECK = partial(NaiveInception.of_widths, 256, LECTURE), partial(Inc
 @pytest.fixture(scope="module")
 def lecture() -> dict:
     makers = {"naive": NAIVE, "bottleneck": BOTTLENECK}
-    return both(makers, (256, 28, 28), batch=1, repetitions=1, device=torch.device("cpu"))
+    return measure_both(makers, (256, 28, 28), batch=1, repetitions=1, device=torch.device("cpu"))
 
 
 def test_the_lectures_module_is_counted_for_an_image_and_timed_both_ways(lecture):

@@ -44,7 +44,7 @@ class Jobs(Checked):
         """
         if self.jobs == 1 and self.cluster is None:
             return ((point, point.run()) for point in points)
-        return self._side_by_side(points, self._executor(folder))
+        return self._run_in_parallel(points, self._executor(folder))
 
     def _executor(self, folder: Path) -> Any:
         try:
@@ -65,7 +65,7 @@ class Jobs(Checked):
         )
         return executor
 
-    def _side_by_side(self, points: Sequence[Point], executor: Any) -> Iterator[tuple[Point, str | None]]:
+    def _run_in_parallel(self, points: Sequence[Point], executor: Any) -> Iterator[tuple[Point, str | None]]:
         waiting, running = list(reversed(points)), dict[int, tuple[Point, Any]]()
         try:
             while waiting or running:

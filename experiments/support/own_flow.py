@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.support.training import TrainedLater, on_test_images
+from experiments.support.training import LazyTraining, on_test_images
 from odenet import Adaptive, FixedSteps, ODEBlock, configure
 from odenet.data import Batches
 from odenet.measure import count_evaluations, count_layers, count_parameters, final_state, relative_distance
@@ -31,7 +31,7 @@ class OwnFlow:
     """State x(T) of the first batch by the finest solution."""
 
     @classmethod
-    def of(cls, net: ResNet, test: Batches, num_classes: int, tolerance: float) -> OwnFlow:
+    def measure(cls, net: ResNet, test: Batches, num_classes: int, tolerance: float) -> OwnFlow:
         """Measure the flow of `net`: accuracy and evaluations by dopri5, and the final state by RK4 with h ≤ 1/32.
 
         Args:
@@ -49,7 +49,7 @@ class OwnFlow:
             parts = [final_state(net, part) for part in _first_images(test).split(90)]
         return cls(test, accuracy, evaluations, torch.cat(parts))
 
-    def beside(self, net: ResNet, num_classes: int) -> dict[str, Any]:
+    def compare(self, net: ResNet, num_classes: int) -> dict[str, Any]:
         """Measure a net of the same θ(t) with its own steps: its size, its accuracy and its distance from the flow."""
         accuracy = evaluate(net, Classification(num_classes), self.test)["accuracy"]
         evaluations = count_evaluations(net)
@@ -67,7 +67,7 @@ class OwnFlow:
         }
 
 
-class FlowLater(TrainedLater[ResNet]):
+class LazyFlow(LazyTraining[ResNet]):
     """Network that is trained, or read back, when it is first needed, with the flow of its vector field."""
 
     @cached_property
@@ -76,7 +76,7 @@ class FlowLater(TrainedLater[ResNet]):
         settings: Any = self.settings  # tolerance and probe_images are fields of the experiment's own settings
         test = self.data.test.first(min(settings.probe_images, len(self.data.test)))
         probe = on_test_images(self.net, replace(self.data, test=test))
-        return OwnFlow.of(self.net, probe, self.data.num_classes, settings.tolerance)
+        return OwnFlow.measure(self.net, probe, self.data.num_classes, settings.tolerance)
 
 
 def _first_block(net: ResNet) -> ODEBlock:

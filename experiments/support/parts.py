@@ -30,11 +30,11 @@ class PartedRun(Run):
 
     def __init__(self, record: Record, path: Path) -> None:
         super().__init__(record, path)
-        self._asked: dict[str, None] = {}
+        self._requested: dict[str, None] = {}
 
     def once(self, key: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return a result of the record, or compute it, as `Run.once` does."""
-        self._asked[key] = None
+        self._requested[key] = None
         return super().once(key, compute)
 
     def each(self, parts: Sequence[Part]) -> None:
@@ -44,19 +44,19 @@ class PartedRun(Run):
             WorkerDied: if the process of a part was killed.
             Exception: if a part raised it. Results and checkpoints up to then are kept.
         """
-        keys = self._side_by_side(parts) if min(self.jobs, len(parts)) > 1 else self.compute_in_order(parts)
+        keys = self._compute_in_parallel(parts) if min(self.jobs, len(parts)) > 1 else self.compute_in_order(parts)
         results = self.record.results
         ordered = [key for key in results if key not in set(keys)] + keys
         self.record.results = {key: results[key] for key in ordered}
 
     def compute_in_order(self, parts: Sequence[Part]) -> list[str]:
         """Compute the parts one after the other, and return the keys of their results."""
-        self._asked = {}
+        self._requested = {}
         for part in parts:
             part(self)
-        return list(self._asked)
+        return list(self._requested)
 
-    def _side_by_side(self, parts: Sequence[Part]) -> list[str]:
+    def _compute_in_parallel(self, parts: Sequence[Part]) -> list[str]:
         tasks, keys = [partial(_compute_part, part, self.record, self.path) for part in parts], dict[int, list[str]]()
         show = show_progress("", 0, len(parts), quiet=not sys.stdout.isatty())
         with show as progress:
@@ -81,7 +81,7 @@ class _WorkerRun(PartedRun):
 
     def once(self, key: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return a result, or compute it and send it to the process that writes the record."""
-        self._asked[key] = None
+        self._requested[key] = None
         if key not in self.record.results:
             self.record.results[key] = dict(compute())
             self._send((key, self.record.results[key]))

@@ -56,7 +56,7 @@ def train(
 Net = TypeVar("Net", bound=nn.Module)
 
 
-class TrainedLater(Generic[Net]):
+class LazyTraining(Generic[Net]):
     """Network that is trained, or read back from its checkpoint, when it is first needed.
 
     A run whose record has all results that need the net trains nothing, even where its checkpoints are lost.
