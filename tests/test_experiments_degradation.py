@@ -1,4 +1,4 @@
-"""The experiment on degradation: what it compares is the same but for the identity, and its settings are checked."""
+"""Tests of the experiment on degradation: its nets differ only by the identity, and its settings are checked."""
 
 from __future__ import annotations
 

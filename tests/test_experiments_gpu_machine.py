@@ -1,4 +1,4 @@
-"""The machine of slices: it is measured, and what it lacks is said before anything runs."""
+"""Tests of the machine for slices: it is measured, and a message says what is missing before anything runs."""
 
 from __future__ import annotations
 

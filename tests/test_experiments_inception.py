@@ -1,4 +1,4 @@
-"""The experiment on bottlenecks and its claims, on modules small enough for a test."""
+"""Tests of the experiment on bottlenecks and its claims, with modules small enough for a test."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_bottlenecks_keep_maps_of_their_own_and_that_is_more_than_they_save(lect
 
 
 def made(lecture: dict, changes: dict | None = None) -> Record:
-    """A record of the lecture's module, of modules with the printed multiply-adds, and of a GoogLeNet."""
+    """Return a record of the lecture's module, of modules with the printed multiply-adds, and of a GoogLeNet."""
     found = Record("inception", "cpu", {})
     third, one = {"naive": 3, "bottleneck": 1}, {"multiply_adds": 1.0, "parameters": 1.0, "activation_bytes": 1.0}
     rows = published.INCEPTION.items()

@@ -1,4 +1,4 @@
-"""The list of experiments: every script with its question, commands and times, and an answer to every name."""
+"""Tests of `python -m experiments`: it lists every script with its question and commands, and answers any name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command for a GPU: what cannot be is a sentence before anything runs; what can leaves records, log and facts."""
+"""Tests of the command for a GPU: errors are one line before anything runs; a run leaves records, log and facts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if name == "hangs":
 
 @pytest.fixture
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Slice]]:
-    """Let the command have slices that stand in, on a machine that is not measured."""
+    """Return a function that replaces the slices of the command by stand-ins, on a machine that is not measured."""
     (tmp_path / "stand_in.py").write_text(STAND_IN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -1,4 +1,4 @@
-"""A photograph and a saved net in, an overlay out; whatever cannot be read is said in a line."""
+"""Tests of `segment_image`: a photograph and a saved net give an overlay; unreadable files are one line of error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The experiment on stochastic depth: which nets it trains, and what it makes of their seconds."""
+"""Tests of the experiment on stochastic depth: the nets that it trains, and the savings in its table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From ResNet to ODE-Net: the contestants are the published nets, and differ in their flow alone."""
+"""Tests of the experiment from ResNet to ODE-Net: its nets are the published ones, and differ only in the flow."""
 
 from __future__ import annotations
 
