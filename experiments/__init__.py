@@ -1,1 +1,1 @@
-"""Experiments: one script, one question. Run one as `python -m experiments.NAME PRESET`."""
+"""Experiments: each script answers one question. `python -m experiments` lists the questions and their commands."""

@@ -1,23 +1,23 @@
 """One label or many?
 
-The same scenes and the same small ResNet, trained twice: with softmax on one label, the class of the object of which
-most is seen, and with a sigmoid for each class on many labels, the classes that can be seen. Beside each, regression on
-the pixels, softmax and logistic. Then every net answers both questions:
+The same small ResNet is trained twice on the same scenes: with softmax on one label, the class of the object with the
+most visible pixels, and with one sigmoid per class on many labels, all classes that are visible. Linear regression
+models on the pixels (softmax and logistic) are trained beside them. Then every net answers both questions:
 
-- the one label, by its largest output: top-1 and top-k accuracy;
-- many labels, a class being named where its probability is above 1/2: subset accuracy (the share of scenes with the
-  right answer for every class), and the average precision of each class, which needs no threshold.
+- one label: the class of its largest output; measured by top-1 and top-k accuracy;
+- many labels: all classes with a probability above 1/2; measured by subset accuracy (the share of scenes with the right
+  answer for every class), and by the average precision of each class, which needs no threshold.
 
-Softmax shares out one unit of probability, so a net of one label can name one class only; the answers are therefore
-split by how many classes can be seen.
+The probabilities of softmax sum to 1, so a net of one label can name one class only; the results are therefore also
+given separately for each number of visible classes.
 
     python -m experiments.categorization cpu                   # scenes at 64×64: 12 minutes on one core
     python -m experiments.categorization cpu --data garments   # the same of Fashion-MNIST's images
     python -m experiments.categorization gpu    # scenes at 128×128, a deeper net (full: longer): 30 s a seed on an H100
 
-Expected: regression on pixels fails (below 60 % of one label: things are anywhere, in many poses). Each net is the
-better one at its own question. Where one class is in the scene, the net of one label is right most often; with two or
-three, it loses accuracy (it has to compare areas), and its answer to the other question is never complete.
+Expected: regression on pixels fails (below 60 % accuracy for one label), because objects appear anywhere, in many
+poses. Each net is the better one at its own question. In scenes of one class, the net of one label is right most often;
+in scenes of two or three it loses accuracy (it has to compare areas), and can never name all classes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Categorization(Checked):
     """Settings of the experiment."""
 
     data: Literal["scenes", "garments"] = "scenes"
-    """scenes: silhouettes of four classes; garments: the images of Fashion-MNIST, ten classes."""
+    """Scenes to draw: silhouettes of four classes (scenes), or images of Fashion-MNIST, ten classes (garments)."""
     size: tuple[int, int] = (64, 64)
     """Height and width of a scene."""
     seeds: Seeds = (0, 1)
@@ -91,11 +91,11 @@ PRESETS = {
     "gpu": GPU,
     "full": replace(GPU, training=replace(GPU.training, epochs=20)),
 }
-GPU_SECONDS = 30  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 30  # estimated for one seed of the preset gpu on an H100
 
 
 def categorization(settings: Categorization, root: Path | None, run: Run) -> None:
-    """Train a net and a regression of every seed on each question, and let them answer both."""
+    """Train a net and a regression model on each question for every seed, and test each on both questions."""
     fabric = launch(settings.training)
     train, test = (scenes.to(fabric.device) for scenes in scenes_of(settings, root))
     tasks: dict[str, Task] = {"label": one_label(test.classes), "labels": MultiLabel(test.classes)}
@@ -112,29 +112,29 @@ def categorization(settings: Categorization, root: Path | None, run: Run) -> Non
         for question, task in tasks.items():
             for kind in ("regression", "net"):
                 torch.manual_seed(seed)
-                net, training = contestant(kind, settings, len(test.classes))
+                net, training = model_and_training(kind, settings, len(test.classes))
                 net.to(fabric.device)
                 key = f"seed{seed}/{kind}/{question}"
                 fresh = batches(replace(train, seed=seed), target=question)
                 fit = partial(run.fit, key, net, task, fresh, tests[question], training, seed=seed, label=f"{key:25}")
-                run.once(key, partial(answered, net, question, tasks, tests, fit))
+                run.once(key, partial(train_and_test, net, question, tasks, tests, fit))
     run.finish(table=table(run.record))
 
 
 def scenes_of(settings: Categorization, root: Path | None) -> tuple[Scenes, Scenes]:
-    """Training and test scenes, of seed 0."""
+    """Return the training and test scenes of seed 0."""
     if settings.data == "garments":
         return garment_scenes(data_root(root), size=settings.size)
     return Scenes(settings.size), Scenes(settings.size, part="test")
 
 
 def one_label(classes: tuple[str, ...]) -> Classification:
-    """The task, with top-2 accuracy, and top-5 as is usual where there are more classes than that."""
+    """Return the task of one label, with top-2 accuracy, and top-5 accuracy if there are more than five classes."""
     return Classification(len(classes), top=tuple(k for k in (2, 5) if k < len(classes)))
 
 
-def contestant(kind: str, settings: Categorization, num_classes: int) -> tuple[nn.Module, Training]:
-    """A net or a regression, and how it is trained."""
+def model_and_training(kind: str, settings: Categorization, num_classes: int) -> tuple[nn.Module, Training]:
+    """Build a net or a regression model, and return it with the settings of its training."""
     if kind == "net":
         return cifar_resnet(settings.blocks, num_classes, widths=settings.widths, stem_stride=2), settings.training
     height, width = settings.size
@@ -142,17 +142,17 @@ def contestant(kind: str, settings: Categorization, num_classes: int) -> tuple[n
     return regression, replace(settings.training, lr=settings.regression_lr)
 
 
-def answered(
+def train_and_test(
     net: nn.Module,
     trained_on: str,
     tasks: Mapping[str, Task],
     tests: Mapping[str, SceneBatches],
     fit: Callable[[], History],
 ) -> dict[str, Any]:
-    """Train the net; return the metrics of both questions, the answers by the number of classes, and the training.
+    """Train the net, and return its metrics for both questions, also by the number of classes, and its history.
 
-    A net of one label answers for each class with its probability, the largest of which may be below 1/2; its outputs
-    are turned into log-odds, as the other question has them.
+    A net of one label answers the question of many labels by the softmax probability of each class, turned into
+    log-odds as the other question needs them; even the largest of these probabilities may be below 1/2.
     """
     history = fit()
     with in_mode(net, training=False), torch.inference_mode():
@@ -168,7 +168,7 @@ def answered(
 
 
 def by_visible_classes(outputs: Tensor, odds: Tensor, label: Tensor, labels: Tensor) -> list[dict[str, float]]:
-    """A row for each number of classes in a scene: how many scenes, and the shares that are answered rightly."""
+    """Return a row for each number of classes in a scene: the number of scenes, and the shares of right answers."""
     right = {
         "accuracy": outputs.argmax(dim=1) == label,
         "in_scene": labels.gather(1, outputs.argmax(dim=1, keepdim=True)).squeeze(1) == 1,
@@ -183,7 +183,7 @@ def by_visible_classes(outputs: Tensor, odds: Tensor, label: Tensor, labels: Ten
 
 
 def table(record: Record) -> list[dict[str, Any]]:
-    """A row for each contestant: means and standard deviations over the seeds."""
+    """Return a row for each net and question: means and standard deviations over the seeds."""
     keys = dict.fromkeys(name.partition("/")[2] for name in record.results)
     first = next(iter(record.results.values()))
     columns = ["accuracy", *(name for name in first if name.startswith("top-")), "mAP", "subset_accuracy"]

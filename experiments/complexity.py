@@ -1,20 +1,19 @@
 """What does accuracy cost, in operations, parameters, memory, time and energy?
 
-After Canziani et al. 2016, who compared the nets of ImageNet, in two parts. The nets of the lecture at 224×224, with
-their published accuracies: parameters, multiply-adds and memory are counted without computing anything, and the time of
-an image is measured against the batch size, with the energy where the GPU reports its power. And a zoo of small nets of
-the same kinds, trained on Fashion-MNIST for the same number of epochs, so that accuracy is our own; one of them trains
-for longer, to be good.
+After Canziani et al. 2016, who compared nets for ImageNet. For published nets at 224×224, with published accuracies,
+parameters, multiply-adds and memory are counted without computing anything, and the time of an image is measured for
+each batch size, with its energy if the GPU reports its power. Small nets of the same kinds are trained on Fashion-MNIST
+for the same number of epochs, so that their accuracies are our own; one is trained for longer, to be good.
 
     python -m experiments.complexity smoke    # digits: seconds
     python -m experiments.complexity cpu      # Fashion-MNIST: 45 minutes on one core
     python -m experiments.complexity gpu      # ResNet-18 for 30 epochs (full: 40), energy: 70 s a seed on an H100
 
-Expected: operations say what a net of ImageNet takes in time (Canziani et al.: nearly linear), but for AlexNet, whose
-linear layers take theirs in reading weights until the batch is large. Accuracy per parameter: GoogLeNet first, VGG
-last. On Fashion-MNIST accuracy rises by ever less with operations, plain nets fall behind at 20 layers, and the ODE-Net
-has the fewest parameters, but not the fewest operations. The net that trains for longer gets 92.5 % or more (ResNet-18
-on a GPU: 95.5 %; 94.9 % in the table of the data set's authors).
+Expected: the time of an ImageNet net is nearly linear in its operations (Canziani et al.), except for AlexNet, whose
+time in small batches is that of reading the weights of its linear layers. Accuracy per parameter: GoogLeNet is first,
+VGG last. On Fashion-MNIST accuracy rises ever more slowly with operations, plain nets fall behind at 20 layers, and the
+ODE-Net has the fewest parameters, but not the fewest operations. The net that is trained for longer reaches 92.5 % or
+more (ResNet-18 on a GPU: 95.5 %; the table of the data set's authors has 94.9 %).
 """
 
 from __future__ import annotations
@@ -47,29 +46,29 @@ class Complexity(Settings):
     """Settings of the experiment."""
 
     seeds: Seeds = (0,)
-    """One repetition of the trainings each."""
+    """Seeds of the repetitions of all trainings."""
     counted: tuple[str, ...] = (*IMAGENET, *OTHERS, *CIFAR, *CHEN)
-    """Nets of which parameters, multiply-adds and memory are counted."""
+    """Published nets whose parameters, multiply-adds and memory are counted."""
     timed: tuple[str, ...] = tuple(IMAGENET)
-    """Nets whose time at 224×224 is measured."""
+    """Published nets whose time per image at 224×224 is measured."""
     batch_sizes: tuple[int, ...] = (1, 2, 4, 8)
-    """Images in a batch (Canziani et al. 2016: 1 to 64)."""
+    """Numbers of images in a batch at which nets are timed (Canziani et al. 2016: 1 to 64)."""
     repetitions: int = 3
-    """Of each timing; the median counts."""
+    """Number of repetitions of each timing, of which the median counts."""
     zoo: tuple[str, ...] = ()
-    """Small nets that are trained, each for as many epochs."""
+    """Small nets that are trained, all for the same number of epochs."""
     best: str = "conv6"
-    """The small net that trains for longer, on all training images."""
+    """Small net that is trained for longer."""
     best_epochs: int = 12
-    """For how long."""
+    """Number of epochs of the net that is trained for longer."""
     label_smoothing: Annotated[float, Within(0, 1)] = 0.0
-    """In training the best net."""
+    """Label smoothing in the training of the best net."""
     erasing: Annotated[float, Within(0, 1)] = 0.0
-    """The share of the best net's training images of which a rectangle is erased (Zhong et al. 2017: 0.5)."""
+    """Share of the training images of the best net in which a rectangle is erased (Zhong et al. 2017: 0.5)."""
 
 
 PROBE = 100
-"""Test images in the batch on which a small net is counted and timed."""
+"""Number of test images in the batch on which the costs of a small net are measured."""
 ZOO = ("linear", "plain8/2", "resnet8/2", "plain20/2", "resnet20/2", "vgg6", "conv6", "inception")
 GPU = Complexity(
     seeds=(0, 1, 2),
@@ -101,11 +100,11 @@ PRESETS = {
     "gpu": GPU,
     "full": replace(GPU, zoo=(*GPU.zoo, "res_net", "rk_net", "ode_net"), best_epochs=40),
 }
-GPU_SECONDS = 70  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 70  # estimated for one seed of the preset gpu on an H100
 
 
 def complexity(settings: Complexity, data: ImageData, run: Run) -> None:
-    """Train the best net and the zoo, count and time the nets of ImageNet, and draw up the table."""
+    """Train the best net and the small nets, measure the costs of the published nets, and make the table."""
     device = launch(settings.training).device
     longer = replace(settings, training=replace(settings.training, epochs=settings.best_epochs))
     for seed in settings.seeds:
@@ -132,13 +131,13 @@ def _timed(name: str, settings: Complexity, device: torch.device) -> dict[str, A
 
 
 def _erased(data: ImageData, probability: float) -> ImageData:
-    """The data with a rectangle of so many training images erased."""
+    """Return the data with a rectangle erased in each training image with this probability."""
     parts = [data.augmentation] if data.augmentation else []
     return replace(data, augmentation=Compose(*parts, RandomErasing(probability))) if probability else data
 
 
 def _trained(name: str, key: str, settings: Complexity, data: ImageData, seed: int, run: Run) -> None:
-    """Train a small net, and count and time what it takes for a test image."""
+    """Train a small net, and record its accuracy, and its time and other costs per test image."""
     torch.manual_seed(seed)
     net = small_net(name, data)
     task = Classification(data.num_classes, settings.label_smoothing if key.endswith("/best") else 0.0)
@@ -155,12 +154,12 @@ def _trained(name: str, key: str, settings: Complexity, data: ImageData, seed: i
 
 
 def table(record: Record) -> list[dict[str, Any]]:
-    """A row for each published net, then one for each small one: means and deviations over the seeds."""
+    """Return a row for each published and then each small net: means and standard deviations over the seeds."""
     return [*_published_rows(record), *_zoo_rows(record)]
 
 
 def _published_rows(record: Record) -> Iterator[dict[str, Any]]:
-    """Counts with the published accuracies, and the time of an image in the largest batch."""
+    """Yield the row of each published net: accuracy, counts, and the time per image in the largest batch."""
     for name in record.settings["counted"]:
         top1 = published.IMAGENET[name].top1 if name in IMAGENET else 100 - published.CIFAR10_ERROR.get(name, nan)
         by_batch = record.results.get(f"timed/{name}", {"seconds": {"by_batch": {}}})["seconds"]["by_batch"]
@@ -170,6 +169,7 @@ def _published_rows(record: Record) -> Iterator[dict[str, Any]]:
 
 
 def _zoo_rows(record: Record) -> Iterator[dict[str, Any]]:
+    """Yield the row of each small net."""
     for key in dict.fromkeys(key.partition("/")[2] for key in record.results if key.startswith("seed")):
         accuracy, seconds, names, epochs = (
             over_seeds(record.results, key, entry) for entry in ("accuracy", "seconds_per_image", "net", "epochs")

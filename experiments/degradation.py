@@ -1,21 +1,21 @@
 """Does a deeper plain net get worse on its *training* set, and a residual one not?
 
-Plain and residual nets of growing depth, with the same parameters: they differ by the identity alone. Then the argument
-of He et al. that this is a fault of training and not of the nets: from a trained net of medium depth the deepest one is
-built by adding identity layers. It gives the same logits, bit for bit, so a net as good exists at that depth; and it is
-trained from there, to see whether training keeps it.
+Plain and residual nets of growing depth are trained; they have the same parameters and differ only by the identity. He
+et al. argue that degradation is a fault of training and not of the nets: a deeper net as good as a shallow one exists.
+It is built here from a trained net of medium depth by adding identity layers; its logits are the same, bit for bit. It
+is then trained further, to see whether training keeps it as good.
 
     python -m experiments.degradation cpu    # Fashion-MNIST, 10,000 images, 8 to 56 layers: 20 minutes on one core
     python -m experiments.degradation gpu    # all of it at 28×28, 20, 56, 110 layers, 6 epochs: 82 s a seed on an H100
     python -m experiments.degradation full   # 20, 32, 44, 56, 110 layers, 10 epochs: one GPU
 
-The training error is that on the training images as they are, in evaluation mode, after the last epoch. The curves over
-epochs have the running one: in training mode, on the batches as they come, while the weights change.
+The training error in the table is measured after the last epoch in evaluation mode, on training images without
+augmentation. The curves over epochs show the running error instead: in training mode, while the weights change.
 
 Expected (He et al. 2015, figure 6, CIFAR-10): the training and test errors of plain nets rise from 20 to 56 layers, and
 with 110 layers the error is above 60 %; those of residual nets fall (test: 8.75 % with 20 layers, 6.97 % with 56, 6.43
-% with 110). In so few epochs the residual nets may gain nothing from depth, but should lose little. Identity layers of
-a plain net are none while it trains, for BatchNorm normalizes by the batch: the error may rise at first.
+% with 110). In so few epochs residual nets may gain nothing from depth, but should lose little. In training mode the
+added layers of a plain net are no identities, because BatchNorm normalizes by the batch: the error may rise at first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import torch
 from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
-from experiments.support.training import TrainedLater, training_error
+from experiments.support.training import LazyTraining, training_error
 from odenet.data import ImageData
 from odenet.measure import count_layers, count_parameters
 from odenet.models import ResNet, add_identity_layers, cifar_resnet
@@ -43,7 +43,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "plain": {"shortcut": None, "flow": plain_stage},
     "resnet": {"shortcut": PaddedShortcut, "flow": residual_flow},
 }
-"""With and without the identity; everything else is the same."""
+"""Options of the nets without and with the identity; everything else is the same."""
 
 
 @dataclass(frozen=True)
@@ -51,31 +51,31 @@ class Degradation(Settings):
     """Settings of the experiment."""
 
     blocks: tuple[int, ...] = (1, 3, 9)
-    """n: blocks in each of three stages, in ascending order; the nets have 6n + 2 layers."""
+    """Numbers n of blocks in each of three stages, in ascending order; a net has 6n + 2 layers."""
     grown_from: int = 3
-    """n of the trained net that becomes as deep as the deepest by identity layers; 2 or more, so that no stage is a
-    transition alone."""
+    """Number n of the trained net to which identity layers are added until it is as deep as the deepest net; 2 or more,
+    so that no stage consists of its transition only."""
     widths: tuple[int, ...] = (8, 16, 32)
     """Channels of each stage."""
     stem_stride: int = 2
-    """2 halves the image at once: a quarter of the work."""
+    """Stride of the first convolution; with 2, which halves the image, a net takes a quarter of the operations."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if list(self.blocks) != sorted(set(self.blocks)) or not 2 <= self.grown_from < max(self.blocks, default=0):
             raise ValueError(
-                f"blocks = {self.blocks}, grown_from = {self.grown_from}; a net of 2 or more blocks is grown to the "
-                "deepest: pass ascending numbers of blocks, and one of them, not the last, to grow from."
+                f"blocks must be ascending and grown_from ≥ 2 and below the last of them, got blocks = {self.blocks}, "
+                f"grown_from = {self.grown_from}, because a shallow net is grown to the deepest: give such numbers."
             )
         if self.grown_from not in self.blocks:
             raise ValueError(
-                f"grown_from = {self.grown_from} is not among blocks = {self.blocks}; the net that is grown has to be "
-                "trained first: pass one of them."
+                f"grown_from = {self.grown_from} is not among blocks = {self.blocks}, but the net that is "
+                "grown must be trained first: give one of them."
             )
 
 
 TRAINING = Training(epochs=5, batch_size=64, optimizer="sgd", weight_decay=1e-4, threads=1)
-"""Momentum, decay and lr of He et al. 2015, section 4.2; the schedule is short and warms up, for the deepest nets."""
+"""Momentum, decay and lr of He et al. 2015, section 4.2; a short schedule, with a warm-up for the deepest nets."""
 GPU = Degradation(
     blocks=(3, 9, 18),
     grown_from=9,
@@ -99,14 +99,14 @@ PRESETS = {
     "gpu": GPU,
     "full": replace(GPU, blocks=(3, 5, 7, 9, 18), training=replace(GPU.training, epochs=10)),
 }
-GPU_SECONDS = 82  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 82  # estimated for one seed of the preset gpu on an H100
 
 
 def degradation(settings: Degradation, data: ImageData, run: Run) -> None:
-    """Train every net of every seed, grow one of each kind, and draw up the table."""
+    """Train every net for every seed, grow one net of each kind, and make the table."""
     for seed in settings.seeds:
         for kind in KINDS:
-            nets: dict[int, TrainedLater[ResNet]] = {}
+            nets: dict[int, LazyTraining[ResNet]] = {}
             for blocks in settings.blocks:
                 torch.manual_seed(seed)
                 net = network(kind, blocks, settings, data)
@@ -117,16 +117,16 @@ def degradation(settings: Degradation, data: ImageData, run: Run) -> None:
 
 
 def network(kind: str, blocks: int, settings: Degradation, data: ImageData) -> ResNet:
-    """The plain or residual net of 6·blocks + 2 layers."""
+    """Build the plain or residual net of 6·blocks + 2 layers."""
     shape = {"widths": settings.widths, "stem_stride": settings.stem_stride}
     return cifar_resnet(blocks, data.num_classes, data.in_channels, **shape, **KINDS[kind])
 
 
 def _recorded(
     key: str, make: Callable[[], ResNet], settings: Degradation, data: ImageData, seed: int, run: Run
-) -> TrainedLater[ResNet]:
-    """Record the errors of the net of `make` once it is trained."""
-    trained = TrainedLater(make, key, settings, data, seed, run)
+) -> LazyTraining[ResNet]:
+    """Record the errors of the net that `make` builds, after its training."""
+    trained = LazyTraining(make, key, settings, data, seed, run)
     run.once(
         key,
         lambda: {
@@ -142,9 +142,9 @@ def _recorded(
 
 
 def _grown(
-    key: str, shallow: TrainedLater[ResNet], settings: Degradation, data: ImageData, seed: int, run: Run
+    key: str, shallow: LazyTraining[ResNet], settings: Degradation, data: ImageData, seed: int, run: Run
 ) -> None:
-    """Make the trained net as deep as the deepest by identity layers, compare the two, and train the deeper one."""
+    """Add identity layers to a trained net, compare its outputs before and after, and train the deeper net."""
     layers = 6 * max(settings.blocks) + 2
     deeper = cache(lambda: add_identity_layers(shallow.net, max(settings.blocks) - settings.grown_from))
     run.once(f"{key}/{layers}/before", lambda: _compared(shallow.net, deeper(), data))
@@ -153,7 +153,7 @@ def _grown(
 
 @torch.no_grad()
 def _compared(shallow: ResNet, deeper: ResNet, data: ImageData) -> dict[str, Any]:
-    """Whether the logits of all test images are equal bit for bit, and both errors; on a CPU, where nothing is TF32."""
+    """Compare the logits of all test images bit for bit, and both test errors; on a CPU, which has no TF32."""
     nets = [copy.deepcopy(net).cpu().eval() for net in (shallow, deeper)]
     equal, wrong = True, [0, 0]
     for images, labels in data.test_batches(1000).epoch(0):
@@ -165,7 +165,7 @@ def _compared(shallow: ResNet, deeper: ResNet, data: ImageData) -> dict[str, Any
 
 
 def table(record: Record) -> list[dict[str, Any]]:
-    """A row for each net: means and standard deviations over the seeds."""
+    """Return a row for each net: means and standard deviations over the seeds."""
     keys = dict.fromkeys(name.partition("/")[2] for name in record.results if not name.endswith("/before"))
     return [_row(key, record) for key in keys]
 

@@ -1,18 +1,19 @@
 """Which gradient? Error, memory and time against the number of steps, and what training with each one reaches.
 
-Six ways to the gradient of a loss through a flow of Euler steps: backprop; `Checkpointed`; `Reversible` stepping by the
-coupling of McCallum and Foster around Euler, by MALI's asynchronous leapfrog, by the reversible Heun method; and the
-continuous adjoint of Chen et al. Each in float32, against float64 backprop *through the same steps*.
+Six methods compute the gradient of a loss through a flow of Euler steps: backprop; `Checkpointed`; `Reversible` with
+three reversible solvers, which are the coupling of McCallum and Foster around Euler, MALI's asynchronous leapfrog and
+the reversible Heun method; and the continuous adjoint of Chen et al. Each runs in float32, and is compared with float64
+backprop *through the same steps*.
 
-A small θ(t) on [0, 2], 8 to 1,024 steps; 64 steps on growing horizons, h from 1/64 to 1/4; a residual stage of the main
-job; and training its net, the flows stepped four times a piece, from the same weights.
+They are measured on a small flow on [0, 2] with 8 to 1,024 steps, on the same flow with 64 steps and h from 1/64 to
+1/4, and on a residual stage of the main experiment; then its net is trained by each, with four steps on each piece.
 
     python -m experiments.gradient_methods cpu    # Fashion-MNIST: 12 minutes on one core
     python -m experiments.gradient_methods gpu    # at 28×28, three stages, 3 epochs (full: 5): 100 s a seed on an H100
 
-Expected: backprop 1e-7 in memory O(N); checkpointed the same, O(√N) and 4/3 of the time; reversible about 1e-7, O(1),
-and 4/3 of the time of backprop through the same steps (a prototype: 8e-8 at 128 steps, 0.8 MB against 196 MB); the
-adjoint O(h). Reversible Heun parts from its flow where that contracts. Accuracy: the same within the spread of seeds.
+Expected: backprop has an error of 1e-7 and memory O(N); checkpointed the same error, O(√N), 4/3 of the time; reversible
+about 1e-7, O(1), 4/3 of the time (a prototype: 8e-8 at 128 steps, 0.8 MB against 196 MB); the adjoint an error of O(h).
+Reversible Heun departs from its flow where that contracts. Accuracies agree within the spread of seeds.
 """
 
 from __future__ import annotations
@@ -67,21 +68,21 @@ class GradientMethods(Settings):
     """Settings of the experiment."""
 
     steps: tuple[int, ...] = (8, 32, 128, 512, 1024)
-    """Of the small flow, on eight pieces of θ."""
+    """Numbers of steps of the small flow, which has eight pieces of θ."""
     horizons: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
-    """T of the small flow with 64 steps."""
+    """Horizons T of the small flow with 64 steps, so that h = T/64."""
     conv_steps: tuple[int, ...] = (8, 32, 128)
-    """Of a residual stage of eight blocks."""
+    """Numbers of steps of a residual stage of eight blocks."""
     repetitions: int = 3
-    """Of what is timed; the fastest counts."""
+    """Number of repetitions of each timing, of which the fastest counts."""
     blocks: int = 1
-    """N: pieces of θ in the flow of each stage of the net that is trained; T = N."""
+    """Number N of pieces of θ in the flow of each stage of the trained net; T = N."""
     per_piece: int = 4
-    """Steps on each of them."""
+    """Number of steps on each piece of θ of the trained net."""
     widths: tuple[int, ...] = (16, 32)
     """Channels of each stage."""
     stem_stride: int = 2
-    """2 halves the image at once: a quarter of the work."""
+    """Stride of the first convolution; with 2, which halves the image, a net takes a quarter of the operations."""
 
 
 CPU = GradientMethods(
@@ -105,11 +106,11 @@ PRESETS = {
     "gpu": GPU,
     "full": replace(GPU, conv_steps=(8, 32, 128, 512), training=replace(GPU.training, epochs=5)),
 }
-GPU_SECONDS = 100  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 100  # estimated for one seed of the preset gpu on an H100
 
 
 def gradient_methods(settings: GradientMethods, data: ImageData, run: Run) -> None:
-    """Measure every method on every flow, then train with each."""
+    """Measure every method on every flow, and train the net with each method."""
     images = next(data.test_batches(16).epoch(0))[0]
     for name in METHODS:
         for n in settings.steps:
@@ -127,14 +128,14 @@ def gradient_methods(settings: GradientMethods, data: ImageData, run: Run) -> No
 
 
 def small_flow(steps: int, horizon: float) -> tuple[ODEBlock, Tensor]:
-    """Eight pieces of θ, and 16 states of 8 numbers."""
+    """Build a flow of eight pieces of θ, and 16 states of 8 numbers."""
     torch.manual_seed(0)
     theta = PiecewiseConstant([MLPBranch(8, 32) for _ in range(8)], horizon)
     return ODEBlock(theta, FixedSteps(Euler(), steps // 8)), torch.randn(16, 8)
 
 
 def conv_flow(steps: int, images: Tensor) -> tuple[ODEBlock, Tensor]:
-    """A residual stage of eight blocks of 16 channels on [0, 1], and images behind a convolution of stride 2."""
+    """Build a residual stage of eight blocks of 16 channels on [0, 1], and its input, from a convolution of images."""
     torch.manual_seed(0)
     x = nn.Conv2d(images.shape[1], 16, 3, stride=2, padding=1)(images.cpu()).detach()
     theta = PiecewiseConstant([BasicBranch(16, norm=group_norm) for _ in range(8)], 1.0)
@@ -142,7 +143,7 @@ def conv_flow(steps: int, images: Tensor) -> tuple[ODEBlock, Tensor]:
 
 
 def measured(name: str, block: ODEBlock, x: Tensor, settings: GradientMethods) -> dict[str, float]:
-    """Relative error of the gradient in float32, most bytes alive at once, and seconds, of one pass there and back."""
+    """Measure the relative error of a float32 gradient, and peak memory and seconds of a forward and backward pass."""
     solver, method = METHODS[name]
     assert isinstance(block.stepping, FixedSteps)
     block.stepping = FixedSteps(solver, block.stepping.per_piece)
@@ -157,19 +158,19 @@ def measured(name: str, block: ODEBlock, x: Tensor, settings: GradientMethods) -
 
 
 def gradients(block: ODEBlock, x: Tensor, method: GradientMethod) -> tuple[Tensor, ...]:
-    """Of the sum of squares at the end, in x and θ."""
+    """Compute the gradient of ‖x(T)‖² with respect to x(0) and θ."""
     block.gradient = method
     x = x.detach().requires_grad_()
     return torch.autograd.grad(block(x).square().sum(), [x, *block.parameters()])
 
 
 def vector(tensors: Iterable[Tensor]) -> Tensor:
-    """All their numbers, in double precision."""
+    """Concatenate tensors into one vector in double precision."""
     return torch.cat([tensor.double().ravel() for tensor in tensors])
 
 
 def network(name: str, settings: GradientMethods, data: ImageData) -> ResNet:
-    """The pre-activation net, flows stepped and differentiated by a method; GroupNorm: no running statistics."""
+    """Build the pre-activation net with flows of this method, and GroupNorm, which has no running statistics."""
     solver, method = METHODS[name]
 
     def flow(make_branch: Callable[[], nn.Module], _blocks: int, _projection: object) -> ODEBlock:
@@ -181,7 +182,7 @@ def network(name: str, settings: GradientMethods, data: ImageData) -> ResNet:
 
 
 def table(record: Record) -> list[dict[str, str]]:
-    """A row for each method: what it costs with the most steps, and what training with it reaches."""
+    """Return a row for each method: error and costs with the most steps, and the accuracy of the trained net."""
     steps, conv = record.settings["steps"][-1], record.settings["conv_steps"][-1]
     rows = [{"method": name} for name in METHODS]
     for row, name in zip(rows, METHODS, strict=True):

@@ -1,19 +1,19 @@
 """What do 1×1 bottlenecks save in an Inception module, and in GoogLeNet?
 
 The lecture says: on 256 channels at 28×28, a naive module of 128, 192 and 96 filters takes 854 M multiply-adds, with
-bottlenecks of 64 channels 358 M, a saving of some 60 %. Here each module is built both ways on the same map: the
-lecture's, and the nine of GoogLeNet with the channels of the paper's table; then GoogLeNet whole, where the naive
-modules make each other larger, since their pooling hands all channels on. Multiply-adds and memory are counted; forward
-passes and training steps (forward and backward) are timed, naive and bottleneck in turns in one process.
+bottlenecks of 64 channels 358 M, a saving of some 60 %. Here each module is built both ways on the same map: that of
+the lecture, and the nine of GoogLeNet with the channels of the paper's table. Then GoogLeNet is built as a whole, where
+naive modules make the next ones larger, because their pooling branch passes on all channels. Multiply-adds and memory
+are counted; forward passes and training steps are timed, naive and bottleneck alternately in one process.
 
     python -m experiments.inception smoke    # seconds
     python -m experiments.inception cpu      # 4 minutes on one core
     python -m experiments.inception gpu      # larger batches; made for a minute on one H100
 
-Expected: the terms of the lecture's module sum to 271 M (358 counts the one of the 3×3 twice): 68 % saved, in time a
+Expected: the terms of the lecture's module sum to 271 M (358 counts that of the 3×3 twice): 68 % are saved, in time a
 little less, since thin layers are less efficient. Modules of the table save 58 % (3a) to 80 % (5a), GoogLeNet 87 %.
-Memory is another matter: a bottleneck is a layer more, whose map is kept for the backward pass, so that a module needs
-*more* of it in training; what is saved are the channels that it does not hand on, and that shows in the whole net.
+Memory is another matter: a bottleneck is an additional layer whose map is kept for the backward pass, so that a module
+needs *more* memory in training. Only the whole net saves memory, since its modules pass on fewer channels.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ LECTURE = InceptionWidths(128, 64, 192, 64, 96, 64)
 """The lecture's module, on 256 channels at 28×28."""
 
 SIDES = {"3": 28, "4": 14, "5": 7}
-"""Of the maps of modules 3a and 3b, 4a to 4e, 5a and 5b."""
+"""Sides in pixels of the maps of modules 3a and 3b, 4a to 4e, 5a and 5b."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,19 @@ class InceptionCosts(Checked):
     """Settings of the experiment."""
 
     modules: Annotated[tuple[str, ...], OneOf(("lecture", *WIDTHS))] = ("lecture", *WIDTHS)
-    """Modules that are built both ways."""
+    """Modules to measure, each built both ways."""
     batch: int = 8
-    """Images in a batch that a module is timed on."""
+    """Number of images in the batch on which a module is timed."""
     whole_batch: int = 2
-    """Images in a batch that GoogLeNet is timed on."""
+    """Number of images in the batch on which GoogLeNet is timed."""
     side: int = 224
-    """Pixels of a side of GoogLeNet's images."""
+    """Side of GoogLeNet's images in pixels."""
     repetitions: int = 11
-    """Of each timing; medians count."""
+    """Number of repetitions of each timing, of which the median counts."""
     threads: int | None = 1
-    """CPU threads; one is the steadiest."""
+    """Number of CPU threads; times are steadiest with one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes an accelerator where there is one."""
+    """Device of the timings; auto takes an accelerator if there is one."""
 
 
 PRESETS = {
@@ -69,11 +69,11 @@ PRESETS = {
     "cpu": InceptionCosts(),
     "gpu": InceptionCosts(batch=64, whole_batch=32, repetitions=31),
 }
-GPU_SECONDS = 60  # for the preset gpu on an H100, estimated
+GPU_SECONDS = 60  # estimated for the preset gpu on an H100
 
 
 def inception(settings: InceptionCosts, _root: object, run: Run) -> None:
-    """Build, count and time every module, then GoogLeNet, both ways."""
+    """Count and time every module, and then GoogLeNet, each built both ways."""
     device = launch(Training(device=settings.device, threads=settings.threads)).device
     in_channels = 192
     shapes = {"lecture": (256, 28, 28)}
@@ -86,27 +86,29 @@ def inception(settings: InceptionCosts, _root: object, run: Run) -> None:
             "naive": partial(NaiveInception.of_widths, shapes[name][0], widths),
             "bottleneck": partial(Inception, shapes[name][0], widths),
         }
-        run.once(name, partial(both, makers, shapes[name], settings.batch, settings.repetitions, device))
+        run.once(name, partial(measure_both, makers, shapes[name], settings.batch, settings.repetitions, device))
     nets = {
         "naive": partial(googlenet, module=NaiveInception.of_widths, auxiliary=None),
         "bottleneck": partial(googlenet, auxiliary=None),
     }
-    whole = partial(both, nets, (3, settings.side, settings.side), settings.whole_batch, settings.repetitions, device)
+    whole = partial(
+        measure_both, nets, (3, settings.side, settings.side), settings.whole_batch, settings.repetitions, device
+    )
     run.once("GoogLeNet", whole)
     run.finish(table=table(run.record), paper={name: row._asdict() for name, row in published.INCEPTION.items()})
 
 
-def both(
+def measure_both(
     makers: Mapping[str, Callable[[], nn.Module]],
     shape: tuple[int, ...],
     batch: int,
     repetitions: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Counts for one image of this shape, and seconds for a batch of them, of the two forms of a module."""
+    """Measure both forms of a module: counts for one image of this shape, and seconds for a batch of images."""
     result: dict[str, Any] = {}
     for kind, make in makers.items():
-        with torch.device("meta"):  # a gradient goes on to the layers below, so that poolings keep places
+        with torch.device("meta"):  # the input needs a gradient, as in a net: then poolings keep their indices
             result[kind] = counts(make(), torch.empty(1, *shape, requires_grad=True))
     torch.manual_seed(0)
     images = torch.randn(batch, *shape, device=device)
@@ -124,13 +126,13 @@ def _forward(net: nn.Module, images: Tensor) -> None:
 
 
 def _training_step(net: nn.Module, images: Tensor) -> None:
-    """Forward and backward; a module's input needs a gradient too, since layers lie below it."""
+    """Run forward and backward, with a gradient of the input too, as a module in a net has to compute it."""
     net.zero_grad()
     net(images.requires_grad_()).sum().backward()
 
 
 def table(record: Record) -> list[dict[str, Any]]:
-    """A row for each module and GoogLeNet: naive → with bottlenecks, and the share saved."""
+    """Return a row for each module and GoogLeNet: naive → with bottlenecks, and the share saved."""
     return [_row(name, result) for name, result in record.results.items()]
 
 

@@ -1,21 +1,22 @@
 """Is this network an ODE, or a stack of layers?
 
-One report for any checkpoint: a file of `odenet.training.save_model`, or the state dict of a torchvision ResNet, which
-is read as projected Euler steps. Without a checkpoint a pre-activation ResNet is trained and asked. Five questions:
+This script reports on any checkpoint: a file of `odenet.training.save_model`, or the state dict of a torchvision
+ResNet, whose blocks are read as projected Euler steps. Without a checkpoint, it trains a pre-activation ResNet and
+reports on that. The report answers five questions:
 
 - solvers: how far does the output move, and does the accuracy stay, with other solvers and smaller steps?
-- order: with which order does the output approach that of the finest steps? Euler's is 1, on a smooth field;
-- smoothness: do neighbouring θ, and neighbouring steps of the state, resemble each other (Sander et al. 2022)?
-- lesions: does the output survive a layer left out, or two exchanged (Veit et al. 2016)?
-- spectrum: are the eigenvalues of the branches' Jacobians where a step of the solver decays if the flow does?
+- order: with which order does the output approach that of the finest steps? Euler's is 1 on a smooth field;
+- smoothness: are neighbouring θ, and neighbouring steps of the state, similar (Sander et al. 2022)?
+- lesions: does the output survive leaving out a layer, or exchanging two (Veit et al. 2016)?
+- spectrum: do the eigenvalues of the branches' Jacobians lie where a step of the solver decays if the flow does?
 
     python -m experiments.is_it_an_ode FILE     # a checkpoint, on Fashion-MNIST (--data for others): a minute
     python -m experiments.is_it_an_ode cpu      # train on Fashion-MNIST and ask: 5 minutes on one core
     python -m experiments.is_it_an_ode gpu      # three seeds of a wider net at 28×28: 45 s a seed on an H100
 
-Expected: a net trained with Euler and h = 1 is none. Its θ are unrelated (roughness √2, as after initialization:
-nothing in training makes neighbours alike), the output moves by tens of percent when the step is halved, and more by a
-lesion; yet its field is smooth, so that the order is 1 once steps are small.
+Expected: a net trained with Euler and h = 1 is not an ODE. Its θ are unrelated (roughness √2, as after initialization,
+because nothing in training makes neighbours similar); halving the step moves the output by tens of percent, and a
+lesion moves it more. Yet its field is smooth: the order is 1 once steps are small.
 """
 
 from __future__ import annotations
@@ -49,13 +50,13 @@ class IsItAnODE(Settings):
     """Settings of the experiment."""
 
     checkpoint: Path | None = None
-    """File of a saved model or of torchvision's state dict; none: train a net."""
+    """File of a saved model or of a torchvision state dict; None trains a net."""
     blocks: int = 4
-    """Residual blocks in a stage of the net to train, transitions included."""
+    """Number of residual blocks in each stage of the trained net, transitions included."""
     widths: tuple[int, ...] = (16, 32)
-    """Its channels."""
+    """Channels of each stage of the trained net."""
     probe_images: int = 100
-    """Test images for all measurements."""
+    """Number of test images for all measurements."""
 
 
 PRESETS = {
@@ -73,26 +74,26 @@ PRESETS = {
         blocks=8, widths=(16, 32, 64), probe_images=1000, training=Training(epochs=10, lr=0.4, **ON_A_GPU)
     ),
 }
-GPU_SECONDS = 45  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 45  # estimated for one seed of the preset gpu on an H100
 
 
 def is_it_an_ode(settings: IsItAnODE, data: ImageData, run: Run) -> None:
-    """Measure the net of every seed, or of the checkpoint, and give a verdict on each."""
+    """Measure the checkpoint, or the trained net of every seed, and give a verdict on each."""
     for seed in settings.seeds if settings.checkpoint is None else (0,):
-        asked = cache(partial(_asked, settings, data, seed, run))
+        asked = cache(partial(_net_and_images, settings, data, seed, run))
         for question, ask in QUESTIONS.items():
             run.once(f"seed{seed}/{question}", lambda ask=ask, asked=asked: ask(*asked()))
         run.once(f"seed{seed}/verdict", partial(verdict, run.record.results, f"seed{seed}"))
     run.finish(table=table(run.record))
 
 
-def _asked(settings: IsItAnODE, data: ImageData, seed: int, run: Run) -> tuple[nn.Module, Tensor, Tensor]:
-    """The net, read or trained, and the test images with their labels that it is asked about."""
+def _net_and_images(settings: IsItAnODE, data: ImageData, seed: int, run: Run) -> tuple[nn.Module, Tensor, Tensor]:
+    """Return the net, read or trained, with the test images and labels of the measurements."""
     net = _network(settings, data, seed, run).eval()
     batches = data.test_batches(settings.probe_images, device=next(net.parameters()).device)
     images, labels = next(iter(batches.epoch(0)))
     if isinstance(channels := getattr(net, "in_channels", None), int) and images.shape[1] == 1:
-        images = images.expand(-1, channels, -1, -1)  # grey images for a net of colours
+        images = images.expand(-1, channels, -1, -1)  # grey images become coloured ones if the net takes these
     return net, images, labels
 
 
@@ -113,10 +114,10 @@ def _network(settings: IsItAnODE, data: ImageData, seed: int, run: Run) -> nn.Mo
 
 
 def read(path: Path) -> nn.Module:
-    """The network in a file of `save_model`, or of torchvision's weights (`.pth`, or safetensors).
+    """Read the network in a file of `save_model`, or of torchvision's weights (`.pth`, or safetensors).
 
     Raises:
-        ValueError: a file that is neither; the message says why for both.
+        ValueError: if the file is neither; the message has the reason for both.
     """
     try:
         return load_model(path)
@@ -126,7 +127,7 @@ def read(path: Path) -> nn.Module:
         return from_torchvision(_state(path))
     except (ValueError, TypeError, RuntimeError, EOFError, SafetensorError) as error:
         raise ValueError(
-            f"{path} is no network that can be asked. As one of save_model: {reason} As weights of torchvision: {error}"
+            f"{path} cannot be read as a network. As a file of save_model: {reason} As weights of torchvision: {error}"
         ) from error
 
 
@@ -135,12 +136,12 @@ def _state(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:  # torch advises here to run the code that is in the file
-        raise ValueError("it holds more than tensors, or is no file of torch.save.") from error
+    except UnpicklingError as error:  # the message of torch advises running code in the file
+        raise ValueError("the file holds more than tensors, or was not written by torch.save.") from error
 
 
 def verdict(results: Mapping[str, Mapping[str, Any]], seed: str) -> dict[str, Any]:
-    """A sentence on the distance to the flow, which decides, and on what explains it."""
+    """Decide by the distance to the flow whether the net is an ODE; return that with a sentence that explains it."""
     distance = results[f"{seed}/solvers"]["distance"]["rk4×8"]
     rough = fmean(_flat(results[f"{seed}/smoothness"]["theta"]))
     answer = "yes" if distance < 0.02 else "nearly" if distance < 0.1 else "no"
@@ -152,12 +153,12 @@ def verdict(results: Mapping[str, Mapping[str, Any]], seed: str) -> dict[str, An
 
 
 def _flat(blocks: list[list[float]]) -> list[float]:
-    """The values of all blocks; 0 where no block has neighbours."""
+    """Return the values of all blocks in one list; 0 if no block has neighbouring pieces."""
     return [value for block in blocks for value in block] or [0.0]
 
 
 def table(record: Record) -> list[dict[str, Any]]:
-    """A row for each measurement, means over seeds; the verdicts last."""
+    """Return a row for each measurement: means and standard deviations over the seeds; the verdicts come last."""
     results = record.results
     rows = [
         {

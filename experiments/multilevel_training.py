@@ -1,25 +1,26 @@
 """Does it save time to train a coarse net first and to refine it, and at what accuracy?
 
 Multi-level training (Chang et al. 2018, "Multi-level residual networks from dynamical systems view"): a pre-activation
-ResNet of N Euler steps a stage is trained for one cycle of the learning rate; then every layer is doubled and every
-step halved, momentum shared out between the copies, and training goes on, twice. Four trainings are compared, by test
-accuracy over seconds and over evaluations of F in their forward passes, which nothing else on the machine disturbs:
+ResNet of N Euler steps a stage is trained for one cycle of the learning rate; then each layer is doubled and its step
+halved, its momentum is divided between the two copies, and the training continues. This is done twice. Four trainings
+are compared by test accuracy against seconds, and against evaluations of F in forward passes, which other work on the
+machine does not change:
 
 - coarse: the net of N steps in every cycle;
-- multilevel: nets of N, 2N and 4N steps, a cycle each;
-- deep: the net of 4N steps in every cycle, so for as many epochs;
-- short: the net of 4N steps for as many evaluations as multilevel, in one cycle.
+- multilevel: nets of N, 2N and 4N steps, one cycle each;
+- deep: the net of 4N steps in every cycle, for the same number of epochs;
+- short: the net of 4N steps in one cycle, for as many evaluations as multilevel.
 
     python -m experiments.multilevel_training cpu    # Fashion-MNIST, 7,000 images: 20 minutes on one core
     python -m experiments.multilevel_training gpu    # all of it at 28×28, three stages: 35 s a seed on an H100
 
-As in the paper the learning rate falls from 0.5 along a cosine in every cycle, those of the deep net included, and the
-cycles have 6 : 5 : 5 epochs (there 60, 50 and 50), so that multilevel needs 1 - (6/4 + 5/2 + 5)/16 = 43.75 % fewer
-evaluations than deep.
+As in the paper, the learning rate falls from 0.5 along a cosine in every cycle, also for the deep net, and the cycles
+have 6 : 5 : 5 epochs (there 60, 50 and 50), so that multilevel needs 1 - (6/4 + 5/2 + 5)/16 = 43.75 % fewer evaluations
+than deep.
 
-Expected (Chang et al. 2018): 39 to 42 % less time, since stem, transitions and head are as dear in a coarse net, at an
-error that is the same or better (CIFAR-10: 7.10 against 7.58 % with 50 layers, 6.56 against 6.47 % with 122). The paper
-does not ask what the deep net reaches in that time when it is trained for fewer epochs: `short` does.
+Expected (Chang et al. 2018): multilevel saves 39 to 42 % of the time, since stem, transitions and head cost as much in
+a coarse net, with the same or a smaller error (CIFAR-10: 7.10 against 7.58 % with 50 layers, 6.56 against 6.47 % with
+122). The paper does not ask which error the deep net reaches in the same time with fewer epochs: `short` does.
 """
 
 from __future__ import annotations
@@ -46,34 +47,34 @@ from odenet.training import Record, Run, Training, refine_optimizer_state
 from odenet.training.optimizers import make_optimizer
 
 Schedule = list[tuple[int, int]]
-"""Level of the net, which has N·2^level steps a stage, and epochs, for each cycle of the learning rate."""
+"""Pairs (level, epochs) for each cycle of the learning rate; a net of that level has N·2^level steps a stage."""
 
 
 @dataclass(frozen=True)
 class MultilevelTraining(Levels):
-    """Settings of the experiment; `training.epochs` is replaced by those of each cycle."""
+    """Settings of the experiment; `training.epochs` is replaced by the epochs of each cycle."""
 
     cycles: tuple[int, ...] = (6, 5, 5)
-    """Epochs at each level, from coarse to fine (Chang et al. 2018: 60, 50, 50)."""
+    """Number of epochs at each level, from coarse to fine (Chang et al. 2018: 60, 50, 50)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.cycles) < 2 or self.work.denominator > 1:
             raise ValueError(
-                f"cycles = {self.cycles}; the net of the last level is trained for as much work too, here {self.work} "
-                "epochs of it, and for whole epochs: give two levels or more, an epoch or more each, such as 6, 5, 5."
+                f"cycles = {self.cycles} take the work of {self.work} epochs of the finest net, but that net is also "
+                "trained for equal work, in whole epochs: give two or more levels whose work is whole, as in 6, 5, 5."
             )
 
     @property
     def work(self) -> Fraction:
-        """Evaluations of the multilevel training, in epochs of the finest net."""
+        """Work of the multilevel training: its evaluations in units of an epoch of the finest net."""
         return sum((Fraction(epochs, 2**i) for i, epochs in enumerate(reversed(self.cycles))), Fraction(0))
 
 
 TRAINING = Training(
     batch_size=100, optimizer="sgd", lr=0.5, weight_decay=2e-4, schedule="cosine", warmup=0.0, threads=1
 )
-"""Chang et al. 2018, where the cosine ends at 0.001; here at 0."""
+"""Settings of Chang et al. 2018, where the cosine ends at 0.001; here it ends at 0."""
 
 PRESETS = {
     "smoke": MultilevelTraining(
@@ -93,11 +94,11 @@ PRESETS = {
         training=replace(TRAINING, **ON_A_GPU),
     ),
 }
-GPU_SECONDS = 35  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 35  # estimated for one seed of the preset gpu on an H100
 
 
 def multilevel_training(settings: MultilevelTraining, data: ImageData, run: Run) -> None:
-    """Train with every seed and by every schedule, and draw up the table."""
+    """Train for every seed by every schedule, and make the table."""
     for seed in settings.seeds:
         for name, schedule in schedules(settings).items():
             key = f"seed{seed}/{name}"
@@ -106,7 +107,7 @@ def multilevel_training(settings: MultilevelTraining, data: ImageData, run: Run)
 
 
 def schedules(settings: MultilevelTraining) -> dict[str, Schedule]:
-    """The four trainings by name."""
+    """Return the schedules of the four trainings by name."""
     finest = len(settings.cycles) - 1
     return {
         "coarse": [(0, epochs) for epochs in settings.cycles],
@@ -119,7 +120,7 @@ def schedules(settings: MultilevelTraining) -> dict[str, Schedule]:
 def _trained(
     key: str, schedule: Schedule, settings: MultilevelTraining, data: ImageData, seed: int, run: Run
 ) -> dict[str, Any]:
-    """A net trained by `schedule`, or read back, and how it did after every epoch."""
+    """Train a net by `schedule`, or read it back, and return its size, accuracy and history."""
     level, rows = schedule[0][0], []
     torch.manual_seed(seed)
     net = network(settings, data, level)
@@ -129,7 +130,7 @@ def _trained(
             net, optimizer = refined(net, optimizer)
         level = finer
         training = replace(settings.training, epochs=epochs)
-        order = seed * len(settings.cycles) + cycle  # every cycle of every seed has an order of images of its own
+        order = seed * len(settings.cycles) + cycle  # so that no two cycles have the same order of images
         now, name = replace(settings, training=training), f"{key}/cycle{cycle}"
         history = train(net, name, now, data, order, run, optimizer=optimizer)
         rows += [row | {"level": level} for row in history.rows]
@@ -137,19 +138,19 @@ def _trained(
 
 
 def refined(net: ResNet, optimizer: Optimizer) -> tuple[ResNet, Optimizer]:
-    """Twice the layers with half the step, and an optimizer that goes on with the momentum of the coarser net."""
+    """Refine a net to twice the layers with half the step, and its optimizer, which keeps the momentum."""
     finer = refine_theta(refine_steps(net))
     return finer, refine_optimizer_state(optimizer, net, finer)
 
 
 def evaluations_per_epoch(settings: MultilevelTraining, level: int, images: int) -> int:
-    """Of F in the forward passes of an epoch of `images` images, those of an incomplete last batch left out."""
+    """Count the evaluations of F in the forward passes of an epoch, in which an incomplete last batch is dropped."""
     used = images - images % settings.training.batch_size
     return settings.blocks * 2**level * len(settings.widths) * used
 
 
 def _result(net: ResNet, rows: list[dict[str, float]], settings: MultilevelTraining, data: ImageData) -> dict[str, Any]:
-    """The size of the trained net, and the history with evaluations and seconds since the beginning of the training."""
+    """Return size and accuracy of the trained net, and its history with evaluations and seconds since the start."""
     work = [evaluations_per_epoch(settings, int(row["level"]), len(data.train)) for row in rows]
     sums = zip(accumulate(work), accumulate(row["seconds"] for row in rows), strict=True)
     history = [
@@ -162,13 +163,13 @@ def _result(net: ResNet, rows: list[dict[str, float]], settings: MultilevelTrain
 
 
 def savings(record: Record, key: str, entry: str) -> list[float]:
-    """1 - entry/(entry of deep), for each seed of the result called "seed…/key"; `entry` is evaluations or seconds."""
+    """Return 1 - entry/(entry of deep) for each seed of the result "seed…/key"; `entry` is evaluations or seconds."""
     own, deep = (over_seeds(record.results, name, entry) for name in (key, "deep"))
     return [1 - a / b for a, b in zip(own, deep, strict=True)]
 
 
 def table(record: Record) -> list[dict[str, Any]]:
-    """A row for each training: means and standard deviations over the seeds."""
+    """Return a row for each training: means and standard deviations over the seeds."""
     return [_row(record, name) for name in dict.fromkeys(key.partition("/")[2] for key in record.results)]
 
 

@@ -2,10 +2,10 @@
 
     python -m experiments.segment_image photo.jpg runs/segmentation/cpu-scenes.json.d/seed0%2Funet/net.safetensors
 
-The net comes from a file that `odenet.training.saved_models.save_model` wrote, as `experiments/segmentation.py` does
-beside its record. Photographs of any size: those larger than a tile are segmented tile by tile, with the answers that
-the whole would have had. Class 0, the ground, is left as it is. The small nets of the experiment have seen drawn scenes
-only; on real photographs they show what they have learned, which is not the world.
+The net is read from a file that `odenet.training.saved_models.save_model` wrote, as `experiments/segmentation.py` does
+beside its record. Photographs may have any size: those larger than a tile are segmented tile by tile, with the same
+answers as in one piece. Class 0, the ground, is not painted. The small nets of the experiment were trained on drawn
+scenes only, so do not expect them to recognize what is in a real photograph.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from odenet.training.files import write_atomically
 from odenet.training.saved_models import load_model
 
 PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
-"""Colours of the classes in order, which repeat from the second on; the ground is not painted."""
+"""Colours of the classes in order; they repeat from the second on, and the first one, the ground, is not painted."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Options(Checked):
     """Segment a photograph."""
 
     photo: Annotated[Path, tyro.conf.Positional]
-    """PNG, JPEG or another format that Pillow reads."""
+    """File of the photograph: PNG, JPEG or another format that Pillow reads."""
     net: Annotated[Path, tyro.conf.Positional]
-    """Saved model, net.safetensors."""
+    """File of the saved model, net.safetensors."""
     out: Path | None = None
-    """File of the overlay, a new one; by default PHOTO-segmented.png in the working directory."""
+    """File of the overlay, which must not exist; by default PHOTO-segmented.png in the working directory."""
     tile: int = 512
     """Largest side of a tile in pixels; give less if memory runs out."""
     overlap: WholeFromZero | None = None
-    """Pixels that tiles see beyond their own; by default as many as the receptive field needs."""
+    """Pixels beyond its own that a tile reads; by default as many as the receptive field needs."""
     opacity: Share = 0.5
     """Opacity of the colours: 0 shows the photograph alone, 1 the colours alone."""
     mean: AnyNumber = MEAN
@@ -65,9 +65,7 @@ def segment_image(options: Options) -> Path:
     """
     out = options.out or Path(f"{options.photo.stem}-segmented.png")
     if out.exists():
-        raise FileExistsError(
-            f"the overlay was to be written to {out}, which is there already: move it, or give --out."
-        )
+        raise FileExistsError(f"the overlay was to be written to {out}, which exists already: move it, or give --out.")
     net = load_model(options.net, names={"segmentation_net": segmentation_net})
     photo = read(options.photo, channels_of(net))
     logits = segment(net, (photo / 255 - options.mean) / options.std, tile=options.tile, overlap=options.overlap)
@@ -85,7 +83,7 @@ def segment_image(options: Options) -> Path:
 
 
 def channels_of(net: nn.Module) -> int:
-    """Return the number of channels of the images that the net takes, those of its first convolution."""
+    """Return the number of channels of the images that the net takes, from its first convolution."""
     return next(module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d))
 
 
@@ -98,7 +96,7 @@ def read(photo: Path, channels: int) -> Tensor:
     """
     if channels not in MODES:
         raise ValueError(
-            f"the net takes images of {channels} channels, and a photograph has 3, or 1 in grey: use "
+            f"the net takes images of {channels} channels, but a photograph has 3, or 1 in grey: use "
             "odenet.training.segment on images of your own."
         )
     return read_picture(photo, channels)

@@ -1,20 +1,20 @@
 """FCN-32s, 16s, 8s, DeconvNet, U-Net, and flows: which net finds what every pixel shows?
 
-Small nets (`support/segmentation_nets.py`) trained alike on scenes of one or two objects and tested on others: mean
-IoU and boundary F1 against parameters, multiply-adds and seconds. Two of them consist of flows: their stepping is
-then changed, the weights untouched, and IoU is measured against evaluations of the vector fields. As in `solver_swap`,
-each test is made twice, with BatchNorm's running statistics and with every evaluation normalized by its own batch.
+Small nets (`support/segmentation_nets.py`) are trained alike on scenes of one or two objects, and tested on others:
+mean IoU and boundary F1 against parameters, multiply-adds and seconds. Two of them consist of flows: their stepping is
+then changed, their weights are not, and IoU is measured against evaluations of the vector fields. As in `solver_swap`,
+these tests are made twice: with BatchNorm's running statistics, and with each evaluation normalized by its own batch.
 
     python -m experiments.segmentation cpu                    # 96×96: 15 minutes on two idle cores
     python -m experiments.segmentation cpu --data garments --scenes 10000    # the same of Fashion-MNIST's images
     python -m experiments.segmentation gpu                    # wider nets, more scenes: 105 s a seed on an H100
 
-Expected: finer skips are better, FCN-8s > FCN-16s > FCN-32s (62.7, 62.4, 59.4 % on VOC; Long et al. 2015); U-Net best,
-at least 85 % mean IoU on scenes, and that of flows within a point of it with no more parameters; the net at full
-resolution sees too little of an object to name it. With more steps than in training a net loses, as it does in
-`solver_swap`. Seen, with one seed: so it is, but U-Net has 84.5 %, and that of flows 86.2 %. On garments, of ten
-classes, all are far from learned after 10,000 scenes, and U-Net (20.3 %) comes behind every FCN. Every trained net is
-kept beside the record, `seed…/NET/net.safetensors`, for `experiments/segment_image.py`.
+Expected: finer skips are better, FCN-8s > FCN-16s > FCN-32s (62.7, 62.4, 59.4 % on VOC; Long et al. 2015); U-Net is
+best, at least 85 % mean IoU on scenes, and the U-Net of flows within a point of it with no more parameters. The net at
+full resolution sees too little of an object to name it. With more steps than in training, a net gets worse, as in
+`solver_swap`. Seen, with one seed: as expected, except that U-Net has 84.5 %, and the one of flows 86.2 %. On garments,
+of ten classes, all nets are undertrained after 10,000 scenes, and U-Net (20.3 %) is behind every FCN. Every trained net
+is saved beside the record, in `seed…/NET/net.safetensors`, for `experiments/segment_image.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from odenet.training import History, Record, Run, Segmentation, Training, evalua
 from odenet.training.checked import Checked, OneOf, Within
 
 TRAINING = Training(epochs=1, batch_size=4, optimizer="adam", lr=0.005, weight_decay=0.0, channels_last=True)
-"""Of so few scenes many steps are made: 52.6 % with 16 and no Dice, 67.5 % so (8,000 scenes of up to three objects)."""
+"""Small batches, for many steps: 67.5 % mean IoU; with 16 and no Dice loss 52.6 % (8,000 scenes, up to 3 objects)."""
 
 
 @dataclass(frozen=True)
@@ -47,31 +47,31 @@ class SceneSegmentation(Checked):
     """Settings of the experiment."""
 
     data: Literal["scenes", "garments"] = "scenes"
-    """scenes: silhouettes of four classes; garments: the images of Fashion-MNIST, ten classes."""
+    """Scenes to draw: silhouettes of four classes (scenes), or images of Fashion-MNIST, ten classes (garments)."""
     seeds: Seeds = (0,)
-    """One repetition each: initial weights and training scenes."""
+    """Seeds of the repetitions: of the initial weights and the training scenes."""
     nets: Annotated[tuple[str, ...], OneOf(NETS)] = NETS
-    """Which to compare."""
+    """Names of the nets to compare."""
     width: int = 8
-    """All channels are multiples of it."""
+    """Common divisor of all numbers of channels."""
     size: int = 96
-    """Pixels of a scene, on a side."""
+    """Side of a scene in pixels."""
     objects: tuple[int, int] = (1, 2)
-    """Fewest and most in a scene, without clutter; with up to three and clutter, U-Net comes to 0.80 only (20,000)."""
+    """Smallest and largest number of objects in a scene; with up to 3 and clutter, U-Net reaches 0.80 only."""
     scenes: int = 20_000
-    """For training in an epoch; every epoch has new ones."""
+    """Number of training scenes in an epoch; each epoch has new ones."""
     test_scenes: int = 200
-    """For the comparison, the same for all."""
+    """Number of test scenes, which are the same for all nets."""
     swap_scenes: int = 100
-    """Of these, for the test of other steppings."""
+    """Number of test scenes for the other steppings."""
     pictures: int = 3
-    """Test scenes whose answers are kept for the figure."""
+    """Number of test scenes whose predicted masks are kept for the figure."""
     repetitions: int = 11
-    """Of the forward pass that is timed."""
+    """Number of repetitions of the timed forward pass, of which the median counts."""
     dice: Annotated[float, Within(0, 1)] = 0.5
     """Share of the Dice loss, which counts small classes as much as the ground; the rest is cross-entropy."""
     training: Training = TRAINING
-    """How each net is trained."""
+    """Settings of the training of each net."""
 
 
 CPU = SceneSegmentation()
@@ -99,11 +99,11 @@ PRESETS = {
         training=replace(TRAINING, epochs=4, batch_size=32, precision="bf16-mixed"),
     ),
 }
-GPU_SECONDS = 105  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 105  # estimated for one seed of the preset gpu on an H100
 
 
 class Task(NamedTuple):
-    """What all nets of a seed are trained and tested on."""
+    """Loss and scenes with which all nets of a seed are trained and tested."""
 
     loss: Segmentation
     train: SceneBatches
@@ -113,18 +113,18 @@ class Task(NamedTuple):
 
 
 def segmentation(settings: SceneSegmentation, root: Path | None, run: Run) -> None:
-    """Train and test every net of every seed, and time them side by side."""
+    """Train and test every net for every seed, and time the nets side by side."""
     for seed in settings.seeds:
         task = task_of(settings, root, seed)
-        run.once("scenes", lambda: shown(task, settings))  # noqa: B023 (called at once)
+        run.once("scenes", lambda: pictures(task, settings))  # noqa: B023 (called at once)
         for name in settings.nets:
-            trained(f"seed{seed}/{name}", name, settings, task, seed, run)
-    run.once("times", lambda: {"seconds": timed(settings, len(run.record.results["scenes"]["classes"]))})
+            train_and_test(f"seed{seed}/{name}", name, settings, task, seed, run)
+    run.once("times", lambda: {"seconds": forward_seconds(settings, len(run.record.results["scenes"]["classes"]))})
     run.finish(table=table(run.record))
 
 
 def task_of(settings: SceneSegmentation, root: Path | None, seed: int) -> Task:
-    """Training scenes of the seed, and test scenes that are the same for all seeds."""
+    """Return the training scenes of the seed, and test scenes that are the same for all seeds."""
     fabric = launch(settings.training)
     form: dict[str, Any] = {"size": (settings.size, settings.size), "objects": settings.objects, "clutter": (0, 0)}
     if settings.data == "garments":
@@ -142,8 +142,8 @@ def task_of(settings: SceneSegmentation, root: Path | None, seed: int) -> Task:
     )
 
 
-def trained(key: str, name: str, settings: SceneSegmentation, task: Task, seed: int, run: Run) -> None:
-    """Train the net called `name`, or read it back; keep it, test it, and change the stepping of its flows."""
+def train_and_test(key: str, name: str, settings: SceneSegmentation, task: Task, seed: int, run: Run) -> None:
+    """Train the net called `name`, or read it back; save and test it, also with other steppings if it has flows."""
     make = partial(segmentation_net, name, task.loss.num_classes, width=settings.width)
     torch.manual_seed(seed)
     net = make().to(launch(settings.training).device)
@@ -161,21 +161,21 @@ def trained(key: str, name: str, settings: SceneSegmentation, task: Task, seed: 
 
 @torch.no_grad()
 def facts(net: nn.Module, settings: SceneSegmentation, task: Task) -> dict[str, Any]:
-    """What a trained net costs, how well it answers, and its answers to the first test scenes."""
+    """Measure the costs and the scores of a trained net, and return its predicted masks of the first test scenes."""
     images, _ = next(task.test.epoch(0))
     answers = net(images[: settings.pictures]).argmax(dim=1)
     size = {"parameters": count_parameters(net), "multiply_adds": count_multiply_adds(net, images[:1])}
     return size | evaluate(net, task.loss, task.test) | {"answers": to_text(answers)}
 
 
-def shown(task: Task, settings: SceneSegmentation) -> dict[str, Any]:
-    """The first test scenes and their masks."""
+def pictures(task: Task, settings: SceneSegmentation) -> dict[str, Any]:
+    """Return the first test scenes and their masks."""
     batch = task.test.scenes.draw(range(settings.pictures))
     return {"images": to_text(batch.images), "masks": to_text(batch.semantic), "classes": ["ground", *task.names]}
 
 
-def timed(settings: SceneSegmentation, num_classes: int) -> dict[str, float]:
-    """Seconds of a forward pass of one scene: the median of rounds that each net runs in once."""
+def forward_seconds(settings: SceneSegmentation, num_classes: int) -> dict[str, float]:
+    """Measure the seconds of a forward pass of one scene for each net: medians of interleaved repetitions."""
     image = torch.randn(1, 3, settings.size, settings.size, device=launch(settings.training).device)
     nets = {name: segmentation_net(name, num_classes, width=settings.width).to(image.device) for name in settings.nets}
     with torch.no_grad():
@@ -184,7 +184,7 @@ def timed(settings: SceneSegmentation, num_classes: int) -> dict[str, float]:
 
 
 def table(record: Record) -> list[dict[str, Any]]:
-    """A row for each net; percent, means over seeds ± deviations."""
+    """Return a row for each net, in percent: means and standard deviations over the seeds."""
     rows = []
     for name in record.settings["nets"]:
         columns = ("mean_iou", "pixel_accuracy", "frequency_weighted_iou", "boundary_f1")

@@ -1,23 +1,23 @@
 """What does a sliding window cost against a fully convolutional net, for a label at every pixel?
 
-One classifier of 56×56 patches with one set of random weights, asked in five ways on images of growing size:
+One classifier of 56×56 patches, with random weights, labels every pixel in five ways, on images of growing size:
 
-- one by one: a patch around every pixel, each alone;
-- sliding window: the same in batches (Farabet et al. 2013; Pinheiro and Collobert 2014);
-- shift and stitch: as a convolution, over the 8×8 shifted images, the answers interleaved;
-- full resolution: without strides, the taps spread instead; everything is computed once;
-- down and up: as a convolution of stride 8, its answers interpolated (FCN-8s's way, without its skips).
+- one by one: a patch around every pixel, each by itself;
+- sliding window: the same patches in batches (Farabet et al. 2013; Pinheiro and Collobert 2014);
+- shift and stitch: as a convolution of stride 8, on each of 8×8 shifted images, whose answers are interleaved;
+- full resolution: with dilated filters instead of strides, so that everything is computed once;
+- down and up: as a convolution of stride 8, whose answers are interpolated (as in FCN-8s, but without its skips).
 
-The first four give the same logits; how far they differ is measured. Multiply-adds and bytes are counted on the meta
-device, seconds measured. The share of the sliding window's work that overlapping patches repeat is what full resolution
-does not need. Then AlexNet as Long et al. 2015 compare it: 10×10 answers, from 100 patches of 227×227 or one image of
-500×500.
+The first four give the same logits; their differences are measured. Multiply-adds and bytes are counted on the meta
+device, and seconds are measured. Full resolution avoids the work that the sliding window repeats in overlapping
+patches; its share is in the table. AlexNet follows as in Long et al. 2015: 10×10 answers, from 100 patches of 227×227
+or one image of 500×500.
 
     python -m experiments.sliding_window cpu    # 4 minutes on one core
     python -m experiments.sliding_window gpu    # images up to 1024×1024: 90 seconds on an H100, estimated
 
-Expected: on 128×128 pixels the same logits to 1e-5 for 270 times fewer multiply-adds and at least 100 times fewer
-seconds. AlexNet: 7.77 times fewer multiply-adds; published 5.45 times fewer seconds in batches, 24.5 one by one (K40c).
+Expected: on 128×128 pixels the same logits to 1e-5, with 270 times fewer multiply-adds and at least 100 times less
+time. AlexNet: 7.77 times fewer multiply-adds; published: 5.45 times less time in batches, 24.5 one by one (K40c).
 """
 
 from __future__ import annotations
@@ -54,23 +54,23 @@ class Sliding(Checked):
     """Settings of the experiment."""
 
     sizes: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
-    """Sides of the images."""
+    """Sides of the images in pixels."""
     largest_window: int = 128
-    """Largest image for the sliding window: its time grows with the area, 20 seconds here."""
+    """Side of the largest image for the sliding window, whose time grows with the area (20 seconds at 128)."""
     largest_one_by_one: int = 64
-    """Largest image for patches one by one."""
+    """Side of the largest image for patches one by one."""
     patches: int = 64
-    """Patches that are classified together: what a core's cache holds; thousands on a GPU."""
+    """Number of patches in a batch of the sliding window: 64 fit into a core's cache; thousands suit a GPU."""
     num_classes: int = 5
-    """Logits of a pixel."""
+    """Number of logits of a pixel."""
     repetitions: int = 3
-    """Of each measurement of seconds, after one that does not count."""
+    """Number of repetitions of each timing, after one warm-up."""
     grid: int = 10
-    """Answers of AlexNet, on a side: 10 in the paper, from an image of 500×500."""
+    """Number of answers of AlexNet along a side of the image: 10 in the paper, from 500×500 pixels."""
     threads: int | None = 1
-    """CPU threads; one is the steadiest."""
+    """Number of CPU threads; times are steadiest with one."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto takes an accelerator where there is one."""
+    """Device of the timings; auto takes an accelerator if there is one."""
 
 
 CPU = Sliding()
@@ -85,11 +85,11 @@ PRESETS = {
         threads=None,
     ),
 }
-GPU_SECONDS = 90  # for the preset gpu on an H100, estimated
+GPU_SECONDS = 90  # estimated for the preset gpu on an H100
 
 
 def sliding_window(settings: Sliding, _root: Path | None, run: Run) -> None:
-    """Measure every way on every size, then AlexNet."""
+    """Measure every way for every size, and then AlexNet."""
     device = launch(Training(device=settings.device, threads=settings.threads)).device
     for size in settings.sizes:
         run.once(f"size{size}", partial(measured, size, settings, device))
@@ -97,8 +97,8 @@ def sliding_window(settings: Sliding, _root: Path | None, run: Run) -> None:
     run.finish(table=table(run.record))
 
 
-def ways(size: int, settings: Sliding) -> dict[str, nn.Module]:
-    """The nets, of one classifier and its weights, that images of this size are given to."""
+def nets_for(size: int, settings: Sliding) -> dict[str, nn.Module]:
+    """Build a net for each way that is measured at this size, all with the weights of one classifier."""
     torch.manual_seed(0)
     classifier = PatchClassifier(settings.num_classes)
     down_up = FCN(patch_backbone(classifier), settings.num_classes)
@@ -106,7 +106,7 @@ def ways(size: int, settings: Sliding) -> dict[str, nn.Module]:
     nets = {
         "one by one": SlidingWindow(classifier, patches=1),
         "sliding window": SlidingWindow(classifier, settings.patches),
-        "shift and stitch": Stitched(classifier),
+        "shift and stitch": ShiftAndStitch(classifier),
         "full resolution": DenseClassifier(classifier),
         "down and up": down_up,
     }
@@ -114,30 +114,30 @@ def ways(size: int, settings: Sliding) -> dict[str, nn.Module]:
     return {name: net.eval() for name, net in nets.items() if size <= largest.get(name, size)}
 
 
-class Stitched(nn.Module):
-    """`shift_and_stitch` as a module, to be measured like the others."""
+class ShiftAndStitch(nn.Module):
+    """Module that computes `shift_and_stitch`, so that it can be measured like the others."""
 
     def __init__(self, classifier: PatchClassifier) -> None:
         super().__init__()
         self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, height, width) → logits (batch, num_classes, height, width)."""
+        """Return logits: (batch, in_channels, height, width) → (batch, num_classes, height, width)."""
         return shift_and_stitch(self.classifier, x)
 
 
 @torch.no_grad()
 def measured(size: int, settings: Sliding, device: torch.device) -> dict[str, Any]:
-    """Multiply-adds, bytes, seconds of each way on one image, and how far its logits are from full resolution's."""
+    """Measure the costs of each way on one image, and the distance of its logits from those of full resolution."""
     with torch.device("meta"):
-        unreal, image = ways(size, settings), torch.empty(1, 3, size, size)
-    nets = {name: net.to(device) for name, net in ways(size, settings).items()}
+        on_meta, image = nets_for(size, settings), torch.empty(1, 3, size, size)
+    nets = {name: net.to(device) for name, net in nets_for(size, settings).items()}
     x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(size)).to(device)
     exact = nets["full resolution"](x)
     seconds = interleaved({n: partial(net, x) for n, net in nets.items()}, settings.repetitions, warm_up=1)
     return {
-        "multiply_adds": {name: count_multiply_adds(net, image) for name, net in unreal.items()},
-        "bytes": {name: peak_bytes(partial(net, image)) for name, net in unreal.items()},
+        "multiply_adds": {name: count_multiply_adds(net, image) for name, net in on_meta.items()},
+        "bytes": {name: peak_bytes(partial(net, image)) for name, net in on_meta.items()},
         "difference": {name: float((net(x) - exact).abs().max()) for name, net in nets.items()},
         "largest_logit": float(exact.abs().max()),
         "seconds": {name: median(values) for name, values in seconds.items()},
@@ -146,7 +146,7 @@ def measured(size: int, settings: Sliding, device: torch.device) -> dict[str, An
 
 @torch.no_grad()
 def alexnet(settings: Sliding, device: torch.device) -> dict[str, Any]:
-    """AlexNet on grid² patches and, as a convolution, on one image that gives as many answers."""
+    """Measure AlexNet on grid² patches and, as a convolution, on one image that gives as many answers."""
     answers, side = settings.grid**2, 180 + 32 * settings.grid
     with torch.device("meta"):
         net = alexnet_towers()
@@ -171,7 +171,7 @@ def alexnet(settings: Sliding, device: torch.device) -> dict[str, Any]:
 
 
 def table(record: Record) -> list[dict[str, Any]]:
-    """A row for each size and way."""
+    """Return a row for each size and way."""
     return [row for size in record.settings["sizes"] for row in _rows(size, record.results[f"size{size}"])]
 
 

@@ -1,11 +1,11 @@
 """Is a trained network an ODE, or an artefact of its solver?
 
-A flow is trained with one solver and step, and tested with every solver and with 1, 2, 4, 8 steps on each piece of θ,
-the weights untouched. Where the answer stays, the net is the flow of a vector field; where it changes, the net has
+A flow is trained with one solver and step, and tested with every solver and with 1, 2, 4 and 8 steps on each piece of
+θ, its weights unchanged. If the answers stay, the net is the flow of a vector field; if they change, the net has
 learned the error of its solver along with its task (Queiruga et al. 2020; Ott et al. 2021). Trainings:
 
 - euler, midpoint, rk4: one step a piece, h = 1;
-- dopri5: steps by error control, an ODE-Net;
+- dopri5: steps chosen by error control, an ODE-Net;
 - euler/4: four Euler steps a piece, h = 1/4, with the same parameters;
 - shared: one θ for all depth-times, two Euler steps, half the parameters.
 
@@ -14,13 +14,13 @@ learned the error of its solver along with its task (Queiruga et al. 2020; Ott e
     python -m experiments.solver_swap gpu      # at 28×28, three stages, 6 epochs (full: 10): 34 s a seed on an H100
 
 Each test is made twice: in evaluation mode, and with every evaluation normalized by its own batch, as in training.
-BatchNorm keeps one set of running statistics for a branch; where the branch is evaluated more than once in a pass
-(several stages, several steps, one θ), they are a mixture that fits none of its evaluations, and the accuracy in
-evaluation mode tells of that as much as of the solver.
+BatchNorm keeps one set of running statistics per branch. If the branch is evaluated more than once in a pass (several
+stages, several steps, or one θ), these are a mixture that fits none of its evaluations, and then the accuracy in
+evaluation mode depends on that mixture as much as on the solver.
 
 Expected (a prototype on Fashion-MNIST, Euler, h = 1): 91.6 % becomes 88.3, 84.4 and 80.8 % with 2, 4 and 8 times the
-steps, and 58.8 % under Midpoint; nets trained with a higher order or a smaller step hardly move. Seen: so it is, and
-the larger part of the fall is that of BatchNorm's running statistics.
+steps, and 58.8 % with Midpoint; nets trained with a higher order or a smaller step hardly change. Seen: as expected,
+but the larger part of the fall is due to BatchNorm's running statistics.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from torch import nn
 from experiments.support.command import Experiment, Settings, on_images
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds
-from experiments.support.training import TrainedLater
+from experiments.support.training import LazyTraining
 from odenet import Adaptive, Constant, FixedSteps, ODEBlock, PiecewiseConstant, configure
 from odenet.blocks.replay.replay import frozen_buffers
 from odenet.blocks.stepping.base import Stepping
@@ -55,23 +55,23 @@ class SolverSwap(Settings):
     """Settings of the experiment."""
 
     blocks: int = 2
-    """N: pieces of θ in the flow of each stage; T = N."""
+    """Number N of pieces of θ in the flow of each stage; T = N."""
     widths: tuple[int, ...] = (16, 32)
     """Channels of each stage."""
     stem_stride: int = 2
-    """2 halves the image at once: a quarter of the work."""
+    """Stride of the first convolution; with 2, which halves the image, a net takes a quarter of the operations."""
     trainings: tuple[str, ...] = ("euler", "midpoint", "rk4", "euler/4", "shared", "dopri5")
-    """Which nets to train: a solver, "/" and steps a piece where not 1, or "shared"."""
+    """Names of the trainings: a solver, with "/" and the number of steps per piece unless it is 1, or "shared"."""
     training_tolerance: float = 1e-2
-    """Of dopri5 in training, relative and absolute (a training has no use for more); tested at a tenth of it."""
+    """Relative and absolute tolerance of dopri5 in training, where a coarse one is enough; tests use a tenth of it."""
     test_images: int = 2000
-    """Test images on which the solvers are compared, the same for all."""
+    """Number of test images on which the solvers are compared, the same for all."""
 
 
 DIGITS = SolverSwap(
     data="digits", stem_stride=1, test_images=360, training=Training(epochs=12, batch_size=64, threads=1)
 )
-"""1,437 images of 8×8 pixels: an epoch is 22 steps, too small for a second thread to help."""
+"""Settings for 1,437 images of 8×8 pixels: one thread, since an epoch of 22 steps gains nothing from a second."""
 
 GPU = SolverSwap(widths=(16, 32, 64), stem_stride=1, test_images=10000, training=Training(epochs=6, lr=0.4, **ON_A_GPU))
 PRESETS = {
@@ -94,11 +94,11 @@ PRESETS = {
     "gpu": GPU,
     "full": replace(GPU, training=replace(GPU.training, epochs=10)),
 }
-GPU_SECONDS = 34  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 34  # estimated for one seed of the preset gpu on an H100
 
 
 def solver_swap(settings: SolverSwap, data: ImageData, run: Run) -> None:
-    """Train every net of every seed, test it with every solver, and draw up the matrix."""
+    """Train every net for every seed, test it with every solver, and make the table."""
     for name in settings.trainings:
         for seed in settings.seeds:
             torch.manual_seed(seed)
@@ -108,7 +108,7 @@ def solver_swap(settings: SolverSwap, data: ImageData, run: Run) -> None:
 
 
 def network(name: str, settings: SolverSwap, data: ImageData) -> ResNet:
-    """The pre-activation net whose flows are stepped as the training called `name` steps them."""
+    """Build the pre-activation net whose flows have the stepping of the training called `name`."""
     stepping = _stepping(name, settings)
 
     def flow(make_branch: Callable[[], nn.Module], _blocks: int, _projection: object) -> ODEBlock:
@@ -119,7 +119,7 @@ def network(name: str, settings: SolverSwap, data: ImageData) -> ResNet:
         return ODEBlock(theta, stepping)
 
     return cifar_resnet(
-        settings.blocks + 1,  # one of them is the transition
+        settings.blocks + 1,  # the first block of a stage is its transition
         data.num_classes,
         data.in_channels,
         widths=settings.widths,
@@ -139,20 +139,20 @@ def _stepping(name: str, settings: SolverSwap) -> Stepping:
 
 
 def _recorded(key: str, net: ResNet, settings: SolverSwap, data: ImageData, seed: int, run: Run) -> None:
-    """Record the accuracy of `net` under every solver, once it is trained."""
-    trained = TrainedLater(lambda: net, key, settings, data, seed, run)
+    """Record the accuracy of `net` with every solver, after its training."""
+    trained = LazyTraining(lambda: net, key, settings, data, seed, run)
     run.once(key, lambda: _facts(trained) | {"tests": _tested(trained.net, settings, data, _with_running_statistics)})
     run.once(f"{key}/batch", lambda: {"tests": _tested(trained.net, settings, data, _with_batch_statistics)})
 
 
-def _facts(trained: TrainedLater[ResNet]) -> dict[str, Any]:
+def _facts(trained: LazyTraining[ResNet]) -> dict[str, Any]:
     return {"parameters": count_parameters(trained.net), "history": trained.history.rows}
 
 
 def _tested(
     net: ResNet, settings: SolverSwap, data: ImageData, accuracy: Callable[[ResNet, Batches], float]
 ) -> dict[str, dict[str, Any]]:
-    """Accuracy and evaluations of the net under each solver and number of steps a unit of depth-time."""
+    """Measure accuracy and evaluations of the net with each solver and number of steps per unit of depth-time."""
     probe = replace(data, test=data.test.first(min(settings.test_images, len(data.test))))
     batches = probe.test_batches(500, device=next(net.parameters()).device)
     tolerance = settings.training_tolerance / 10
@@ -167,13 +167,13 @@ def _tested(
 
 
 def _with_running_statistics(net: ResNet, batches: Batches) -> float:
-    """Accuracy in evaluation mode."""
+    """Measure the accuracy in evaluation mode."""
     return evaluate(net, Classification(net.head.out_features), batches)["accuracy"]
 
 
 @torch.no_grad()
 def _with_batch_statistics(net: ResNet, batches: Batches) -> float:
-    """Accuracy with every evaluation of a branch normalized by its own batch, as in training."""
+    """Measure the accuracy with every evaluation of a branch normalized by its own batch, as in training."""
     with in_mode(net, training=True), frozen_buffers(net):
         right = [(net(images).argmax(dim=1) == labels).float() for images, labels in batches.epoch(0)]
     return float(torch.cat(right).mean())
@@ -185,7 +185,7 @@ def _is_shared(net: nn.Module) -> bool:
 
 
 def table(record: Record) -> list[dict[str, Any]]:
-    """Two rows for each training, a column for each test: percent, means over seeds."""
+    """Return two rows for each training with a column for each test: accuracies in percent, means over the seeds."""
     rows = []
     for name in record.settings["trainings"]:
         for key, statistics in ((name, "running"), (f"{name}/batch", "batch")):

@@ -1,23 +1,23 @@
 """What does stochastic depth save, and gain?
 
-Residual nets of constant depth against the same nets with stochastic depth: block l of L is left out of a training step
-with probability (l/L)·(1 - p_L), transitions included, and then costs nothing (Huang et al. 2016). At each depth and
-for each p_L: training and test error, and seconds an epoch beside the share of blocks that is skipped on average,
-(1 - p_L)·(L + 1)/(2L). In evaluation every net has all its blocks.
+Residual nets of constant depth are compared with the same nets with stochastic depth: in a training step, block l of L
+is skipped with probability (l/L)·(1 - p_L), transitions included, and then costs nothing (Huang et al. 2016). For each
+depth and p_L, the record has training and test error, and seconds per epoch beside the share of blocks that is skipped
+on average, (1 - p_L)·(L + 1)/(2L). In evaluation every net uses all its blocks.
 
     python -m experiments.stochastic_depth cpu    # Fashion-MNIST, 10,000 images, 20 and 56 layers: 15 minutes, one core
     python -m experiments.stochastic_depth gpu    # all of it at 28×28, 110 layers, 12 epochs: 76 s a seed on an H100
     python -m experiments.stochastic_depth full   # 56 and 110 layers, p_L = 0.8, 0.5, 0.2: one GPU
 
-Survivors are scaled by 1/p in training, as timm and torchvision do; Huang et al. scale by p in evaluation, which has
-the same mean. The optimizer passes over parameters without a gradient, as it does in those libraries: in a step that
-skips a block, neither decay nor momentum moves its weights (in the code of Huang et al. both do).
+Surviving blocks are scaled by 1/p in training, as in timm and torchvision; Huang et al. scale by p in evaluation, with
+the same mean. As in those libraries, the optimizer ignores parameters without a gradient: in a step that skips a block,
+neither decay nor momentum changes its weights (in the code of Huang et al. both do).
 
 Expected (Huang et al. 2016, CIFAR-10, 110 layers, 500 epochs): test error 6.41 % with constant depth, 5.25 % with
-p_L = 0.5, higher training loss, 24 to 27 % of the time saved where 25 % of the blocks are; p_L = 0.2 saves 40 % at the
-error of constant depth. The gain in error is that of a regularizer, and needs a net that overfits: in a few epochs
-every net still underfits, and stochastic depth should raise both errors. Seen: so it does. The times in the `cpu`
-record say little, taken beside other work; `python -m benchmarks.stochastic_depth` takes them side by side.
+p_L = 0.5, at a higher training loss and with 24 to 27 % of the time saved where 25 % of the blocks are skipped; p_L =
+0.2 saves 40 % at the error of constant depth. The gain in error is that of a regularizer and needs a net that overfits:
+after few epochs every net still underfits, and stochastic depth should raise both errors. Seen: as expected. The times
+in the `cpu` record were disturbed by other work; `python -m benchmarks.stochastic_depth` measures them side by side.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ class StochasticDepths(Settings):
     """Settings of the experiment."""
 
     blocks: tuple[int, ...] = (3, 9)
-    """n: residual blocks in each of three stages; the nets have 6n + 2 layers and L = 3n blocks."""
+    """Numbers n of residual blocks in each of three stages; a net has 6n + 2 layers and L = 3n blocks."""
     survival: tuple[float, ...] = (1.0, 0.5)
-    """p_L, with which the last block survives; 1 is constant depth."""
+    """Probabilities p_L that the last block survives; 1 is constant depth."""
     widths: tuple[int, ...] = (8, 16, 32)
     """Channels of each stage."""
     stem_stride: int = 2
-    """2 halves the image at once: a quarter of the work."""
+    """Stride of the first convolution; with 2, which halves the image, a net takes a quarter of the operations."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if 1.0 not in self.survival:
             raise ValueError(
-                f"survival = {self.survival}; savings are counted against constant depth: put 1.0 among them."
+                f"survival must contain 1.0, got {self.survival}: savings are relative to constant depth; add 1.0."
             )
 
 
 TRAINING = Training(epochs=6, batch_size=64, weight_decay=1e-4, threads=1)
-"""Nesterov's momentum and decay of Huang et al. 2016, section 4; the schedule is short."""
+"""Nesterov momentum and weight decay of Huang et al. 2016, section 4; the schedule is shorter."""
 GPU = StochasticDepths(
     blocks=(18,),
     survival=(1.0, 0.5, 0.2),
@@ -86,11 +86,11 @@ PRESETS = {
     "gpu": GPU,
     "full": replace(GPU, blocks=(9, 18), survival=(1.0, 0.8, 0.5, 0.2)),
 }
-GPU_SECONDS = 76  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 76  # estimated for one seed of the preset gpu on an H100
 
 
 def stochastic_depth(settings: StochasticDepths, data: ImageData, run: Run) -> None:
-    """Train every net of every seed with every p_L, one after the other, and draw up the table."""
+    """Train every net with every p_L for every seed, one after the other, and make the table."""
     for seed in settings.seeds:
         for blocks in settings.blocks:
             for last in settings.survival:
@@ -101,7 +101,7 @@ def stochastic_depth(settings: StochasticDepths, data: ImageData, run: Run) -> N
 
 
 def network(blocks: int, last: float, settings: StochasticDepths, data: ImageData) -> ResNet:
-    """The residual net of 6·blocks + 2 layers whose last block survives with probability `last`."""
+    """Build the residual net of 6·blocks + 2 layers whose last block survives with probability `last`."""
     shape = {"widths": settings.widths, "stem_stride": settings.stem_stride}
     net = cifar_resnet(blocks, data.num_classes, data.in_channels, **shape)
     set_stochastic_depth(net, last)
@@ -127,14 +127,14 @@ def _trained(
 
 
 def savings(record: Record, key: str) -> list[float]:
-    """1 - (seconds an epoch)/(seconds an epoch of constant depth), for each seed of the result called "seed…/key"."""
+    """Return the share of the time of constant depth that is saved, for each seed of the result called "seed…/key"."""
     constant = f"p1/{key.partition('/')[2]}"
     seconds = (over_seeds(record.results, name, "seconds_per_epoch") for name in (key, constant))
     return [1 - a / b for a, b in zip(*seconds, strict=True)]
 
 
 def table(record: Record) -> list[dict[str, Any]]:
-    """A row for each depth and p_L: means and standard deviations over the seeds."""
+    """Return a row for each depth and p_L: means and standard deviations over the seeds."""
     keys = dict.fromkeys(name.partition("/")[2] for name in record.results)
     return [_row(record, key) for key in keys]
 

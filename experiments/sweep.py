@@ -2,11 +2,11 @@
 
     python -m experiments.sweep depth_refinement cpu --over training.lr=0.05,0.1,0.2 --over seeds=0,1 --jobs 2
 
-The runs are those of `python -m experiments.depth_refinement cpu --training.lr 0.05 --seeds 0 --record FILE` and so on,
-their records in runs/EXPERIMENT/PRESET-sweep/, under names such as training.lr=0.05,seeds=0.json. The entries of a
-tuple are separated by spaces: --over "widths=8 16,16 32". With --jobs N, N runs at a time are processes of this
-machine, or jobs of Slurm if it is found. The same command, given again, skips finished runs and continues interrupted
-ones. At the end, one table shows the rows of all runs.
+Each run is the same as `python -m experiments.depth_refinement cpu --training.lr 0.05 --seeds 0 --record FILE`. The
+records are in runs/EXPERIMENT/PRESET-sweep/, under names such as training.lr=0.05,seeds=0.json. The entries of a tuple
+are separated by spaces: --over "widths=8 16,16 32". With --jobs N, N runs at a time are processes of this machine, or
+jobs of Slurm if it is found. The same command, given again, skips finished runs and continues interrupted ones. At the
+end, one table shows the rows of all runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from odenet.training import Record
 
 
 class PointsFailed(RuntimeError):  # noqa: N818 (named, as NonFiniteLoss, after what happened)
-    """Some points of a sweep failed; the message names them with their errors."""
+    """Raised when some points of a sweep failed; the message names them with their errors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +40,11 @@ class Sweep:
     preset: Annotated[str, tyro.conf.Positional]
     """Name of the preset that the settings start from."""
     over: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """NAME=VALUE,VALUE…; once for each setting that varies or differs from the preset."""
+    """Setting and its values as NAME=VALUE,VALUE…; once for each setting that varies or differs from the preset."""
     folder: Path | None = None
     """Folder of the records; by default runs/EXPERIMENT/PRESET-sweep."""
     where: Annotated[Jobs, tyro.conf.arg(name="")] = field(default_factory=Jobs)
-    """Where points run, and how many at a time."""
+    """Number of points that run at a time, and where they run."""
 
 
 def sweep(given: Sweep) -> list[Point]:

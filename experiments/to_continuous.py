@@ -1,23 +1,23 @@
 """From ResNet to ODE-Net: what does it cost to make the depth continuous, and what does it gain?
 
-Between the same trunk and head (Chen et al. 2018, table 1, with ablations):
+Six nets are compared, which differ only between stem and head (Chen et al. 2018, table 1, with ablations):
 
 - no_flow: nothing;
 - one_layer: one residual block, which has about the parameters of the ODE-Net;
 - res_net: six residual blocks;
-- rk_net: x′ = F(x, t; θ) on [0, 1] by fixed steps of RK4, backpropagation through them;
-- ode_net: the same F by dopri5 under error control, the continuous adjoint;
+- rk_net: x′ = F(x, t; θ) on [0, 1] by fixed steps of RK4, with backpropagation through them;
+- ode_net: the same F by dopri5 under error control, with the continuous adjoint;
 - ode_net_exact: the same, with the exact gradient of the accepted steps (`Checkpointed`; ACA of Zhuang et al. 2020).
 
-Of each: test error, parameters, evaluations of F forwards and backwards in each epoch; memory and seconds of a training
-step, side by side on the trained nets. One seed trains the ODE-Net at other tolerances too; then every trained ODE-Net
-is solved at all tolerances (figure 3). GroupNorm throughout, two channels a group: no running statistics.
+Measured are test error, parameters, evaluations of F in the forward and backward passes of each epoch, and memory and
+seconds of a training step. With the first seed, the ODE-Net is also trained at other tolerances. Every trained ODE-Net
+is solved at all tolerances (figure 3). GroupNorm, with two channels a group, needs no running statistics.
 
     python -m experiments.to_continuous cpu    # Fashion-MNIST, 10,000 images, 16 channels: 25 minutes on one core
     python -m experiments.to_continuous gpu    # all of it, 64 channels, 4 epochs (full: 8): 100 s a seed on an H100
 
-Expected (Chen et al., MNIST, 160 epochs): ResNet 0.41 %, 0.60 M parameters; RK-Net 0.47 %, ODE-Net 0.42 %, 0.22 M; the
-ODE-Net's memory O(1), half as many evaluations backwards as forwards, more of them as training goes on.
+Expected (Chen et al., MNIST, 160 epochs): ResNet 0.41 %, 0.60 M parameters; RK-Net 0.47 %, ODE-Net 0.42 %, 0.22 M. The
+ODE-Net has memory O(1), half as many backward as forward evaluations, and more of them as training goes on.
 """
 
 from __future__ import annotations
@@ -61,29 +61,29 @@ class ToContinuous(Settings):
     """Settings of the experiment."""
 
     channels: int = 64
-    """Of the flow's state, an even number."""
+    """Number of channels of the flow's state, which must be even."""
     blocks: int = 6
-    """Of the ResNet."""
+    """Number of residual blocks of the ResNet."""
     rk_steps: int = 2
-    """Of the RK-Net, each with four evaluations."""
+    """Number of steps of the RK-Net, each of four evaluations."""
     tolerance: float = 1e-3
-    """Of the ODE-Nets in training, relative and absolute (Chen et al.'s code)."""
+    """Relative and absolute tolerance of the ODE-Nets in training (code of Chen et al.)."""
     training_tolerances: tuple[float, ...] = (1e-1, 1e-2)
-    """At which ODE-Nets are trained besides, with the first seed."""
+    """Other tolerances at which ODE-Nets are trained, with the first seed only."""
     tolerances: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-    """At which the trained ODE-Nets are solved."""
+    """Tolerances at which the trained ODE-Nets are solved."""
     probe_images: int = 64
-    """In the batch on which costs are measured."""
+    """Number of images in the batch on which costs are measured."""
     test_images: int = 2000
-    """On which the trained ODE-Nets are tested at each tolerance."""
+    """Number of images on which the trained ODE-Nets are tested at each tolerance."""
     repetitions: int = 7
-    """Of what is timed."""
+    """Number of repetitions of each timing."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.channels % 2:
             raise ValueError(
-                f"channels = {self.channels}; they are normalized two by two: pass an even number of 2 or more."
+                f"channels must be even, got {self.channels}: a group of GroupNorm has two; give an even number ≥ 2."
             )
 
 
@@ -107,11 +107,11 @@ PRESETS = {
     "gpu": GPU,
     "full": replace(GPU, training=replace(GPU.training, epochs=8)),
 }
-GPU_SECONDS = 100  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 100  # estimated for one seed of the preset gpu on an H100
 
 
 def to_continuous(settings: ToContinuous, data: ImageData, run: Run) -> None:
-    """Train every net, solve the ODE-Nets at other tolerances, and compare what a training step costs."""
+    """Train every net, solve the ODE-Nets at other tolerances, and compare the costs of a training step."""
     first, sizes = settings.seeds[0], (settings.probe_images, settings.test_images, settings.repetitions)
     for seed in settings.seeds:
         names = (*NETS, *(f"ode_net@{tolerance:g}" for tolerance in settings.training_tolerances if seed == first))
@@ -127,7 +127,7 @@ def to_continuous(settings: ToContinuous, data: ImageData, run: Run) -> None:
 
 
 def network(name: str, settings: ToContinuous, data: ImageData) -> FlowClassifier:
-    """The net called `name`; "ode_net@0.1" is the ODE-Net of that tolerance."""
+    """Build the net called `name`; "ode_net@0.1" is the ODE-Net with that tolerance."""
     kind, _, tolerance = name.partition("@")
     adaptive, channels = dopri5(float(tolerance or settings.tolerance)), settings.channels
 
@@ -147,12 +147,12 @@ def network(name: str, settings: ToContinuous, data: ImageData) -> FlowClassifie
 
 
 def two_a_group(channels: int) -> nn.GroupNorm:
-    """GroupNorm of two channels a group, as Chen et al.'s 32 groups of 64 (in groups of one, no mean would survive)."""
+    """Build GroupNorm with two channels per group, as in Chen et al. (with one per group, all means would be lost)."""
     return nn.GroupNorm(channels // 2, channels)
 
 
 def _recorded(name: str, settings: ToContinuous, data: ImageData, seed: int, run: Run) -> Callable[[], FlowClassifier]:
-    """Record error and evaluations of a net; what is returned gives the net, trained or read back when first needed."""
+    """Record error and evaluations of a net; return a function that trains it or reads it back at its first call."""
     torch.manual_seed(seed)
     key, net, epochs = f"seed{seed}/{name}", network(name, settings, data), settings.training.epochs
 
@@ -174,7 +174,7 @@ def _costs(nets: dict[str, FlowClassifier], settings: ToContinuous, data: ImageD
 
 
 def table(record: Record) -> list[dict[str, str]]:
-    """A row for each net: means and standard deviations over the seeds, medians of the times."""
+    """Return a row for each net: means and standard deviations over the seeds, and medians of the times."""
     names = [name for key in record.results if (name := key.partition("/")[2]) and not name.endswith("/tolerances")]
     return [_row(name, record) for name in dict.fromkeys(names)]
 

@@ -1,17 +1,17 @@
 """Which upsampling: nearest neighbour, bed of nails, max unpooling, transpose convolution, bilinear?
 
-The same small net with each, trained to say what every pixel of a scene shows. Two nets: a DeconvNet, whose way up
-knows of the image only what comes through its code (and, with max unpooling, where the maxima were), and a U-Net, which
-has the maps of the way down beside those of the way up. Measured on scenes not seen in training: mean IoU, boundary F1,
-the checkerboard in the logits (the share of their energy at the frequencies of the stride) before and after training,
-and the seconds of a forward pass. The lecture's worked examples are computed too, for their figure.
+The same small net is trained with each upsampling to label every pixel of a scene. There are two such nets: a
+DeconvNet, whose decoder knows of the image only its code (and, with max unpooling, the positions of the maxima), and a
+U-Net, whose decoder also reads the maps of the encoder. Measured on scenes not seen in training: mean IoU, boundary F1,
+and the checkerboard in the logits (the share of their energy at the frequencies of the stride), before and after
+training; and the seconds of a forward pass. The lecture's worked examples are computed too, for their figure.
 
     python -m experiments.upsampling cpu    # 10 minutes on one core
     python -m experiments.upsampling gpu    # 96×96, wider nets, 10 times the scenes: 100 s a seed on an H100
 
-Expected: without skips, unpooling knows where outlines were, and has the best of them (Noh et al. 2015; Badrinarayanan
-et al. 2017); with skips the upsampling hardly matters. Filters of 3×3 at stride 2 overlap unevenly, and leave more of a
-checkerboard than nearest neighbour and bilinear (Odena et al. 2016), more so before training than after.
+Expected: without skips, unpooling has the best outlines, because it knows where they were (Noh et al. 2015;
+Badrinarayanan et al. 2017); with skips the upsampling hardly matters. Filters of 3×3 at stride 2 overlap unevenly and
+leave more of a checkerboard than nearest neighbour and bilinear (Odena et al. 2016), before training more than after.
 """
 
 from __future__ import annotations
@@ -55,29 +55,29 @@ class Upsamplings(Checked):
     """Settings of the experiment."""
 
     seeds: Seeds = (0, 1, 2)
-    """One repetition each: initial weights, training scenes."""
+    """Seeds of the repetitions: of the initial weights and the training scenes."""
     nets: Annotated[tuple[str, ...], OneOf(NETS)] = NETS
-    """Without and with skips."""
+    """Names of the nets: without skips (deconvnet) and with skips (unet)."""
     upsamplings: Annotated[tuple[str, ...], OneOf(UPSAMPLINGS)] = tuple(UPSAMPLINGS)
-    """Which to compare."""
+    """Names of the upsamplings to compare."""
     widths: tuple[int, ...] = (16, 32)
-    """Filters in each stage of the way down, two convolutions each; every stage halves the map."""
+    """Number of filters in each stage of the encoder, which has two convolutions and halves the map."""
     size: int = 32
-    """Pixels of a scene, on a side."""
+    """Side of a scene in pixels."""
     objects: int = 2
-    """The most in a scene."""
+    """Largest number of objects in a scene."""
     clutter: int = 0
-    """Things of no class, at most."""
+    """Largest number of objects without a class in a scene."""
     scenes: int = 1000
-    """For training, the same in every epoch."""
+    """Number of training scenes, which are the same in every epoch."""
     test_scenes: int = 500
-    """For the comparison, the same for all."""
+    """Number of test scenes, which are the same for all nets."""
     repetitions: int = 11
-    """Of the forward pass that is timed."""
+    """Number of repetitions of the timed forward pass, of which the median counts."""
     dice: Annotated[float, Within(0, 1)] = 0.5
-    """Share of the Dice loss, which does not drown in the ground as the cross-entropy at first does."""
+    """Share of the Dice loss, which the ground does not dominate, as it does cross-entropy at first."""
     training: Training = field(default_factory=Training)
-    """How each net is trained."""
+    """Settings of the training of each net."""
 
 
 TRAINING = Training(epochs=6, batch_size=16, optimizer="adam", lr=1e-2, weight_decay=0.0, threads=1)
@@ -97,22 +97,22 @@ PRESETS = {
         training=replace(TRAINING, epochs=4, **ON_A_GPU | {"batch_size": 64}),
     ),
 }
-GPU_SECONDS = 100  # for a seed of the preset gpu on an H100, estimated
+GPU_SECONDS = 100  # estimated for one seed of the preset gpu on an H100
 
 
 def upsamplings(settings: Upsamplings, _root: Path | None, run: Run) -> None:
-    """Compute the examples, train and test every net of every seed with every upsampling, and time them."""
+    """Compute the examples, train and test every net with every upsampling for every seed, and time them."""
     run.once("examples", examples)
     for seed, net, name in product(settings.seeds, settings.nets, settings.upsamplings):
         key = f"seed{seed}/{net}/{name}"
-        run.once(key, lambda: trained(net, name, settings, seed, run, key))  # noqa: B023 (called at once)
+        run.once(key, lambda: train_and_test(net, name, settings, seed, run, key))  # noqa: B023 (called at once)
     for net in settings.nets:
-        run.once(f"times/{net}", lambda: {"seconds": timed(net, settings)})  # noqa: B023
+        run.once(f"times/{net}", lambda: {"seconds": forward_seconds(net, settings)})  # noqa: B023
     run.finish(table=table(run.record))
 
 
 def network(net: str, name: str, settings: Upsamplings, num_classes: int) -> nn.Module:
-    """The net with the upsampling called `name`; BatchNorm after every convolution."""
+    """Build the net with the upsampling called `name`, and BatchNorm after every convolution."""
     deepest = 2 * settings.widths[-1]
     if net == "unet":
         return unet(
@@ -122,16 +122,16 @@ def network(net: str, name: str, settings: Upsamplings, num_classes: int) -> nn.
     return deconvnet(num_classes, 3, stages=stages, hidden=deepest, window=3, upsampling=UPSAMPLINGS[name])
 
 
-def drawn_from(settings: Upsamplings, seed: int) -> Scenes:
-    """The scenes of a seed."""
+def scenes_of(settings: Upsamplings, seed: int) -> Scenes:
+    """Return the training scenes of a seed."""
     return Scenes((settings.size, settings.size), seed, objects=(1, settings.objects), clutter=(0, settings.clutter))
 
 
-def trained(net: str, name: str, settings: Upsamplings, seed: int, run: Run, key: str) -> dict[str, Any]:
-    """Train a net; what it answers on the test scenes, and the checkerboard in that before and after."""
+def train_and_test(net: str, name: str, settings: Upsamplings, seed: int, run: Run, key: str) -> dict[str, Any]:
+    """Train a net; return its scores on the test scenes, and the checkerboard in its logits before and after."""
     fabric = launch(settings.training)
     batches = partial(SceneBatches, target="semantic", rank=fabric.global_rank, world_size=fabric.world_size)
-    scenes = drawn_from(settings, seed).to(fabric.device)
+    scenes = scenes_of(settings, seed).to(fabric.device)
     train = batches(scenes, settings.scenes, settings.training.batch_size)
     test = batches(replace(scenes, seed=0, part="test"), settings.test_scenes, min(100, settings.test_scenes))
     task = Segmentation(1 + len(scenes.classes), dice=settings.dice)
@@ -145,13 +145,13 @@ def trained(net: str, name: str, settings: Upsamplings, seed: int, run: Run, key
 
 @torch.no_grad()
 def checkerboard(model: nn.Module, test: SceneBatches) -> float:
-    """The checkerboard energy of the logits of the first test scenes."""
+    """Measure the checkerboard energy of the logits of the first test scenes."""
     images, _ = next(test.epoch(0))
     return checkerboard_energy(model.eval()(images))
 
 
-def timed(net: str, settings: Upsamplings) -> dict[str, float]:
-    """Seconds of a forward pass of a training batch by upsampling: the median of rounds that each runs in once."""
+def forward_seconds(net: str, settings: Upsamplings) -> dict[str, float]:
+    """Measure the seconds of a forward pass of a batch for each upsampling: medians of interleaved repetitions."""
     device = launch(settings.training).device
     images = torch.randn(settings.training.batch_size, 3, settings.size, settings.size, device=device)
     models = {name: network(net, name, settings, 5).to(device).eval() for name in settings.upsamplings}
@@ -161,7 +161,7 @@ def timed(net: str, settings: Upsamplings) -> dict[str, float]:
 
 
 def table(record: Record) -> list[dict[str, Any]]:
-    """A row for each net and upsampling; percent, means over seeds ± deviations."""
+    """Return a row for each net and upsampling, in percent: means and standard deviations over the seeds."""
     settings, rows = record.settings, []
     for key in (f"{net}/{name}" for net in settings["nets"] for name in settings["upsamplings"]):
         net, _, name = key.partition("/")

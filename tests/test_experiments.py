@@ -1,4 +1,4 @@
-"""Experiments: smoke presets run to a finished record and a figure, and what went wrong is said in a line."""
+"""Tests of all experiments: smoke presets end with a finished record and a figure, and errors are one line."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ EXPERIMENTS = sorted(
 )
 FIGURES = {name: [script for script in scripts() if script.experiment == name] for name in EXPERIMENTS}
 ONE = "depth_refinement"
-"""The experiment that stands for all where they share the code."""
+"""Experiment that represents all others in tests of shared code."""
 PARTED = {"depth_refinement"}
-"""Those that compute parts side by side if they are asked to."""
+"""Experiments that can compute parts in parallel (--jobs)."""
 
 
 def run(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What `python -m module …` does in `folder`, but in this process, which has imported torch already."""
+    """Run `python -m module …` in `folder`, but in this process, which has imported torch already."""
     threads, printed, said = torch.get_num_threads(), io.StringIO(), io.StringIO()
     command = [module, *arguments]
     with (
@@ -59,7 +59,7 @@ def run(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProce
 
 
 def run_afresh(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """The same in a process of its own."""
+    """Run `python -m module …` in `folder`, in a new process."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -72,7 +72,7 @@ def record_of(name: str, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the smoke preset of `ONE` was run."""
+    """Return a folder in which the smoke preset of `ONE` was run."""
     folder = tmp_path_factory.mktemp(ONE)
     outcome = run_afresh(f"experiments.{ONE}", "smoke", folder=folder)
     assert outcome.returncode == 0, outcome.stderr
@@ -143,7 +143,7 @@ def trains_again(*_: object, **__: object) -> None:
 
 
 def interrupt(path: Path) -> None:
-    """Make the record what it was before its last result, without the checkpoints beside it."""
+    """Reset the record to its state before the last result, and move the checkpoints beside it away."""
     unfinish(path, results=dict(list(Record.load(path).results.items())[:-1]))
     if (checkpoints := path.with_name(f"{path.name}.d")).exists():
         checkpoints.rename(path.with_suffix(".old"))

@@ -1,4 +1,4 @@
-"""Costs: the counts of a batch for an image, and times without an energy where nothing reports one."""
+"""Tests of costs: counts per image, and times without an energy if no power is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The experiment on degradation: what it compares is the same but for the identity, and its settings are checked."""
+"""Tests of the experiment on degradation: its nets differ only by the identity, and its settings are checked."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def test_plain_and_residual_nets_have_the_same_initial_weights_and_another_answe
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"blocks": (3, 1)}, "pass ascending numbers of blocks"),
-        ({"blocks": (3, 3)}, "pass ascending numbers of blocks"),
-        ({"grown_from": 9}, "one of them, not the last, to grow from"),
-        ({"blocks": (1, 9), "grown_from": 1}, "a net of 2 or more blocks is grown"),
+        ({"blocks": (3, 1)}, "blocks must be ascending"),
+        ({"blocks": (3, 3)}, "blocks must be ascending"),
+        ({"grown_from": 9}, "grown_from ≥ 2 and below the last of them, got blocks = .*, grown_from = 9"),
+        ({"blocks": (1, 9), "grown_from": 1}, "grown_from = 1, because a shallow net is grown"),
         ({"grown_from": 5}, "grown_from = 5 is not among blocks"),
     ],
 )

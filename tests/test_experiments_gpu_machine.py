@@ -1,4 +1,4 @@
-"""The machine of slices: it is measured, and what it lacks is said before anything runs."""
+"""Tests of the machine for slices: it is measured, and a message says what is missing before anything runs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_measurement_that_fails_or_hangs_is_a_sentence(script, monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", instead)
     with pytest.raises(
-        CannotStart, match=r"the machine was to be measured \(.*machine_facts cuda\), and that failed: .+"
+        CannotStart, match=r"the machine was to be measured \(.*machine_facts cuda\), but that failed: .+"
     ):
         gpu_machine.measured_facts("cuda", dict(os.environ), seconds=2.0)
 

@@ -1,4 +1,4 @@
-"""Records of slices: packed for the way home, merged over seeds as if one run had made them, or refused with why."""
+"""Tests of the records of slices: packing, merging over seeds as if one run had made them, and refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAME = "degradation"
 
 
 def of_seed(seed: int, **settings: Any) -> Record:
-    """A record of degradation as far as its table needs it: two nets, and a result of no seed."""
+    """Return a record of degradation with what its table needs: two nets, and a result without a seed."""
     results = {
         f"seed{seed}/{net}/8": {
             "layers": 8,
@@ -44,7 +44,7 @@ def of_seed(seed: int, **settings: Any) -> Record:
 
 
 def packed(folder: Path, *records: Record) -> Path:
-    """An archive of records."""
+    """Write an archive of records."""
     places = []
     for record in records:
         name = Path(record.experiment) / f"gpu-digits-seed{record.settings['seeds'][0]}.json"

@@ -1,4 +1,4 @@
-"""Tests of a GPU leave a record of what became of each, also of those that fail."""
+"""Tests of the GPU tests' runner: it records the outcome of each test, also of failed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The experiment on bottlenecks and its claims, on modules small enough for a test."""
+"""Tests of the experiment on bottlenecks and its claims, with modules small enough for a test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from experiments.inception import LECTURE, both
+from experiments.inception import LECTURE, measure_both
 from experiments.support import published
 from odenet.layers import Inception, NaiveInception
 from odenet.training import Record
@@ -19,7 +19,7 @@ NAIVE, BOTTLENECK = partial(NaiveInception.of_widths, 256, LECTURE), partial(Inc
 @pytest.fixture(scope="module")
 def lecture() -> dict:
     makers = {"naive": NAIVE, "bottleneck": BOTTLENECK}
-    return both(makers, (256, 28, 28), batch=1, repetitions=1, device=torch.device("cpu"))
+    return measure_both(makers, (256, 28, 28), batch=1, repetitions=1, device=torch.device("cpu"))
 
 
 def test_the_lectures_module_is_counted_for_an_image_and_timed_both_ways(lecture):
@@ -39,7 +39,7 @@ def test_bottlenecks_keep_maps_of_their_own_and_that_is_more_than_they_save(lect
 
 
 def made(lecture: dict, changes: dict | None = None) -> Record:
-    """A record of the lecture's module, of modules with the printed multiply-adds, and of a GoogLeNet."""
+    """Return a record of the lecture's module, of modules with the printed multiply-adds, and of a GoogLeNet."""
     found = Record("inception", "cpu", {})
     third, one = {"naive": 3, "bottleneck": 1}, {"multiply_adds": 1.0, "parameters": 1.0, "activation_bytes": 1.0}
     rows = published.INCEPTION.items()

@@ -1,4 +1,4 @@
-"""The report on a network: what it says of nets that are ODEs and of one that is none, and which files it reads."""
+"""Tests of the report on a network: its answers for nets that are ODEs or not, and the files that it reads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def net() -> ResNet:
 
 
 def fine() -> ResNet:
-    """The same θ on four times the layers, a quarter of the step: closer to the flow."""
+    """Return the net with the same θ on four times the layers with a quarter of the step: closer to the flow."""
     return refine_theta(refine_steps(net(), 4), 4)
 
 
@@ -43,13 +43,13 @@ def answers(model: ResNet) -> dict[str, dict]:
 
 @pytest.fixture(scope="module")
 def coarse() -> dict[str, dict]:
-    """What is found of a net of two layers."""
+    """Return the answers for a net of two layers."""
     return answers(net())
 
 
 @pytest.fixture(scope="module")
 def refined() -> dict[str, dict]:
-    """What is found of the same on eight."""
+    """Return the answers for the same net refined to eight layers."""
     return answers(fine())
 
 
@@ -125,7 +125,7 @@ def test_weights_of_torchvision_are_read(tmp_path: Path, name: str):
 @pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
 def test_another_file_is_refused_with_both_reasons(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match=r"As one of save_model: .*truncated.* As weights of torchvision: "):
+    with pytest.raises(ValueError, match=r"As a file of save_model: .*truncated.* As weights of torchvision: "):
         read(tmp_path / name)
 
 

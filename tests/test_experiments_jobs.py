@@ -1,4 +1,4 @@
-"""Jobs: points one after the other or side by side, and what happens to those that die."""
+"""Tests of jobs: points run one after the other or in parallel, and those that die are reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from experiments.support.jobs import Jobs, Requeued
 
 @dataclass
 class Named:
-    """A point that does nothing."""
+    """Point that does nothing."""
 
     name: str
     outcome: str | None = None
@@ -27,7 +27,7 @@ class Named:
 
 @dataclass
 class Job:
-    """Done when it has been looked at twice; dies if its point is called so."""
+    """Job that is done when it has been polled twice, and dies if its point is called so."""
 
     executor: Executor
     work: Requeued
@@ -51,7 +51,7 @@ class Job:
 
 
 class Executor:
-    """In the place of submitit's: counts how many jobs run at a time."""
+    """Executor in place of submitit's, which counts how many jobs run at a time."""
 
     made: list[Executor]
 
@@ -72,7 +72,7 @@ class Executor:
 
 @pytest.fixture
 def submitit(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A stand-in for submitit, without processes."""
+    """Replace submitit by a stand-in without processes."""
     Executor.made = []
     helpers = SimpleNamespace(DelayedSubmission=lambda work: ("again", work))
     stand_in = SimpleNamespace(AutoExecutor=Executor, helpers=helpers)

@@ -1,4 +1,4 @@
-"""The experiment on multi-level training: schedules, their work, and what is handed on at a refinement."""
+"""Tests of the experiment on multi-level training: schedules, their work, and refinement of net and optimizer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMOKE = PRESETS["smoke"]
 
 
 def work(name: str) -> int:
-    """Evaluations of a schedule of the paper's cycles, an image an epoch."""
+    """Return the evaluations of a schedule with the paper's cycles and one image per epoch."""
     settings = replace(SMOKE, cycles=(60, 50, 50), training=replace(SMOKE.training, batch_size=1))
     return sum(epochs * evaluations_per_epoch(settings, level, 1) for level, epochs in schedules(settings)[name])
 
@@ -68,7 +68,7 @@ def test_a_refinement_doubles_the_layers_and_shares_out_the_momentum():
 
 @pytest.mark.parametrize("cycles", [(5, 5, 5), (6,)])
 def test_cycles_whose_work_is_not_whole_epochs_of_the_finest_net_are_refused(cycles):
-    with pytest.raises(ValueError, match=r"cycles = .* epochs of it, and for whole epochs: give two levels or more"):
+    with pytest.raises(ValueError, match=r"cycles = \(.* for equal work, in whole epochs: give two or more levels"):
         replace(SMOKE, cycles=cycles)
 
 

@@ -1,4 +1,4 @@
-"""The command for a GPU: what cannot be is a sentence before anything runs; what can leaves records, log and facts."""
+"""Tests of the command for a GPU: errors are one line before anything runs; a run leaves records, log and facts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if name == "hangs":
 
 @pytest.fixture
 def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Slice]]:
-    """Let the command have slices that stand in, on a machine that is not measured."""
+    """Return a function that replaces the slices of the command by stand-ins, on a machine that is not measured."""
     (tmp_path / "stand_in.py").write_text(STAND_IN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -125,7 +125,7 @@ def test_minutes_below_the_shortest_slice_are_refused_with_how_many_are_enough(s
 @pytest.mark.parametrize("minutes", ["0", "-3", "nan", "inf"])
 def test_minutes_that_are_none_are_refused(minutes, tmp_path):
     outcome = on_gpu("--minutes", minutes, folder=tmp_path)
-    assert f"--minutes {minutes} was asked for, but slices take time: give a number above 0" in outcome.stderr
+    assert f"--minutes must be above 0 and finite, got {minutes}: slices take time" in outcome.stderr
 
 
 def test_a_machine_without_a_gpu_is_refused_before_anything_runs(stand_ins, tmp_path):
@@ -164,7 +164,7 @@ def test_without_git_the_commit_has_to_be_said(stand_ins, tmp_path, monkeypatch)
     monkeypatch.setattr("odenet.training.environment._git", lambda *_: "")
     monkeypatch.delenv("ODENET_COMMIT", raising=False)
     outcome = on_gpu("--out", "out", "--device", "cpu", folder=tmp_path)
-    assert "set ODENET_COMMIT to what `git rev-parse HEAD` prints where the code comes from" in outcome.stderr
+    assert "set ODENET_COMMIT to the output of `git rev-parse HEAD` on the machine" in outcome.stderr
     monkeypatch.setenv("ODENET_COMMIT", "main")
     assert "does not name a commit" in on_gpu("--out", "out", "--device", "cpu", folder=tmp_path).stderr
     assert not (tmp_path / "made").exists()
@@ -172,7 +172,7 @@ def test_without_git_the_commit_has_to_be_said(stand_ins, tmp_path, monkeypatch)
 
 def test_a_preset_that_no_experiment_has_is_refused(tmp_path):
     outcome = on_gpu("--preset", "gpuu", "--plan", folder=tmp_path)
-    assert "--preset gpuu was asked for, and no experiment has it: give gpu, full or smoke" in outcome.stderr
+    assert "--preset gpuu was asked for, but no experiment has it: give gpu, full or smoke" in outcome.stderr
 
 
 def test_a_record_of_other_settings_is_refused_before_anything_runs(tmp_path):

@@ -1,4 +1,4 @@
-"""Parts of a run: one record with the results in the order of the parts, however many are computed at a time."""
+"""Tests of parts of a run: the record has the results in the order of the parts for any number of jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = ("a", "b", "c")
 
 
 def part(name: str, run: Run) -> None:
-    """Two results, the second made of the first; counts on the disk how often each is computed."""
+    """Compute two results, the second from the first, and count on the disk how often each is computed."""
 
     def computed(number: int) -> dict[str, int]:
         with run.path.with_name(f"{name}{number}").open("a") as file:

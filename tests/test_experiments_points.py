@@ -1,4 +1,4 @@
-"""Points of a sweep: the product of values, records whose names tell them apart, and what cannot be a setting."""
+"""Tests of the points of a sweep: the product of values, distinct names of records, and refused settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXPERIMENTS = sorted(path.stem for path in SCRIPTS if "\nEXPERIMENT = " in path.
 
 @dataclass(frozen=True)
 class Settings:
-    """Of every type that experiments have."""
+    """Settings of every type that experiments have."""
 
     name: str = "a"
     count: int | None = 3
@@ -36,7 +36,7 @@ class Settings:
 
 
 def names(settings: object, before: str = "") -> list[str]:
-    """The dotted names of all settings."""
+    """Return the dotted names of all settings."""
     found = []
     for name, value in vars(settings).items():
         found += names(value, f"{before}{name}.") if is_dataclass(value) else [before + name]
@@ -44,12 +44,12 @@ def names(settings: object, before: str = "") -> list[str]:
 
 
 def of_name(settings: Any, name: str) -> Any:
-    """The setting of a dotted name."""
+    """Return the setting of a dotted name."""
     return reduce(getattr, name.split("."), settings)
 
 
 def text(value: object) -> str:
-    """A setting as it is written on the command line."""
+    """Return a setting as it is written on the command line."""
     return shlex.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
@@ -143,7 +143,7 @@ def test_a_record_of_other_settings_is_not_taken_for_the_point(tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def run_point(tmp_path_factory: pytest.TempPathFactory) -> Point:
-    """A point of a real experiment, of one small net, after its run; it changes the number of threads."""
+    """Run a point of a real experiment with one small net that changes the number of threads, and return it."""
     folder = tmp_path_factory.mktemp("sweep")
     given = ["levels=1", "widths=4", "augment=False", "training.threads=1", "probe_images=32"]
     (point,) = points("depth_refinement", "smoke", PRESETS["smoke"], given, folder)

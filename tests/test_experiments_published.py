@@ -1,4 +1,4 @@
-"""Published numbers: those of torchvision as it has them, and those of papers as far as they follow from the nets."""
+"""Tests of published numbers: torchvision's own, and those of papers as far as they follow from the nets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def billions(name: str) -> float:
 
 
 def modules() -> dict[str, tuple[Inception, int, int]]:
-    """Each module of the table with its channels and the side of its maps."""
+    """Return each module of the table with its channels and the side of its maps."""
     found, channels = {}, 192
     with torch.device("meta"):
         for name, widths in WIDTHS.items():

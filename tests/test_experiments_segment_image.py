@@ -1,4 +1,4 @@
-"""A photograph and a saved net in, an overlay out; whatever cannot be read is said in a line."""
+"""Tests of `segment_image`: a photograph and a saved net give an overlay; unreadable files are one line of error."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_overlay_has_the_size_of_the_photograph_and_shows_its_classes(tmp_pa
 def test_an_overlay_never_replaces_a_file(tmp_path):
     photograph(tmp_path / "photo.png", 20, 30)
     (tmp_path / "out.png").write_bytes(b"mine")
-    with pytest.raises(FileExistsError, match=r"to be written to .*out.png, which is there already: move it, or give"):
+    with pytest.raises(FileExistsError, match=r"to be written to .*out.png, which exists already: move it, or give"):
         segment_image(Options(tmp_path / "photo.png", saved(tmp_path), tmp_path / "out.png"))
     assert (tmp_path / "out.png").read_bytes() == b"mine"
 
@@ -115,7 +115,7 @@ def test_a_file_that_is_no_picture_is_refused_by_its_name(tmp_path, content):
 
 def test_a_net_for_neither_colour_nor_grey_is_refused(tmp_path):
     with pytest.raises(
-        ValueError, match=r"takes images of 5 channels, and a photograph has 3.*odenet.training.segment"
+        ValueError, match=r"takes images of 5 channels, but a photograph has 3.*odenet.training.segment"
     ):
         read(tmp_path / "photo.png", 5)
 

@@ -1,4 +1,4 @@
-"""Processes of slices: they wait, become the program that they are told to be, and end with all that they started."""
+"""Tests of the processes of slices: they wait, run the named program, and end with all that they started."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECONDS = 120.0
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Modules in `tmp_path` can be run."""
+    """Return an environment in which modules in `tmp_path` can be run."""
     return os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
 
 

@@ -1,4 +1,4 @@
-"""The schedule of slices, with stand-ins for clock and processes: order, estimates, hangs, crashes, the deadline."""
+"""Tests of the schedule of slices, with stand-ins for clock and processes: order, estimates, hangs, deadline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAST = Act(records=10.0, ends=10.5)
 
 
 class Trial:
-    """A schedule of stand-ins."""
+    """Schedule of stand-ins."""
 
     def __init__(self, slices: list[Slice], acts: dict[str, Act], seconds: float) -> None:
         self.clock, self.reports = FakeClock(), list[list[str]]()
@@ -27,7 +27,7 @@ class Trial:
         self.reports.append([outcome.slice.work for outcome in outcomes])
 
     def run(self) -> dict[str, str]:
-        """What became of each slice that began, in their order."""
+        """Return the outcome of each slice that began, in their order."""
         return {outcome.slice.work: outcome.how for outcome in self.schedule.run()}
 
     def process_of(self, work: str) -> FakeProcess:

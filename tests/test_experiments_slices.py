@@ -1,4 +1,4 @@
-"""Slices: every experiment has a line, the order is that of value, and what has a record is not run again."""
+"""Tests of slices: every experiment has a line, the order is that of value, and records are not made twice."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def collected(part: Slice) -> Path:
 
 
 def finish(path: Path, part: Slice, seeds: tuple[int, ...] | None = None, **changed: object) -> None:
-    """Write a finished record of the settings of a slice, of other seeds or other settings."""
+    """Write a finished record with the settings of a slice, or with other seeds or settings."""
     settings = replace(part.settings, **({"seeds": seeds} if seeds else {}), **changed)
     with Run.open(part.work, settings, path, preset=part.command[1]) as run:
         run.finish(table=[])

@@ -1,4 +1,4 @@
-"""The experiment on stochastic depth: which nets it trains, and what it makes of their seconds."""
+"""Tests of the experiment on stochastic depth: the nets that it trains, and the savings in its table."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ def test_a_row_has_the_time_saved_beside_the_blocks_skipped():
 
 
 def test_probabilities_without_constant_depth_are_refused():
-    with pytest.raises(ValueError, match=r"counted against constant depth: put 1\.0 among them"):
+    with pytest.raises(ValueError, match=r"survival must contain 1\.0, got \(.* relative to constant depth; add 1\.0"):
         replace(PRESETS["cpu"], survival=(0.5,))

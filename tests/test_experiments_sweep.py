@@ -1,4 +1,4 @@
-"""A sweep: every combination of values is run once, goes on where it was, and ends in one table."""
+"""Tests of a sweep: every combination of values is run once, continues if interrupted, and ends in one table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def given(folder: Path, *over: str, experiment: str = "depth_refinement", preset
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a sweep over two learning rates was run."""
+    """Return the folder of a sweep over two learning rates."""
     folder = tmp_path_factory.mktemp("sweep")
     sweep(given(folder, *GIVEN))
     return folder

@@ -1,4 +1,4 @@
-"""From ResNet to ODE-Net: the contestants are the published nets, and differ in their flow alone."""
+"""Tests of the experiment from ResNet to ODE-Net: its nets are the published ones, and differ only in the flow."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_fixed_flows_have_as_many_evaluations_as_layers_or_stages():
 
 @pytest.mark.parametrize("channels", [1, 7])
 def test_channels_that_make_no_groups_of_two_are_refused(channels: int):
-    with pytest.raises(ValueError, match=f"channels = {channels}; they are normalized two by two: pass an even"):
+    with pytest.raises(ValueError, match=f"channels must be even, got {channels}: a group of GroupNorm has two"):
         replace(SMALL, channels=channels)
 
 

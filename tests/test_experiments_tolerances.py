@@ -1,4 +1,4 @@
-"""A trained ODE-Net at other tolerances: what the rows say is what the solver does."""
+"""Tests of a trained ODE-Net at other tolerances: the rows agree with what the solver does."""
 
 from __future__ import annotations
 

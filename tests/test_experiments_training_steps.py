@@ -1,4 +1,4 @@
-"""What a training step costs is counted where it arises, and goes on being counted after an interruption."""
+"""Tests of the costs of a training step: evaluations are counted in each pass, also after an interruption."""
 
 from __future__ import annotations
 

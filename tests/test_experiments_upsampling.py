@@ -1,4 +1,4 @@
-"""The experiment on upsampling: its examples, its nets, and what its figures and claims make of a record."""
+"""Tests of the experiment on upsampling: its examples, nets, figures and claims."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMOKE = PRESETS["smoke"]
 
 
 def record(**better: float) -> Record:
-    """A record of invented numbers: each entry 0.5, plus 0.1 for max unpooling, times what `better` says of the net."""
+    """Return a record of invented numbers: each score is 0.5, and `better` of the net more for max unpooling."""
     results: dict[str, Any] = {"examples": examples()}
     for seed in (0, 1):
         for net in SMOKE.nets:

@@ -1,4 +1,4 @@
-"""Workers do tasks side by side: what they send, print and raise arrives, and none outlives who began it."""
+"""Tests of workers: messages, output and errors of parallel tasks arrive, and no worker outlives its parent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def squares(number: int, send: Send) -> list[int]:
-    """Tells 0², 1², …, prints as much, and returns the sum, its process and its threads."""
+    """Send and print 0², 1², …, and return the sum, the process and its number of threads."""
     for n in range(number):
         send(n**2)
         print("task", number, end=" ")
@@ -32,7 +32,7 @@ def squares(number: int, send: Send) -> list[int]:
 
 
 class ReasonedError(ValueError):
-    """An error that cannot be made again from its message alone."""
+    """Error that cannot be constructed from its message alone."""
 
     def __init__(self, *, reason: str) -> None:
         super().__init__(f"it cannot be: {reason}")
@@ -43,7 +43,7 @@ def fail(error: Callable[[], Exception], send: Send) -> None:
 
 
 def meet(folder: Path, own: str, other: str, send: Send) -> None:
-    """Ends only when another task has begun."""
+    """Wait until another task has begun."""
     (folder / own).touch()
     while not (folder / other).exists():
         time.sleep(0.01)
@@ -60,7 +60,7 @@ def sleep(send: Send) -> None:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[int, Any]], list[str]]:
-    """What two workers sent of five tasks, the first two of which end only together; and the lines printed."""
+    """Return what two workers sent and printed for five tasks, the first two of which wait for each other."""
     folder = tmp_path_factory.mktemp("met")
     pair: list[Task] = [partial(meet, folder, "a", "b"), partial(meet, folder, "b", "a")]
     with redirect_stdout(io.StringIO()) as printed:

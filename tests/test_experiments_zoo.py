@@ -1,4 +1,4 @@
-"""The zoo: every net takes the images it is for, and names and images that do not fit are answered."""
+"""Tests of the zoo: every net takes the images it is made for; wrong names and images are refused."""
 
 from __future__ import annotations
 

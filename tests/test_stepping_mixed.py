@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import odenet
 from odenet import (
     Adaptive,
     Backprop,
@@ -101,7 +103,7 @@ def test_the_same_generator_draws_the_same_members() -> None:
     [
         ({"members": []}, ValueError, r"at least one stepping, got \[\]"),
         ({"members": [Euler()]}, TypeError, r"members must be steppings other than Mixed, got Euler\(\)"),
-        ({"members": [Mixed([EULER])]}, TypeError, "list each stepping itself"),
+        ({"members": [Mixed([EULER])]}, TypeError, "list its steppings"),
         ({"members": [EULER], "probabilities": [-1]}, ValueError, r"one number ≥ 0 for each of 1 members, got \[-1\]"),
         ({"members": [EULER], "probabilities": [1, 1]}, ValueError, r"for each of 1 members, got \[1, 1\]"),
         ({"members": [EULER], "probabilities": [float("nan")]}, ValueError, "one number ≥ 0"),
@@ -118,7 +120,7 @@ def test_what_cannot_be_drawn_is_refused(arguments: dict[str, Any], error: type[
     ("members", "gradient", "message"),
     [
         ([EULER, Adaptive()], Reversible(), "whose steps cannot be undone"),
-        ([EULER, Adaptive(per_sample=True)], ContinuousAdjoint(), "at one t for the whole batch"),
+        ([EULER, Adaptive(per_sample=True)], ContinuousAdjoint(), "one t for the whole batch"),
         ([EULER, FixedSteps(Leapfrog())], ContinuousAdjoint(), "Runge-Kutta"),
     ],
     ids=str,
@@ -135,16 +137,11 @@ def test_it_is_a_value_that_saved_models_keep(tmp_path: Path) -> None:
     assert stepping == copy.deepcopy(stepping)
     assert hash(stepping) == hash(copy.deepcopy(stepping))
     assert stepping != Mixed([EULER, MIDPOINT])
-    assert (
-        eval(repr(stepping), {"Mixed": Mixed, "FixedSteps": FixedSteps, "Euler": Euler, "Midpoint": Midpoint})
-        == stepping
-    )
+    assert eval(repr(stepping), vars(odenet)) == stepping
     net = cifar_resnet(2, 3, 1, widths=(4,), stem_stride=1)
     (flow,) = (module for module in net.modules() if isinstance(module, ODEBlock))
     flow.stepping = stepping
     path = tmp_path / "net.safetensors"
-    from functools import partial
-
     save_model(net, path, partial(cifar_resnet, 2, 3, 1, widths=(4,), stem_stride=1))
     (again,) = (module for module in load_model(path).modules() if isinstance(module, ODEBlock))
     assert again.stepping == stepping

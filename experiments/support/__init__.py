@@ -1,1 +1,1 @@
-"""What experiments share; the experiments themselves are in the folder above."""
+"""Helpers that the experiments share; the experiments themselves are in the folder above."""

@@ -1,4 +1,4 @@
-"""Figures and tables of collected records, made as `python -m paper_figs` and `paper_figs.claims` make them."""
+"""Figures and tables of collected records, the same as those of `python -m paper_figs` and `paper_figs.claims`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def redraw(changed: Sequence[Path], records: Path) -> None:
 
     Args:
         changed: Files of the records.
-        records: Folder that they are in. Figures of another one than that of the repository go to `figures` in it, and
-            the tables stay.
+        records: Folder of the records. If it is not the repository's own, figures go to `figures` in it, and README.md
+            is not changed.
     """
     figures = FIGURES if records == RECORDS else records / "figures"
     of_experiments = {path: Record.load(path).experiment for path in [*changed, *_gathered(changed, records)]}
@@ -31,7 +31,7 @@ def redraw(changed: Sequence[Path], records: Path) -> None:
 
 
 def _gathered(changed: Sequence[Path], records: Path) -> list[Path]:
-    """Write the joint record of two benchmarks that share a figure, if both have one and either has changed."""
+    """Write the joint record of two benchmarks that share a figure, if both have records and either has changed."""
     found = []
     for device in ("cuda", "cpu"):
         parts = [records / "benchmarks" / f"{name}-{device}.json" for name in ("adaptive", "fixed_steps")]

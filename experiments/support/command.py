@@ -37,7 +37,7 @@ class Settings(Checked):
     data: str = "fashion-mnist"
     """Data set: digits, mnist, fashion-mnist, cifar10, cifar100, scenes, garments."""
     train_images: int | None = None
-    """Number of training images to use, equally many of each class; None for all."""
+    """Number of training images to use, equally many of each class; None uses all."""
     seeds: Seeds = (0, 1, 2)
     """Seeds of the repetitions: of the initial weights, the order of images and the augmentation."""
     augment: bool = True
@@ -58,9 +58,9 @@ class Experiment(Generic[S]):
     """An experiment: its settings by preset, and the function that computes its results."""
 
     name: str
-    """Name of the script."""
+    """Name of the script in experiments/."""
     presets: Mapping[str, S]
-    """Settings by name of the preset, each a frozen dataclass."""
+    """Settings of each preset by its name, as frozen dataclasses."""
     work: Callable[[S, Path | None, PartedRun], None]
     """Function of the settings, the folder of the data sets (None for the default) and the run. It computes results
     through `Run.once` and concludes with `Run.finish(table=rows, …)`."""
@@ -68,7 +68,7 @@ class Experiment(Generic[S]):
     """Whether `work` computes its results through `run.each`; the command line then has the option `--jobs`."""
 
     def run(self, settings: S, path: Path, *, preset: str, root: Path | None = None, jobs: int = 1) -> Record:
-        """Run the experiment, or continue it, and print the table of its record.
+        """Run the experiment, or continue an interrupted run, and print the table of its record.
 
         Args:
             settings: Settings of the run.
@@ -89,12 +89,12 @@ class Experiment(Generic[S]):
     def main(self, arguments: Sequence[str] | None = None) -> None:
         """Parse the command line, and run or continue the experiment.
 
-        The record goes to `runs/EXPERIMENT/PRESET-DATA.json`, `PRESET.json` where the settings name no `data`, unless
-        `--record` names another file. Data are looked for in `--data-root`, then in the environment variable
+        The record is written to `runs/EXPERIMENT/PRESET-DATA.json`, or `PRESET.json` if the settings name no `data`,
+        unless `--record` names another file. Data are looked for in `--data-root`, then in the environment variable
         ODENET_DATA, then in `data/`.
 
         Args:
-            arguments: Preset and settings; by default those of the process.
+            arguments: Preset and settings; by default the arguments of the process.
         """
         preset, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
         if preset not in self.presets:

@@ -1,4 +1,4 @@
-"""What a network costs: counts that are the same on every machine, and the time and energy of the machine at hand."""
+"""Costs of a network: counts that are the same on every machine, and time and energy on the present one."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from odenet.measure import (
 
 
 def counts(net: nn.Module, images: Tensor) -> dict[str, int]:
-    """Parameters; multiply-adds of the images; bytes kept for training, and alive at once in evaluation.
+    """Count parameters, multiply-adds for the images, and bytes: kept for a training step, and peak in evaluation.
 
-    On the meta device nothing is computed. BatchNorm's statistics move as in a training step.
+    On the meta device nothing is computed. BatchNorm's running statistics are updated as in a training step.
     """
     with torch.no_grad():
         peak = peak_bytes(lambda: net.eval()(images))
@@ -35,26 +35,26 @@ def counts(net: nn.Module, images: Tensor) -> dict[str, int]:
 
 
 def counts_of_published(name: str) -> dict[str, int]:
-    """Counts of a published net for one image, taken in a batch of two: BatchNorm in training needs two values."""
+    """Count the costs of a published net per image, on a batch of two: BatchNorm in training needs two values."""
     make, shape = published_net(name)
     torch.manual_seed(0)
-    with torch.device("cpu" if name in CHEN else "meta"):  # a solver with error control looks at the values
+    with torch.device("cpu" if name in CHEN else "meta"):  # error control depends on values, which meta tensors lack
         return per_image(counts(make(), torch.randn(2, *shape)), 2)
 
 
 def per_image(total: dict[str, int], images: int) -> dict[str, int]:
-    """The counts of a batch for one of its images, to the nearest whole number; the parameters as they are."""
+    """Divide the counts of a batch by its number of images, rounded; the number of parameters is not divided."""
     return {name: value if name == "parameters" else round(value / images) for name, value in total.items()}
 
 
 def timings(net: nn.Module, shape: Sequence[int], batch_sizes: Sequence[int], repetitions: int) -> dict[str, Any]:
-    """Seconds of a forward pass by batch size, and the energy of an image in the largest batch where power is reported.
+    """Measure the seconds of a forward pass by batch size, and, if power is reported, the energy per image.
 
     Args:
-        net: on the device to be measured.
-        shape: of an image, (channels, height, width).
-        batch_sizes: images in a batch.
-        repetitions: of each; the median counts.
+        net: Network on the device to be measured.
+        shape: Shape of an image, (channels, height, width).
+        batch_sizes: Numbers of images in a batch; the energy is measured in the largest one.
+        repetitions: Number of repetitions of each timing, of which the median counts.
     """
     seconds = latencies(net, shape, batch_sizes, repetitions, warm_up=1)
     images = torch.randn(max(batch_sizes), *shape, device=next(net.parameters()).device)

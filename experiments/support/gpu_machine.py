@@ -1,6 +1,6 @@
-"""Checks of the machine before any slice runs; each failed one is a sentence.
+"""Checks of the machine before any slice runs; a failed check raises an error whose message says what to do.
 
-Nothing is imported here that such a machine may lack before it has been asked for.
+The module imports only the standard library at first, because the machine may lack other packages.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ PACKAGES = (
     *("torch", "torchdiffeq", "torchvision", "sklearn", "lightning_fabric", "torchmetrics", "tyro", "docstring_parser"),
     *("typeguard", "rich", "safetensors", "filelock", "matplotlib", "scipy", "pytest", "hypothesis"),
 )
-"""Modules that slices import; the last three for tests."""
+"""Modules that slices import; the last three are for tests."""
 
 GIBIBYTE = 2**30
 SMALLEST_CARD = 24 * GIBIBYTE
-"""Bytes of memory of the smallest GPU: three ResNet-50 take their steps on 128 images of 224×224 side by side."""
+"""Memory in bytes of the smallest GPU, where three ResNet-50 train side by side on 128 images of 224×224."""
 ROOM = 64 * 2**20
-"""Free bytes that the output needs; what comes back from a lent machine may be as large."""
+"""Free disk space in bytes that the output needs; a lent machine may return as much."""
 READS_FILES = {"mnist": "mnist", "fashion-mnist": "fashion-mnist", "garments": "fashion-mnist"} | {
     name: name for name in ("cifar10", "cifar100")
 }
-"""Data sets that are read from files, and those whose files they are."""
+"""Data sets that are read from files, each with the data set that the files belong to."""
 
 
-class CannotStart(Exception):  # noqa: N818 (it says what is the case)
+class CannotStart(Exception):  # noqa: N818 (named after what happened)
     """Error raised before any slice runs; the message says what is missing and what to do."""
 
 
@@ -42,7 +42,7 @@ def lacking_packages() -> list[str]:
 
 
 def require_packages() -> None:
-    """Refuse a machine that lacks packages.
+    """Raise an error if the machine lacks packages.
 
     Raises:
         CannotStart: if modules are lacking.
@@ -55,7 +55,7 @@ def require_packages() -> None:
 
 
 def require_room(folder: Path) -> None:
-    """Refuse a folder that the output does not fit into.
+    """Raise an error if the output does not fit into the folder.
 
     Raises:
         CannotStart: if the folder cannot be made, or its disk is full.
@@ -75,10 +75,10 @@ def require_room(folder: Path) -> None:
 
 
 def unpack(folder: Path) -> list[Path]:
-    """Unpack data sets that travelled as .gz, in place; return the files that were made.
+    """Unpack data sets that were carried as .gz, in place; return the new files.
 
     Raises:
-        CannotStart: if a file is no whole .gz.
+        CannotStart: if a .gz file is damaged.
     """
     from odenet.training.files import write_atomically
 
@@ -96,7 +96,7 @@ def unpack(folder: Path) -> list[Path]:
 
 
 def require_data(names: set[str], root: Path) -> None:
-    """Refuse a machine whose data sets are not there, or not as published: every file is compared by its MD5.
+    """Raise an error if a data set is missing, or a file does not have the published MD5.
 
     Raises:
         CannotStart: if a data set cannot be read.
@@ -111,7 +111,7 @@ def require_data(names: set[str], root: Path) -> None:
 
 
 def require_card(facts: dict[str, Any]) -> None:
-    """Refuse a machine without a GPU, or with one that is too small.
+    """Raise an error if the machine has no GPU, or one with too little memory.
 
     Raises:
         CannotStart: if there is no CUDA device, or it has too little memory.
@@ -135,7 +135,7 @@ def measured_facts(device: str, environment: dict[str, str], seconds: float = 12
     """Measure the facts of the machine in a separate process, since a broken driver may hang or kill it.
 
     Raises:
-        CannotStart: if it does.
+        CannotStart: if the process hangs or dies.
     """
     command = [sys.executable, "-m", "experiments.support.machine_facts", device]
     try:
@@ -144,5 +144,5 @@ def measured_facts(device: str, environment: dict[str, str], seconds: float = 12
     except (subprocess.SubprocessError, ValueError, IndexError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip()
         raise CannotStart(
-            f"the machine was to be measured ({' '.join(command[1:])}), and that failed: {str(said)[-500:]}"
+            f"the machine was to be measured ({' '.join(command[1:])}), but that failed: {str(said)[-500:]}"
         ) from error

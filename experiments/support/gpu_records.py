@@ -44,7 +44,7 @@ def unpacked(archive: Path) -> dict[PurePosixPath, Record]:
     """Return the records in an archive that `pack` wrote, by their names in it.
 
     Raises:
-        ValueError: if the file is none, or holds something else.
+        ValueError: if the file is no such archive, or contains other files.
         RecordError: if a record cannot be read.
         FileNotFoundError: if there is no such file.
     """
@@ -84,8 +84,8 @@ def _content(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | None:
 def merged(records: Sequence[Record]) -> Record:
     """Merge records of different seeds into the record that one run of all seeds would have left.
 
-    Results of no seed, such as counts and times, are those of the first record. Of a seed that several records have,
-    the first one counts. The table is made anew by the `table` of the experiment.
+    Results without a seed, such as counts and times, are taken from the first record that has them, and so are those of
+    a seed that is in several records. The table is made again by the function `table` of the experiment.
 
     Raises:
         RecordError: if the records differ in settings other than seeds, or were made from other data.
@@ -104,8 +104,8 @@ def _joined(whole: Record, record: Record) -> Record:
     own, other = (_seeds(one) for one in (whole, record))
     if lines := differences(_identity(whole), _identity(record)):
         raise RecordError(
-            f"records of {whole.experiment} with the seeds {own} and {other} were to be merged, but are of different "
-            f"settings ({'; '.join(lines)}): remove the older one, and run its seeds anew."
+            f"records of {whole.experiment} with the seeds {own} and {other} were to be merged, but have different "
+            f"settings ({'; '.join(lines)}): remove the older one, and run its seeds again."
         )
     if not set(other) - set(own):
         return whole
@@ -125,7 +125,7 @@ def _joined(whole: Record, record: Record) -> Record:
 
 
 def _is_new(key: str, seeds: Sequence[int], whole: Record) -> bool:
-    """Whether `whole`, which has `seeds`, lacks a result: its seed is another, or it has none and its key is new."""
+    """Whether `whole`, which has `seeds`, lacks a result: its seed is another one, or it has no seed and a new key."""
     return _seed(key) not in seeds and key not in whole.results
 
 
@@ -134,13 +134,13 @@ def _seeds(record: Record) -> list[int]:
 
 
 def _seed(key: str) -> int | None:
-    """Return the seed in a key such as seed0/net; `None` for results of no seed."""
+    """Return the seed in a key such as seed0/net; `None` for results without a seed."""
     number = key.partition("/")[0].removeprefix("seed")
     return int(number) if key.startswith("seed") and number.isdecimal() else None
 
 
 def _ordered(whole: Record) -> list[str]:
-    """Return the keys of results in the order of their seeds; results of no seed stay before or after all others."""
+    """Return the keys of results in the order of their seeds; results without a seed stay before or after these."""
     keys = list(whole.results)
     first = next((place for place, key in enumerate(keys) if _seed(key) is not None), len(keys))
     of_seeds = sorted((key for key in keys if _seed(key) is not None), key=lambda key: _seed(key) or 0)

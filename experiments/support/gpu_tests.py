@@ -2,7 +2,6 @@
 
     python -m experiments.support.gpu_tests "gpu and not compiles" FILE
 
-
 Only the files that have tests marked `gpu` are collected, in this one process.
 """
 
@@ -18,11 +17,11 @@ from odenet.training import Run
 from odenet.training.environment import code
 
 LONGEST = 2000
-"""Characters of the report of a test that failed: its end."""
+"""Number of characters that are kept of the report of a failed test, from its end."""
 
 
 class Outcomes:
-    """Plugin of pytest that keeps the outcome of each test."""
+    """Pytest plugin that keeps the outcome of each test."""
 
     def __init__(self) -> None:
         self.of_tests: dict[str, dict[str, Any]] = {}

@@ -22,9 +22,9 @@ class Jobs(Checked):
     jobs: int = 1
     """Number of points at a time. One runs in this process; more need submitit."""
     cluster: Literal["local", "slurm"] | None = None
-    """Processes of this machine, or jobs of Slurm. None: this process for one job; for more, Slurm if it is found."""
+    """Processes of this machine or jobs of Slurm; None runs one job in this process, and more under Slurm if found."""
     hours: float = 24.0
-    """Maximal time of a point; one that Slurm stops or preempts is queued again and continues."""
+    """Maximal hours of a point; if Slurm stops or preempts it, it is queued again and continues."""
     cpus: int = 1
     """Number of cores of a job of Slurm."""
     gpus: int = 0
@@ -44,7 +44,7 @@ class Jobs(Checked):
         """
         if self.jobs == 1 and self.cluster is None:
             return ((point, point.run()) for point in points)
-        return self._side_by_side(points, self._executor(folder))
+        return self._run_in_parallel(points, self._executor(folder))
 
     def _executor(self, folder: Path) -> Any:
         try:
@@ -65,7 +65,7 @@ class Jobs(Checked):
         )
         return executor
 
-    def _side_by_side(self, points: Sequence[Point], executor: Any) -> Iterator[tuple[Point, str | None]]:
+    def _run_in_parallel(self, points: Sequence[Point], executor: Any) -> Iterator[tuple[Point, str | None]]:
         waiting, running = list(reversed(points)), dict[int, tuple[Point, Any]]()
         try:
             while waiting or running:

@@ -64,12 +64,12 @@ def seconds_of(work: Callable[[], object], device: str, repetitions: int = 10) -
 
 
 def compilers() -> dict[str, bool]:
-    """Return which of the compilers that torch.compile may call are installed."""
+    """Return, for each compiler that torch.compile may call, whether it is installed."""
     return {name: shutil.which(name) is not None for name in ("cc", "gcc", "g++", "nvcc")}
 
 
 def driver() -> str | None:
-    """Return the version of the driver by nvidia-smi; `None` if it does not answer."""
+    """Return the version of the GPU driver, from nvidia-smi; `None` if that does not answer."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.split()[0]

@@ -1,4 +1,4 @@
-"""The five questions of `is_it_an_ode`, each a measurement on a network and some images.
+"""Measurements for the five questions of `is_it_an_ode`, each on a network and some images.
 
 The distance between two outputs is the mean over the images of ‖difference of logits‖₂/‖logits‖₂, in evaluation mode.
 """
@@ -35,7 +35,7 @@ SOLVERS, STEPS = ("euler", "midpoint", "rk4"), (1, 2, 4, 8)
 FINEST = FixedSteps("rk4", 16)
 ORDER_STEPS = (8, 16, 32)
 EIGENVALUES = 8
-"""Number of eigenvalues of each branch, those of largest modulus."""
+"""Number of eigenvalues that are computed for each branch: those of largest modulus."""
 
 
 def _with(net: nn.Module, stepping: Stepping) -> nn.Module:

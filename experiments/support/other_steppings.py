@@ -26,7 +26,7 @@ STEPPINGS: Mapping[str, Stepping] = {
 
 
 def under_other_steppings(net: nn.Module, task: Segmentation, test: SceneBatches) -> dict[str, dict[str, Any]]:
-    """Measure evaluations in a pass, and mean IoU with running statistics and with those of each evaluation's batch."""
+    """Measure, for each stepping, evaluations in a pass, and mean IoU with running and with batch statistics."""
     results: dict[str, dict[str, Any]] = {}
     for name, stepping in STEPPINGS.items():
         with configure(net, stepping=stepping):

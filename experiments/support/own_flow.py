@@ -1,4 +1,4 @@
-"""The flow of a trained net's own vector field: what it is worth as an ODE-Net, and how far its steps are from it."""
+"""Flow of a trained net's own vector field: its accuracy as an ODE-Net, and the distance of the net's steps from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.support.training import TrainedLater, on_test_images
+from experiments.support.training import LazyTraining, on_test_images
 from odenet import Adaptive, FixedSteps, ODEBlock, configure
 from odenet.data import Batches
 from odenet.measure import count_evaluations, count_layers, count_parameters, final_state, relative_distance
@@ -19,38 +19,38 @@ from odenet.training import Classification, evaluate
 
 @dataclass(frozen=True, eq=False)
 class OwnFlow:
-    """What does not depend on the steps of a net, only on its θ(t): compute it once for all of them."""
+    """Measurements of a net solved to high accuracy, which depend on its θ(t) but not on its steps."""
 
     test: Batches
-    """The images on which it was measured."""
+    """Test images of the measurements."""
     accuracy: float
-    """The accuracy of the net when dopri5 solves it."""
+    """Accuracy of the net solved by dopri5."""
     evaluations: int
-    """The evaluations of F that dopri5 takes."""
+    """Number of evaluations of F that dopri5 takes."""
     final_state: Tensor
-    """x(T) of the first batch, by the finest solution."""
+    """State x(T) of the first batch by the finest solution."""
 
     @classmethod
-    def of(cls, net: ResNet, test: Batches, num_classes: int, tolerance: float) -> OwnFlow:
-        """The flow of `net`: by dopri5 with `tolerance`, relative and absolute, and by RK4 with h ≤ 1/32.
+    def measure(cls, net: ResNet, test: Batches, num_classes: int, tolerance: float) -> OwnFlow:
+        """Measure the flow of `net`: accuracy and evaluations by dopri5, and the final state by RK4 with h ≤ 1/32.
 
         Args:
-            net: In evaluation mode while it is measured.
-            test: Of its test images; the final state is that of the first batch.
-            num_classes: Of the labels.
-            tolerance: Of dopri5.
+            net: Trained net, which is measured in evaluation mode.
+            test: Batches of test images; the final state is that of the first batch.
+            num_classes: Number of classes of the labels.
+            tolerance: Relative and absolute tolerance of dopri5.
         """
         with configure(net, stepping=Adaptive("dopri5", rtol=tolerance, atol=tolerance)):
             accuracy = evaluate(net, Classification(num_classes), test)["accuracy"]
             evaluations = count_evaluations(net)
         theta = _first_block(net).theta
         with configure(net, stepping=FixedSteps("rk4", max(1, round(32 * theta.horizon) // theta.number_of_pieces))):
-            # In parts whose slopes fit into the cache.
+            # Split, so that the slopes of a part fit into the cache.
             parts = [final_state(net, part) for part in _first_images(test).split(90)]
         return cls(test, accuracy, evaluations, torch.cat(parts))
 
-    def beside(self, net: ResNet, num_classes: int) -> dict[str, Any]:
-        """A net of this θ(t), with the steps that it has: its size, its accuracy, and its distance from the flow."""
+    def compare(self, net: ResNet, num_classes: int) -> dict[str, Any]:
+        """Measure a net of the same θ(t) with its own steps: its size, its accuracy and its distance from the flow."""
         accuracy = evaluate(net, Classification(num_classes), self.test)["accuracy"]
         evaluations = count_evaluations(net)
         block = _first_block(net)
@@ -67,7 +67,7 @@ class OwnFlow:
         }
 
 
-class FlowLater(TrainedLater[ResNet]):
+class LazyFlow(LazyTraining[ResNet]):
     """Network that is trained, or read back, when it is first needed, with the flow of its vector field."""
 
     @cached_property
@@ -76,7 +76,7 @@ class FlowLater(TrainedLater[ResNet]):
         settings: Any = self.settings  # tolerance and probe_images are fields of the experiment's own settings
         test = self.data.test.first(min(settings.probe_images, len(self.data.test)))
         probe = on_test_images(self.net, replace(self.data, test=test))
-        return OwnFlow.of(self.net, probe, self.data.num_classes, settings.tolerance)
+        return OwnFlow.measure(self.net, probe, self.data.num_classes, settings.tolerance)
 
 
 def _first_block(net: ResNet) -> ODEBlock:

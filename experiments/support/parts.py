@@ -16,25 +16,25 @@ from odenet.training import Record, Run
 from odenet.training.progress import show_progress
 
 Part: TypeAlias = Callable[[Run], None]
-"""Function that computes results, which no other part needs, through `Run.once`; it is pickled for other processes."""
+"""Function that computes results through `Run.once`, needs none of another part, and can be pickled."""
 
 
 class PartedRun(Run):
-    """A run with parts that do not need one another's results.
+    """Run with parts that do not need one another's results.
 
     Attributes:
-        jobs: Number of parts computed at a time. With 1 they run one after the other, in this process.
+        jobs: Number of parts that are computed at a time. With 1 they run one after the other, in this process.
     """
 
     jobs: int = 1
 
     def __init__(self, record: Record, path: Path) -> None:
         super().__init__(record, path)
-        self._asked: dict[str, None] = {}
+        self._requested: dict[str, None] = {}
 
     def once(self, key: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return a result of the record, or compute it, as `Run.once` does."""
-        self._asked[key] = None
+        self._requested[key] = None
         return super().once(key, compute)
 
     def each(self, parts: Sequence[Part]) -> None:
@@ -44,19 +44,19 @@ class PartedRun(Run):
             WorkerDied: if the process of a part was killed.
             Exception: if a part raised it. Results and checkpoints up to then are kept.
         """
-        keys = self._side_by_side(parts) if min(self.jobs, len(parts)) > 1 else self.compute_in_order(parts)
+        keys = self._compute_in_parallel(parts) if min(self.jobs, len(parts)) > 1 else self.compute_in_order(parts)
         results = self.record.results
         ordered = [key for key in results if key not in set(keys)] + keys
         self.record.results = {key: results[key] for key in ordered}
 
     def compute_in_order(self, parts: Sequence[Part]) -> list[str]:
         """Compute the parts one after the other, and return the keys of their results."""
-        self._asked = {}
+        self._requested = {}
         for part in parts:
             part(self)
-        return list(self._asked)
+        return list(self._requested)
 
-    def _side_by_side(self, parts: Sequence[Part]) -> list[str]:
+    def _compute_in_parallel(self, parts: Sequence[Part]) -> list[str]:
         tasks, keys = [partial(_compute_part, part, self.record, self.path) for part in parts], dict[int, list[str]]()
         show = show_progress("", 0, len(parts), quiet=not sys.stdout.isatty())
         with show as progress:
@@ -73,7 +73,7 @@ class PartedRun(Run):
 
 
 class _WorkerRun(PartedRun):
-    """A run in the process of a part, which sends its results to the process that writes the record."""
+    """Run in the process of a part, which sends its results to the process that writes the record."""
 
     def __init__(self, record: Record, path: Path, send: Send) -> None:
         super().__init__(record, path)
@@ -81,7 +81,7 @@ class _WorkerRun(PartedRun):
 
     def once(self, key: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return a result, or compute it and send it to the process that writes the record."""
-        self._asked[key] = None
+        self._requested[key] = None
         if key not in self.record.results:
             self.record.results[key] = dict(compute())
             self._send((key, self.record.results[key]))
@@ -99,10 +99,10 @@ def _compute_part(part: Part, record: Record, path: Path, send: Send) -> list[st
 
 
 def number_of_jobs(asked: int | Literal["auto"], threads: int | None) -> int:
-    """Return the number of parts at a time: as asked, or as many as fill the cores with `threads` threads each.
+    """Return the number of parts at a time: `asked`, or for auto as many as fill the cores with `threads` threads each.
 
     Raises:
-        ValueError: if it is less than one, or not one in a process of torchrun.
+        ValueError: if `asked` is less than one, or is not one in a process of torchrun.
     """
     if asked != "auto" and asked < 1:
         raise ValueError(

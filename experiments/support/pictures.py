@@ -1,4 +1,4 @@
-"""Pictures in a record, as compressed text: a mask takes a few kilobytes."""
+"""Conversion of pictures to compressed text for a record, where a mask takes a few kilobytes, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points of a sweep: runs of one experiment, each with its own settings and a record named after them."""
+"""Points of a sweep: each is a run of one experiment with its own settings and a record named after them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from odenet.training.devices import threads_kept
 
 @dataclass(frozen=True)
 class Point:
-    """A run of an experiment with the settings of a preset, some of them replaced."""
+    """Run of an experiment with the settings of a preset, some of which are replaced."""
 
     experiment: str
     """Name of the script."""
     preset: str
     """Name of the preset."""
     given: Mapping[str, str]
-    """Replaced settings by dotted name, as written on the command line."""
+    """Values of the replaced settings by dotted name, as written on the command line."""
     settings: Any
     """All settings, a dataclass of the experiment."""
     folder: Path
@@ -40,7 +40,7 @@ class Point:
 
     @property
     def name(self) -> str:
-        """The replaced settings, which tell this point from the others: training.lr=0.05,seeds=0."""
+        """Name of the point, which lists the replaced settings: training.lr=0.05,seeds=0."""
         return ",".join(f"{name}={value}" for name, value in self.given.items())
 
     @property
@@ -53,7 +53,7 @@ class Point:
         """Whether the record exists and is finished.
 
         Raises:
-            RecordError: if the file is the record of other settings or files, or no record.
+            RecordError: if the file is the record of other settings or files, or is no record.
         """
         if not self.path.exists():
             return False
@@ -64,14 +64,14 @@ class Point:
         return found is not None and found.finished
 
     def run(self) -> str | None:
-        """Run the experiment, or continue it, with these settings; return what went wrong, or None."""
+        """Run the experiment, or continue it, with these settings; return the message of an error, or None."""
         experiment: Experiment[Any] = import_module(f"experiments.{self.experiment}").EXPERIMENT
         try:
             with threads_kept():
                 experiment.run(self.settings, self.path, preset=self.preset)
         except REFUSALS as error:
             return f"{self.experiment}: {error}"
-        except Exception as error:  # so that the other points still run
+        except Exception as error:  # the other points of the sweep still run
             traceback.print_exc()
             return f"{type(error).__name__}: {error}"
         return None

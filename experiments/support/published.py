@@ -1,7 +1,7 @@
-"""Published numbers with their sources; `MEMORY` stands for a source that could not be read.
+"""Published numbers with their sources; `MEMORY` marks a number whose source could not be read.
 
-Accuracies are percent of ImageNet's 50,000 validation images. Those of torchvision belong to its weights IMAGENET1K_V1
-and stand in its own table, which gives multiply-adds too (and calls them GFLOPS).
+Accuracies are in percent of ImageNet's 50,000 validation images. Those of torchvision belong to its weights
+IMAGENET1K_V1 and are in its own table, which also has multiply-adds (and calls them GFLOPS).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Accuracy(NamedTuple):
     """Billions of multiply-adds for an image of 224×224."""
     source: str
     crops: int = 1
-    """Number of crops of an image whose outputs are averaged. Ten gain some 2 %: compare equal numbers only."""
+    """Number of crops of an image whose outputs are averaged. Ten gain some 2 %, so compare only equal numbers."""
 
 
 IMAGENET = {
@@ -60,8 +60,7 @@ class InceptionRow(NamedTuple):
     """Row of table 1 of Szegedy et al. 2014, as printed."""
 
     thousands: int
-    """Thousands of parameters. Except in 4c and 5a, they follow from the filters to 2 %, without biases and with a
-    thousand of 1024."""
+    """Thousands of parameters (of 1024). Except in 4c and 5a, they follow from the filters to 2 %, without biases."""
     millions: int
     """Millions of multiply-adds ("ops"). They follow from the filters except in 5a, which would have 54 with 48 filters
     where 32 are printed."""
@@ -80,8 +79,8 @@ INCEPTION = {
 }
 
 FIRST_CONVOLUTION = (2.7, 34)
-"""Thousands of parameters and millions of multiply-adds of the 7×7 convolution in that table. They are those of a
-separable one, eight 7×7 filters for each colour and 64 of 1×1; the convolution of 3×7×7 has 9.4 and 118."""
+"""Thousands of parameters and millions of multiply-adds of the first convolution, 7×7, in that table. They belong to a
+separable convolution of eight 7×7 filters per colour and 64 of 1×1; an ordinary one has 9.4 and 118."""
 
 LECTURE_MILLIONS = (854, 358)
 """Millions of multiply-adds of the lecture's module, naive and with bottlenecks, which counts the 3×3 term twice."""
@@ -105,7 +104,7 @@ is that of the paper)."""
 
 
 class Winner(NamedTuple):
-    """Best classification of a year's ILSVRC."""
+    """Best classification entry of a year's ILSVRC."""
 
     year: int
     entry: str

@@ -12,19 +12,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 IMPORTS = ("torch", "torchvision", "lightning_fabric", "torchmetrics", "experiments.support.command")
-"""What every slice imports."""
+"""Modules that every slice imports."""
 
 
 class SliceProcess:
     """Process that imports modules and waits until `begin` names the program to run.
 
     Args:
-        environment: Its environment variables.
-        imports: Modules that it imports first.
+        environment: Environment variables of the process.
+        imports: Modules that the process imports first.
     """
 
     def __init__(self, environment: Mapping[str, str], imports: Sequence[str] = IMPORTS) -> None:
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process; not a pipe: it may fill up)
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process; a pipe might fill up)
         self._killed = False
         self._process = subprocess.Popen(
             [sys.executable, "-m", "experiments.support.standby", *imports],
@@ -36,7 +36,7 @@ class SliceProcess:
         )
 
     def begin(self, command: Sequence[str]) -> None:
-        """Run a module with arguments in the process; if it has died meanwhile, `ended` is true."""
+        """Run a module with arguments in the process; if the process has died before, `ended` is true."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(list(command)).encode() + b"\n")
@@ -44,7 +44,7 @@ class SliceProcess:
 
     @property
     def ended(self) -> bool:
-        """Whether the process has ended; others of its group may go on."""
+        """Whether the process has ended; other processes of its group may still run."""
         return self._process.poll() is not None
 
     @property
@@ -73,5 +73,5 @@ class SliceProcess:
         return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
     def _signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left in the group
+        with suppress(ProcessLookupError, PermissionError):  # no process is left in the group
             os.killpg(self._process.pid, number)

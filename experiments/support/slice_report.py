@@ -14,17 +14,17 @@ from experiments.support.slices import Slice
 from odenet.training.files import CannotWrite, write_atomically
 
 SHOWN = 6000
-"""Characters of what a slice printed that the log keeps: the last ones."""
+"""Number of characters that the log keeps of the output of a slice, from its end."""
 
 
 class Report:
     """Writer of the output files of a run.
 
     Args:
-        out: Folder.
+        out: Folder of the files.
         machine: Facts of the machine.
-        every: All slices, including those with a record before this run, which may be on this machine alone.
-        begun: When the command began, by `time.monotonic`.
+        every: All slices, including those finished before this run, whose records may be only on this machine.
+        begun: Start of the command by `time.monotonic`.
     """
 
     def __init__(self, out: Path, machine: Mapping[str, Any], every: Sequence[Slice], begun: float) -> None:
@@ -45,7 +45,7 @@ class Report:
             write_atomically(self._out / "machine.json", (json.dumps(facts, indent=1) + "\n").encode(), what="output")
             write_atomically(self._out / "log.txt", log.encode(), what="output")
             pack(self._places, self._out / "records.tar.gz")
-        except CannotWrite as error:  # the records are where they were made, and the next slice may free the disk
+        except CannotWrite as error:  # records are safe in their own folder, and the disk may have space later
             print(f"on_gpu: {error}", flush=True)
 
     def _seconds(self) -> float:
@@ -53,7 +53,7 @@ class Report:
 
 
 def line(outcome: Outcome) -> str:
-    """Return an outcome in words: the slice, how it ended, its seconds and the expected ones."""
+    """Return an outcome as a line of text: the slice, how it ended, its seconds and the expected ones."""
     how = outcome.how if outcome.exit_code in (0, None) else f"{outcome.how}, exit code {outcome.exit_code}"
     return f"{outcome.slice.name}: {how}, {outcome.seconds:.0f} s ({outcome.expected:.0f} expected)"
 

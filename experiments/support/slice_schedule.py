@@ -10,11 +10,11 @@ from typing import Literal, Protocol
 from experiments.support.slices import Slice
 
 SLACK = 1.25
-"""A slice is begun if this many times its expected seconds are left."""
+"""Factor of the expected seconds that must be left for a slice to begin."""
 RESERVE = 20.0
 """Seconds before the deadline in which no slice is expected to run."""
 TERMINATE, KILL_AFTER = 15.0, 5.0
-"""Seconds before the deadline at which a slice is asked to end, and after which it is killed."""
+"""Seconds before the deadline at which a slice is asked to end, and seconds from then until it is killed."""
 GRACE = 2.0
 """Seconds that a process has to end once its record is finished: workers of torch.compile have hung for 300."""
 LOOK_EVERY = 0.2
@@ -42,7 +42,7 @@ class Clock(Protocol):
 
 
 class MachineClock:
-    """Clock of the machine."""
+    """Clock of the machine, for use outside tests."""
 
     def now(self) -> float:
         """Return the seconds since a fixed moment."""
@@ -55,19 +55,19 @@ class MachineClock:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a slice ended, and how long it took."""
+    """Outcome of a slice: how it ended, how long it took and what it printed."""
 
     slice: Slice
     expected: float
     """Seconds that were expected when it began."""
     seconds: float
-    """Seconds until its record was finished, or until it ended without."""
+    """Seconds until its record was finished, or until it ended without a finished record."""
     how: Literal["finished", "failed", "interrupted"]
-    """failed: it ended by itself and its record is not finished; interrupted: the deadline came."""
+    """Kind of its end: failed if it ended by itself without a finished record, interrupted if the deadline came."""
     exit_code: int | None
-    """Exit code of its process; `None` where it had to be killed."""
+    """Exit code of its process; `None` if it had to be killed."""
     output: str
-    """What it printed."""
+    """Printed output of its processes."""
 
 
 class Schedule:
@@ -75,8 +75,8 @@ class Schedule:
 
     Args:
         slices: Slices in the order of their value.
-        start: Starts a process that imports what slices need and waits for its command.
-        deadline: Moment, by the clock, at which nothing runs any more.
+        start: Function that starts a process which imports the modules of slices and waits for its command.
+        deadline: Time, by the clock, at which nothing runs any more.
         clock: Clock of the deadline.
         report: Function that is called with all outcomes after every slice.
     """
@@ -104,7 +104,7 @@ class Schedule:
         try:
             while (chosen := self.next()) is not None:
                 self._waiting.remove(chosen)
-                running, standby = standby, self._start()  # which imports torch while this one computes
+                running, standby = standby, self._start()  # it imports torch while this slice computes
                 self.outcomes.append(self._outcome(chosen, running))
                 running = None
                 self._report(self.outcomes)
@@ -120,9 +120,10 @@ class Schedule:
         return next((waiting for waiting in self._waiting if SLACK * self.expected(waiting) <= left), None)
 
     def expected(self, asked: Slice) -> float:
-        """Return the expected seconds: measured for the same work, else the estimate scaled by measured over estimated.
+        """Return the expected seconds: those of finished slices of the same work, or else the scaled estimate.
 
-        Only slices of the same kind count: tests, experiments and benchmarks are estimated in different ways.
+        The scale is measured over estimated seconds of the finished slices of the same kind, because tests, experiments
+        and benchmarks are estimated in different ways.
         """
         finished = [outcome for outcome in self.outcomes if outcome.how == "finished"]
         if same := [outcome.seconds for outcome in finished if outcome.slice.work == asked.work]:
@@ -132,7 +133,7 @@ class Schedule:
         return asked.seconds * (sum(outcome.seconds for outcome in alike) / estimated if alike else 1.0)
 
     def _outcome(self, chosen: Slice, process: Process) -> Outcome:
-        """Run a slice until its process ends, its grace after the record is over, or the deadline comes."""
+        """Run a slice until its process ends, the grace after its finished record is over, or the deadline comes."""
         expected, begun, interrupted = self.expected(chosen), self._clock.now(), False
         is_finished, finished_at = chosen.watch(), None
         process.begin(chosen.command)

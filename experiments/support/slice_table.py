@@ -1,4 +1,4 @@
-"""Order of slices by their value, and the estimated seconds of tests and benchmarks: one line each."""
+"""Ranks of slices, which order them by value, and estimated seconds of tests and benchmarks: one line each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EXPERIMENTS: Mapping[str, Ranks] = {
     "inception": Ranks(5, 7),
     "sliding_window": Ranks(5, 7),
 }
-"""A line for each experiment with a preset `gpu`."""
+"""Ranks of each experiment with a preset `gpu`."""
 
 BENCHMARKS: Mapping[str, tuple[int, float]] = {
     "networks": (1, 110),
@@ -46,9 +46,10 @@ BENCHMARKS: Mapping[str, tuple[int, float]] = {
     "adaptive": (9, 110),
     "scaling": (9, 110),
 }
-"""Rank, and estimated seconds on an H100, of each benchmark; those that compile most come last."""
+"""Rank and estimated seconds on an H100 of each benchmark; those that compile most come last."""
 
 TESTS: Mapping[str, tuple[int, float]] = {"gpu and not compiles": (0, 40), "gpu and compiles": (9, 110)}
-"""Rank, and estimated seconds on an H100, of the tests of a mark."""
+"""Rank and estimated seconds on an H100 of the tests of each mark."""
+
 LONGER, IN_MINIATURE = 3.0, 20.0
-"""How many times the seconds of the preset gpu full takes, roughly; and seconds of a slice of another preset."""
+"""Rough ratio of the seconds of the presets full and gpu, and expected seconds of a slice of any other preset."""

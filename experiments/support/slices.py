@@ -1,4 +1,4 @@
-"""Slices: parts of the work for a GPU, of at most two minutes and with one record each, in the order of value."""
+"""Slices of the work for a GPU, each of at most two minutes and with one record, in the order of their value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from odenet.training.environment import code
 from odenet.training.files import stamp
 
 BEGINNING = 5.0
-"""Seconds of a slice before its record begins: reading data, starting the device."""
+"""Seconds of a slice before its record begins: it reads data and starts the device."""
 
 FOLDER = Path("runs/on_gpu")
 """Folder of the records of slices, until they are collected."""
@@ -22,7 +22,7 @@ FOLDER = Path("runs/on_gpu")
 
 @dataclass(frozen=True)
 class Slice:
-    """Part of the work for a GPU: one command that leaves one record."""
+    """Slice of the work for a GPU: one command that leaves one record."""
 
     work: str
     """Name of the experiment, benchmark or mark of tests."""
@@ -43,7 +43,7 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """Name in tables and messages."""
+        """Name of the slice in tables and messages."""
         seeds = getattr(self.settings, "seeds", None)
         return f"{self.kind} {self.work}" + (f", seed {seeds[0]}" if seeds else "")
 
@@ -59,7 +59,7 @@ class Slice:
         return is_finished
 
     def as_measured(self, card: str | None) -> Slice:
-        """Return the slice with the seconds that collected seeds took on this card in the place of the estimate.
+        """Return the slice with the measured seconds of collected seeds on this card in place of the estimate.
 
         Args:
             card: Name of the GPU; with `None`, the estimate stays.
@@ -75,7 +75,7 @@ class Slice:
         """Whether a finished record of the same settings has the results of this slice.
 
         Raises:
-            RecordError: if a record of other settings, or a file that is no record, is in the way.
+            RecordError: if the file of the record has other settings, or is no record.
         """
         if self.kind == "experiment":
             return self._is_recorded(self.record) or (self.collected is not None and self._is_recorded(self.collected))
@@ -120,7 +120,7 @@ def _is_finished(path: Path) -> bool:
 def _tests(mark: str, folder: Path, records: Path) -> Slice:
     rank, seconds = TESTS[mark]
     name = mark.replace(" ", "_")
-    record = folder / "gpu_tests" / f"{name}-{code()[:12]}.json"  # tests of other code are to be run again
+    record = folder / "gpu_tests" / f"{name}-{code()[:12]}.json"  # tests are run again when the code has changed
     command = ("experiments.support.gpu_tests", mark, str(record))
     return Slice(mark, "tests", command, seconds, record, (rank, 0), records / "gpu_tests" / f"{name}.json")
 
@@ -154,7 +154,7 @@ def _experiment(name: str, preset: str, records: Path, folder: Path) -> list[Sli
 
 
 def refusals(every: list[Slice]) -> list[str]:
-    """Return a sentence for each record of other settings, or file that is no record, in the place of a slice's."""
+    """Return a message for each slice whose file is a record of other settings or no record."""
     found = []
     for part in every:
         try:

@@ -2,8 +2,8 @@
 
     python -m experiments.support.standby [MODULE …]    # then a line of JSON: a module to run and its arguments
 
-Importing torch takes seconds, which a slice on a lent GPU does not pay when its process was started before. The process
-and its group end with standard input, that is with the process that started it, even if that is killed.
+Importing torch takes seconds, which a slice on a lent GPU saves if its process was started before. The process and its
+group end when standard input closes, that is with the process that started them, even if that is killed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
         return
     _end_with_standard_input()
     sys.argv = json.loads(line)
-    warnings.filterwarnings("ignore", message=f".*{sys.argv[0]}", category=RuntimeWarning)  # it may be imported already
+    warnings.filterwarnings("ignore", message=f".*{sys.argv[0]}", category=RuntimeWarning)  # if imported before
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 

@@ -1,4 +1,4 @@
-"""Means and spreads over seeds."""
+"""Means and standard deviations over seeds."""
 
 from __future__ import annotations
 

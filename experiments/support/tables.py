@@ -1,4 +1,4 @@
-"""Tables printed in a terminal."""
+"""Tables for the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows with equal keys as a table with a column for each key, text aligned left and numbers right."""
+    """Print rows with equal keys as a table with a column for each key; text is aligned left, numbers right."""
     table = Table(title=title, title_justify="left")
     for name in rows[0] if rows else ():
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")

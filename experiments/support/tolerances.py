@@ -28,7 +28,7 @@ METHODS: dict[str, GradientMethod] = {
     "backprop": Backprop(),
 }
 REFERENCE = 1e-2
-"""Ratio of the tolerance of the reference solution, against which errors are measured, to the smallest tolerance."""
+"""Ratio of the tolerance of the reference solution, for measuring errors, to the smallest tolerance."""
 
 
 def dopri5(tolerance: float) -> Adaptive:
@@ -79,7 +79,7 @@ def _state(net: FlowClassifier, batch: Batch, stepping: Stepping) -> Tensor:
 
 
 def _gradient(net: FlowClassifier, batch: Batch, stepping: Stepping, method: GradientMethod) -> Tensor:
-    """Compute the gradient of the loss in θ, as one vector in double precision."""
+    """Compute the gradient of the loss with respect to θ, as one vector in double precision."""
     with configure(net, stepping=stepping, gradient=method):
         step(net, *batch)
     return torch.cat([p.grad.double().ravel() for p in net.flow.parameters() if p.grad is not None])

@@ -1,4 +1,4 @@
-"""Training the networks of an experiment: each once, and read back where a run goes on."""
+"""Training of the networks of an experiment; a continued run reads trained ones back from their checkpoints."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def train(
     task: Task | None = None,
     optimizer: Optimizer | None = None,
 ) -> History:
-    """Train `net` in place; where that is done already, give it its trained weights.
+    """Train `net` in place, or, if the run has its finished checkpoint, load the trained weights.
 
     Args:
-        net: The network, initialized under `seed`.
-        key: Names the training in the run.
-        settings: Of the experiment.
-        data: Images.
-        seed: Of the order of the images and their augmentation.
-        run: Beside whose record the checkpoint is kept.
-        task: By default, one label an image.
-        optimizer: With the momentum of an earlier training; by default a new one.
+        net: Network, initialized under `seed`.
+        key: Name of the training in the run.
+        settings: Settings of the experiment.
+        data: Images and labels of the training and the test.
+        seed: Seed of the order of the images and their augmentation.
+        run: Run beside whose record the checkpoint is kept.
+        task: Loss and metrics; by default those of one label per image.
+        optimizer: Optimizer that continues with the momentum of an earlier training; by default a new one.
     """
     fabric = launch(settings.training)
     net.to(fabric.device)
@@ -56,19 +56,19 @@ def train(
 Net = TypeVar("Net", bound=nn.Module)
 
 
-class TrainedLater(Generic[Net]):
+class LazyTraining(Generic[Net]):
     """Network that is trained, or read back from its checkpoint, when it is first needed.
 
     A run whose record has all results that need the net trains nothing, even where its checkpoints are lost.
 
     Args:
-        make: Returns the network, initialized under `seed`.
+        make: Function that builds the network, initialized under `seed`.
         key: Name of the training in the run.
         settings: Settings of the experiment.
-        data: Images.
+        data: Images and labels of the training and the test.
         seed: Seed of the order of the images and their augmentation.
         run: Run beside whose record the checkpoint is kept.
-        task: Loss and metrics; by default, one label an image.
+        task: Loss and metrics; by default those of one label per image.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class TrainedLater(Generic[Net]):
 
     @property
     def history(self) -> History:
-        """History of its training."""
+        """History of the training."""
         return self._trained[1]
 
 
@@ -106,7 +106,7 @@ def on_test_images(net: nn.Module, data: ImageData) -> Batches:
 
 
 def training_error(net: nn.Module, data: ImageData) -> float:
-    """The share of wrong answers on the training images as they are, in evaluation mode."""
+    """Measure the share of wrong answers on the training images, without augmentation, in evaluation mode."""
     device = next(net.parameters()).device
     images = data.train_batches(1000, augment=False, shuffle=False, device=device)
     return 1 - evaluate(net, Classification(data.num_classes), images)["accuracy"]

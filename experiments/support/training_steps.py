@@ -18,7 +18,7 @@ UNUSED = -1
 
 
 class EvaluationCounts(nn.Module):
-    """Numbers of evaluations of F, n_forward and n_backward, in each training step of a network so far.
+    """Counter of the evaluations of F in each training step of a network, as pairs (n_forward, n_backward).
 
     In the forward pass, steps that error control rejects count too. In the backward pass, an evaluation with its
     vector-Jacobian product counts once; plain backpropagation evaluates nothing again and counts 0. The counts are a
@@ -60,7 +60,7 @@ class EvaluationCounts(nn.Module):
             self.rows[-1][self._column] += 1
 
     def get_extra_state(self) -> Tensor:
-        """Return the counts as whole numbers (steps, 2), `UNUSED` for the steps to come."""
+        """Return the counts as whole numbers (steps, 2), with `UNUSED` for future steps."""
         state = torch.full((self.steps, 2), UNUSED)
         if self.rows:
             state[: len(self.rows)] = torch.tensor(self.rows)
@@ -89,7 +89,7 @@ def counted(net: nn.Module, steps: int) -> Iterator[EvaluationCounts]:
 
 
 def costs(nets: Mapping[str, FlowClassifier], images: Tensor, labels: Tensor, repetitions: int) -> dict[str, Any]:
-    """Measure, for each net, bytes of a training step and of its flow alone, and seconds of the step, interleaved."""
+    """Measure the peak bytes of a training step of each net, and of its flow alone, and the seconds of the step."""
 
     def of_flow(net: FlowClassifier) -> int:
         state = net.trunk(images).detach().requires_grad_()
@@ -112,7 +112,7 @@ def forward_and_backward(flow: nn.Module, x: Tensor) -> None:
 
 
 def step(net: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """Compute the gradient of the loss, as in training, in place of the previous gradient."""
+    """Compute the gradient of the loss as in training; it replaces the previous gradient."""
     net.train()
     net.zero_grad()
     F.cross_entropy(net(images), labels).backward()

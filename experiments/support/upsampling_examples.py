@@ -13,7 +13,7 @@ from odenet.layers import BedOfNails, MaxUnpooling, Nearest, TransposeConvolutio
 
 @torch.no_grad()
 def examples() -> dict[str, Any]:
-    """Compute inputs and outputs by name, and for the transpose convolution also what each input pixel contributes."""
+    """Compute inputs and outputs by name, and the contribution of each input pixel to the transpose convolution."""
     small = torch.tensor([[[[1.0, 2], [3, 4]]]])
     picture = torch.tensor([[[[1.0, 2, 6, 3], [3, 5, 2, 1], [1, 2, 2, 1], [7, 3, 4, 8]]]])
     pooled, indices = F.max_pool2d(picture, 2, return_indices=True)

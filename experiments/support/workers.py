@@ -1,4 +1,4 @@
-"""Worker processes on this machine, which run tasks in parallel and send messages and results."""
+"""Worker processes on this machine, which run tasks in parallel and send their messages and results."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ import torch
 Send: TypeAlias = Callable[[Any], None]
 """Function that sends a message to the process that started the workers."""
 Task: TypeAlias = Callable[[Send], Any]
-"""Function that a worker runs; it can be pickled, as a `partial` of a function of a module can."""
+"""Function that a worker runs; it must be picklable, such as a `partial` of a module's function."""
 
 
 class WorkerDied(RuntimeError):  # noqa: N818 (named after what happened)
-    """A worker process was killed before its task was done."""
+    """Raised when a worker process was killed before its task was done."""
 
 
 def run_tasks(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, Any]]:
-    """Run the tasks, and yield (number of the task, message) as they send messages, and last what each returns.
+    """Run the tasks, and yield pairs (number of the task, message); the last message is the task's return value.
 
-    Tasks start in their order; this process prints what they print, whole lines at a time. The workers end with the
-    iterator, and with this process, even if it is killed. Torch's threads are divided among them.
+    Tasks start in their order; this process prints their output, whole lines at a time. The workers end with the
+    iterator, and with this process, even if it is killed. Torch's threads are divided among the workers.
 
     Raises:
         WorkerDied: if a worker was killed.
@@ -62,7 +62,7 @@ def run_tasks(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, Any]]:
 
 @contextmanager
 def _processes(tasks: Sequence[Task], workers: int) -> Iterator[dict[Connection, BaseProcess]]:
-    """Start workers, by their connections, and end them with the context."""
+    """Start worker processes, and end them with the context; yields them by their connections."""
     # Spawned, because a fork of a process with threads or a GPU may hang. Pickled here, so that no tensor goes through
     # shared memory.
     context, pickled = get_context("spawn"), pickle.dumps(list(tasks))
@@ -95,7 +95,7 @@ def _received(connection: Connection, process: BaseProcess) -> tuple[str, int, A
 
 
 def _work(connection: Connection, pickled: bytes, threads: int) -> None:
-    """Run, in the worker, the tasks whose numbers are received, until None is received."""
+    """Run in the worker the tasks whose numbers it receives, until it receives None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal: the parent handles it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
@@ -106,7 +106,7 @@ def _work(connection: Connection, pickled: bytes, threads: int) -> None:
 
 
 def _outcome(task: Task, number: int, connection: Connection) -> tuple[str, int, Any]:
-    """Run a task, and return what it returned or raised, with the kind of message."""
+    """Run a task, and return the message with its result or error."""
     try:
         return "returned", number, task(lambda content: connection.send(("sent", number, content)))
     except Exception as error:
@@ -114,7 +114,7 @@ def _outcome(task: Task, number: int, connection: Connection) -> tuple[str, int,
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent ends, even if killed, as a new run would write the same checkpoints."""
+    """End this process when its parent ends, even if killed: a new run would write the same checkpoints."""
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""Networks that `complexity` compares, by name: those for ImageNet, and small ones for images such as 28×28."""
+"""Networks that `complexity` compares, by name: published ones, and small ones for images such as 28×28."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ WIDTHS = (
 
 
 def linear(num_classes: int, in_channels: int) -> nn.Module:
-    """Build one linear layer on the pixels, for comparison with nets that have depth."""
+    """Build one linear layer on the pixels, for comparison with deep nets."""
     del in_channels
     return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
 
 
 def all_convolutional(num_classes: int, in_channels: int, *, width: int = 24) -> nn.Module:
-    """Build VGG without its linear layers: 3×3 convolutions, `width`, twice 2·`width`, twice 4·`width`, and means."""
+    """Build a net of 3×3 convolutions: one of `width` channels, two of 2·`width`, two of 4·`width`; a classifier."""
     unit = partial(convolution, size=3, norm=nn.BatchNorm2d)
     return nn.Sequential(
         *(unit(in_channels, width), nn.MaxPool2d(2)),
@@ -115,8 +115,8 @@ SMALL: Mapping[str, Maker] = {
     "ode_net16": partial(ode_net, channels=16),
     **CHEN,
 }
-"""Small networks; in those with `/2`, the stem halves the image. The last six are those of Chen et al. 2018, with 16
-channels or their 64."""
+"""Constructors of small networks; `/2` means that the stem halves the image. The last six are those of Chen et al.
+2018, with 16 channels or the original 64."""
 
 
 def published_net(name: str) -> tuple[Maker, tuple[int, int, int]]:

@@ -49,9 +49,7 @@ class Mixed(Stepping):
             raise ValueError("members must name at least one stepping, got []: pass e.g. [FixedSteps(Euler())].")
         for member in self.members:
             if not isinstance(member, Stepping) or isinstance(member, Mixed):
-                raise TypeError(
-                    f"members must be steppings other than Mixed, got {member!r}: list each stepping itself."
-                )
+                raise TypeError(f"members must be steppings other than Mixed, got {member!r}: list its steppings.")
         self.probabilities = [1.0] * len(self.members) if probabilities is None else list(probabilities)
         numbers = [as_float(p) for p in self.probabilities]
         if len(numbers) != len(self.members) or not all(p is not None and 0 <= p < float("inf") for p in numbers):
