@@ -137,7 +137,7 @@ def test_it_is_a_value_that_saved_models_keep(tmp_path: Path) -> None:
     assert stepping == copy.deepcopy(stepping)
     assert hash(stepping) == hash(copy.deepcopy(stepping))
     assert stepping != Mixed([EULER, MIDPOINT])
-    assert eval(repr(stepping), vars(odenet)) == stepping
+    assert eval(repr(stepping), dict(vars(odenet))) == stepping
     net = cifar_resnet(2, 3, 1, widths=(4,), stem_stride=1)
     (flow,) = (module for module in net.modules() if isinstance(module, ODEBlock))
     flow.stepping = stepping

@@ -22,7 +22,6 @@ from odenet.blocks.stepping.base import Projection, Stepping
 from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.blocks.theta.base import Theta
-from odenet.blocks.theta.combination import is_differentiable
 
 Compiled: TypeAlias = bool | Literal["reduce-overhead"]
 """Whether the solves of a block are compiled; with "reduce-overhead" they run as CUDA graphs on a GPU."""
@@ -213,7 +212,7 @@ class ODEBlock(ModuleWithProperties):
         if isinstance(x, Proxy):  # torch.fx is tracing the network, and the block is a leaf module in its graph
             tracer: Any = x.tracer
             return tracer.create_proxy("call_module", tracer.path_of_module(self), (x,), {})
-        if not isinstance(x, Tensor) or not is_differentiable(x):
+        if not isinstance(x, Tensor) or not (x.is_floating_point() or x.is_complex()):
             raise _state_error(x, self.label)
         if self.theta.horizon > 6e4 and self.theta.horizon > torch.finfo(x.dtype).max:  # half precision ends at 65504
             raise ValueError(

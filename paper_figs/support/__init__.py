@@ -1,1 +1,1 @@
-"""What figures share; the figures themselves are in the folder above."""
+"""Helpers that the figures share; the figures themselves are in the folder above."""

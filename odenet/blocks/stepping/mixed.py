@@ -17,7 +17,7 @@ from odenet.blocks.theta.base import Piece
 
 
 class Mixed(Stepping):
-    """In training mode, stepping i with probability p_i, drawn for each forward pass; in evaluation mode one of them.
+    """Stepping i with probability p_i, drawn for each forward pass in training mode; one of them in evaluation mode.
 
     A network trained so has not learned the errors of one solver, so it can be solved by others afterwards, and stopped
     at any number of evaluations. The draw is one number of torch's generator on the CPU: `odenet.training.fit` lets all

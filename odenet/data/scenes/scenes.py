@@ -121,7 +121,7 @@ class Scenes:
 
     @cached_property
     def _numbers_of_objects(self) -> list[int]:
-        """For each layer, back to front, the number of its object from 1, or 0 for clutter; spread evenly."""
+        """Return the number of the object of each layer, back to front, from 1, or 0 for clutter; spread evenly."""
         objects, clutter = self.objects[1], self.clutter[1]
         depths = [((k + 1) / objects, k + 1) for k in range(objects)]
         depths += [((k + 0.5) / clutter, 0) for k in range(clutter)]
@@ -129,7 +129,7 @@ class Scenes:
 
     @cached_property
     def _depths(self) -> Tensor:
-        """The same numbers on the device: int64, (L,)."""
+        """Return the same numbers on the device: int64, (L,)."""
         return torch.tensor(self._numbers_of_objects, device=self.device)
 
     @cached_property
