@@ -172,6 +172,7 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.PiecewiseConstant": lambda: {"nodes": [MLPBranch(2, 3)]},
     "odenet.PiecewiseLinear": lambda: {"nodes": [MLPBranch(2, 3), MLPBranch(2, 3)]},
     "odenet.Spline": lambda: {"nodes": [MLPBranch(2, 3) for _ in range(4)]},
+    "odenet.Mixed": lambda: {"members": [FixedSteps(Euler()), FixedSteps(Euler(), 2)]},
     "odenet.StochasticDepth": lambda: {"survival": 0.5},
     "odenet.SymmetricBranch": lambda: {"channels": 4},
     "odenet.coarsen_steps": lambda: {"model": ODEBlock(Constant(MLPBranch(2, 3)), FixedSteps(Euler(), 4))},

@@ -139,7 +139,9 @@ def test_a_budget_too_small_for_a_step_gives_the_gradient_of_the_identity() -> N
 
 @pytest.mark.parametrize("method", ["explicit_adams", "implicit_adams", "scipy_solver"])
 def test_multistep_and_scipy_methods_are_refused(method: str) -> None:
-    with pytest.raises(ValueError, match=rf"{method}.*needs those before it too: use a Runge-Kutta method such as"):
+    with pytest.raises(
+        ValueError, match=rf"{method}.*depends on the steps before it: use a Runge-Kutta method such as"
+    ):
         ODEBlock(Constant(MLPBranch(2)), Adaptive(method), Checkpointed())
 
 

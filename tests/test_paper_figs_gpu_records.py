@@ -62,7 +62,7 @@ MINIATURE: dict[str, dict[str, Any]] = {
 }
 """Fewer channels, steps and images; nothing that names a result is another but for depths of time."""
 
-WORK = {"gradient_flow": "flows", "upsampling": "upsamplings"}
+WORK = {"upsampling": "upsamplings"}
 """Names of the functions that are not called as their scripts are."""
 
 

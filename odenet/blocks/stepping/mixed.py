@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from odenet.blocks.annotations import Inside
-from odenet.blocks.arguments import as_float, checked
+from odenet.blocks.annotations import Inside, Within
+from odenet.blocks.arguments import checked
 from odenet.blocks.field import Field
 from odenet.blocks.stepping.base import Plan, Projection, ReversiblePlan, Stepping
 from odenet.blocks.theta.base import Piece
@@ -40,26 +40,18 @@ class Mixed(Stepping):
     @checked
     def __init__(
         self,
-        members: Annotated[Sequence[Annotated[Stepping, Inside()]], Inside()],
-        probabilities: Annotated[Sequence[float] | None, Inside()] = None,
+        members: Sequence[Stepping],
+        probabilities: Sequence[Annotated[float, Within(0)]] | None = None,
         evaluation: Annotated[Stepping | None, Inside()] = None,
     ) -> None:
         self.members = list(members)
-        if not self.members:
-            raise ValueError("members must name at least one stepping, got []: pass e.g. [FixedSteps(Euler())].")
-        for member in self.members:
-            if not isinstance(member, Stepping) or isinstance(member, Mixed):
-                raise TypeError(f"members must be steppings other than Mixed, got {member!r}: list its steppings.")
+        if any(isinstance(member, Mixed) for member in self.members):
+            raise TypeError(f"members must be steppings other than Mixed, got {members!r}: list the steppings of each.")
         self.probabilities = [1.0] * len(self.members) if probabilities is None else list(probabilities)
-        numbers = [as_float(p) for p in self.probabilities]
-        if len(numbers) != len(self.members) or not all(p is not None and 0 <= p < float("inf") for p in numbers):
+        if len(self.probabilities) != len(self.members) or not sum(self.probabilities) > 0:
             raise ValueError(
-                f"probabilities must be one number ≥ 0 for each of {len(self.members)} members, got {probabilities!r}: "
-                "pass such numbers, or None for equal probabilities."
-            )
-        if not sum(self.probabilities) > 0:
-            raise ValueError(
-                f"probabilities must have a positive sum, got {probabilities!r}: some member has to be drawn."
+                f"probabilities must be one number for each of {len(self.members)} members, with a positive sum, got "
+                f"{probabilities!r}: pass such numbers, or None for equal probabilities."
             )
         self.evaluation = evaluation
 
