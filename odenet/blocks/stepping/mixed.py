@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from odenet.blocks.annotations import Inside, Within
+from odenet.blocks.annotations import Within
 from odenet.blocks.arguments import checked
 from odenet.blocks.field import Field
 from odenet.blocks.stepping.base import Plan, Projection, ReversiblePlan, Stepping
@@ -42,7 +42,7 @@ class Mixed(Stepping):
         self,
         members: Sequence[Stepping],
         probabilities: Sequence[Annotated[float, Within(0)]] | None = None,
-        evaluation: Annotated[Stepping | None, Inside()] = None,
+        evaluation: Stepping | None = None,
     ) -> None:
         self.members = list(members)
         if any(isinstance(member, Mixed) for member in self.members):
