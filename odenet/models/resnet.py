@@ -2,8 +2,9 @@
 
 A stage of n residual blocks at one resolution is a flow: piecewise-constant θ on n pieces, one Euler step each, h = 1.
 A block that changes resolution or width is a transition, y = S(x) + F(x). The published nets are post-activation: the
-ReLU after the addition is the flow's projection. There are two families, one for small images (section 4.2 of the
-paper: 6n+2 layers, 16-32-64 channels, shortcuts without parameters) and one for ImageNet (table 1).
+ReLU after the addition is the flow's projection, `Nonnegative()`, so error control can solve the limit of small steps.
+There are two families, one for small images (section 4.2 of the paper: 6n+2 layers, 16-32-64 channels, shortcuts
+without parameters) and one for ImageNet (table 1).
 """
 
 from __future__ import annotations
