@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from odenet.blocks.properties import ModuleWithProperties
+from odenet.blocks.properties import ModuleWithProperties, Value
 
 
 class Sized(ModuleWithProperties):
@@ -50,3 +50,14 @@ def test_other_attributes_are_registered_as_in_any_module() -> None:
     module = Sized()
     module.layer, module.weight, module.name = nn.Linear(1, 1), nn.Parameter(torch.ones(1)), "name"
     assert [name for name, _ in module.named_parameters()] == ["weight", "layer.weight", "layer.bias"]
+
+
+def test_a_value_is_equal_hashed_and_shown_by_its_attributes() -> None:
+    class Shift(Value):
+        def __init__(self, by: float) -> None:
+            self.by = by
+
+    assert Shift(1.0) == Shift(1.0)
+    assert hash(Shift(1.0)) == hash(Shift(1.0))
+    assert Shift(1.0) != Shift(2.0)
+    assert repr(Shift(1.0)) == "Shift(by=1.0)"

@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from odenet.blocks.properties import Value
 from odenet.blocks.theta.base import Piece, Time
 
 
-class ConvexProjection(ABC):
+class ConvexProjection(Value, ABC):
     """Base class of projections P onto a convex set K and its tangent cones.
 
     A subclass defines P as `__call__` and Π as `tangent`. P must be idempotent, P(P(x)) = P(x).
@@ -38,15 +39,6 @@ class ConvexProjection(ABC):
     @abstractmethod
     def tangent(self, x: Tensor, slope: Tensor) -> Tensor:
         """Return Π(x, v), the slope v projected onto the tangent cone of K at a point x of K."""
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
-
-    def __hash__(self) -> int:
-        return hash((type(self), *sorted(vars(self).items())))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
 
 class Nonnegative(ConvexProjection):

@@ -1,4 +1,4 @@
-"""Modules with properties whose setters are always called."""
+"""Modules whose property setters are always called, and objects that are equal by their attributes."""
 
 from __future__ import annotations
 
@@ -36,3 +36,16 @@ class ModuleWithProperties(nn.Module):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
+
+
+class Value:
+    """An object that is its attributes: equal, hashed and shown by them, for solvers, projections and the like."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *sorted(vars(self).items())))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"

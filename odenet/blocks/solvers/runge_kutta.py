@@ -14,13 +14,14 @@ from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor, add
 
+from odenet.blocks.properties import Value
 from odenet.blocks.solvers.tableau import ButcherTableau, Stage
 
 VectorField: TypeAlias = Callable[[float, Tensor], Tensor]
 """Function f(t, x) → x′, of the shape of x."""
 
 
-class Solver(ABC):
+class Solver(Value, ABC):
     """A one-step method Φ_h of a given order: the local error of a step is O(h^(order+1)) where f is smooth.
 
     The state of most solvers is x itself. A solver that carries more (a pair, the previous step) makes its state in
@@ -45,15 +46,6 @@ class Solver(ABC):
     def fitted(self, steps: int) -> Solver:  # noqa: ARG002
         """Return the solver for a solve of `steps` steps, which differs if a coefficient depends on their number."""
         return self
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and vars(self) == vars(other)
-
-    def __hash__(self) -> int:
-        return hash((type(self), *sorted(vars(self).items())))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
 
 def evaluate_stages(
