@@ -1,4 +1,4 @@
-"""What can a GPU find out in some minutes? The most valuable records that fit, one command, as long as the time lasts.
+"""What can a GPU find out in some minutes? This command makes the most valuable records that fit into the time.
 
     python -m experiments.on_gpu --minutes 8 --out OUT       # on a machine with a GPU; make gpu MINUTES=8 OUT=OUT
     python -m experiments.on_gpu --collect records.tar.gz    # at home: merge seeds, draw figures, write tables

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from odenet.blocks.properties import Value
 from odenet.blocks.theta.base import Piece, Time
+from odenet.blocks.theta.combination import is_equal
 
 
 class ConvexProjection(Value, ABC):
@@ -98,16 +99,9 @@ def projected(projection: ConvexProjection, x: Tensor, label: str) -> Tensor:
         ValueError: if P(P(x)) ≠ P(x), on a CPU.
     """
     y = projection(x)
-    if y.device.type == "cpu" and not torch.compiler.is_compiling() and not _is_equal(projection(y.detach()), y):
+    if y.device.type == "cpu" and not torch.compiler.is_compiling() and not is_equal(projection(y.detach()), y):
         raise ValueError(
             f"{projection!r} was asked for in {label}, but P(P(x)) differs from P(x); error control needs a projection "
             "onto a set, which leaves every point of the set unchanged: correct its __call__."
         )
     return y
-
-
-def _is_equal(a: Any, b: Tensor) -> bool:
-    try:
-        return torch.equal(a, b)
-    except RuntimeError:  # torch.func.vmap does not allow a decision that depends on values
-        return True

@@ -112,8 +112,8 @@ class PerSample:
                 field.enter(piece)
                 if not isinstance(piece.field, nn.Module):
                     field.fall_back_to_eager(
-                        "its field is a new function in every solve (θ is interpolated, or scaled by stochastic depth)",
-                        "use Constant or PiecewiseConstant, without noise",
+                        "its field is a new function in every solve (interpolated, scaled by noise, or projected)",
+                        "use Constant or PiecewiseConstant, without noise and projection",
                     )
                 attempts = self._solve_piece(piece, field, batch, record=record)
                 if attempts and batch.summary.most_accepted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Annotated, Any
@@ -60,9 +61,7 @@ class Mixed(Stepping):
         if not training:
             return self.members[0] if self.evaluation is None else self.evaluation
         number = torch.rand((), device="cpu").item() * sum(self.probabilities)
-        sums = list(accumulate(self.probabilities))
-        index = next((i for i, end in enumerate(sums) if number < end), len(sums) - 1)
-        return self.members[index]
+        return self.members[bisect(list(accumulate(self.probabilities))[:-1], number)]
 
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
         """Compute x(T) by the stepping of evaluation mode."""

@@ -41,7 +41,7 @@ class Combination:
         before = {name: theta[name].clone() for name in self.buffers}
         slope = torch.func.functional_call(self.branch, theta, (t, x))
         for name, buffer in before.items():
-            if not _is_equal(theta[name], buffer):
+            if not is_equal(theta[name], buffer):
                 raise ValueError(
                     f"a {type(self.branch).__name__} changed its buffer {name!r} between two nodes; the change belongs "
                     "to neither of them and would be lost: use PiecewiseConstant, or evaluation mode."
@@ -59,10 +59,11 @@ def _changeable_buffers(branch: nn.Module) -> list[str]:
     ]
 
 
-def _is_equal(a: Tensor, b: Tensor) -> bool:
+def is_equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal; True under `torch.func.vmap`, which allows no decision that depends on values."""
     try:
         return torch.equal(a, b)
-    except RuntimeError:  # under torch.func.vmap, which itself refuses to change a buffer
+    except RuntimeError:
         return True
 
 
