@@ -47,6 +47,11 @@ def _machine_code_of_this_processor() -> Path:
     return Path(tempfile.gettempdir()) / f"odenet-machine-code-{getpass.getuser()}-{key:08x}"
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Names a parameter of bytes by its length: its content may hold a time, and xdist's workers must agree on names."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips tests marked `gpu` where there is no GPU."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
