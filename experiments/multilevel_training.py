@@ -34,8 +34,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from experiments.depth_refinement import Levels, network
 from experiments.support.command import Experiment, on_images
+from experiments.support.crossed import Nets, crossed_net
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
 from experiments.support.training import train
@@ -51,9 +51,11 @@ Schedule = list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class MultilevelTraining(Levels):
+class MultilevelTraining(Nets):
     """Settings of the experiment; `training.epochs` is replaced by the epochs of each cycle."""
 
+    blocks: int = 1
+    """Number N of Euler steps in the flow of each stage of the coarsest net; T = N, so that h = 1 there."""
     cycles: tuple[int, ...] = (6, 5, 5)
     """Number of epochs at each level, from coarse to fine (Chang et al. 2018: 60, 50, 50)."""
 
@@ -123,7 +125,7 @@ def _trained(
     """Train a net by `schedule`, or read it back, and return its size, accuracy and history."""
     level, rows = schedule[0][0], []
     torch.manual_seed(seed)
-    net = network(settings, data, level)
+    net = crossed_net(settings, data, settings.blocks * 2**level, settings.blocks)
     optimizer = make_optimizer(net, settings.training)
     for cycle, (finer, epochs) in enumerate(schedule):
         for _ in range(level, finer):

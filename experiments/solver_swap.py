@@ -1,200 +1,157 @@
 """Is a trained network an ODE, or an artefact of its solver?
 
-A flow is trained with one solver and step, and tested with every solver and with 1, 2, 4 and 8 steps on each piece of
-θ, its weights unchanged. If the answers stay, the net is the flow of a vector field; if they change, the net has
-learned the error of its solver along with its task (Queiruga et al. 2020; Ott et al. 2021). Trainings:
+Flows of two layers are trained with one stepping and tested with others, their weights unchanged. If the answers stay,
+the net is the flow of a vector field; if they change, the net has learned the error of its solver along with its task
+(Queiruga et al. 2020; Ott et al. 2021). The nets are crossed over three factors:
 
-- euler, midpoint, rk4: one step a piece, h = 1;
-- dopri5: steps chosen by error control, an ODE-Net;
-- euler/4: four Euler steps a piece, h = 1/4, with the same parameters;
-- shared: one θ for all depth-times, two Euler steps, half the parameters.
+- trained with: Euler's method at h = 1 (a ResNet); RK4 at h = 1; or Euler at h = 1, Euler at h = 1/2 or Midpoint, drawn
+  for each batch (`Mixed`), so that no single error can be learned;
+- normalization: BatchNorm or GroupNorm. BatchNorm keeps one set of running statistics a branch. If a branch is
+  evaluated several times in a pass, these are a mixture that fits none of its evaluations. So each test is made with
+  the running statistics of the training, and with statistics recalibrated along the solve of the test. For the stepping
+  of the training there is a third test: each evaluation normalized by its own batch, as in training;
+- initialization: independent layers, or equal ones.
 
-    python -m experiments.solver_swap demo     # digits: 5 minutes on two cores
-    python -m experiments.solver_swap cpu      # Fashion-MNIST: 50 minutes on one core
-    python -m experiments.solver_swap gpu      # at 28×28, three stages, 6 epochs (full: 10): 34 s a seed on an H100
+    python -m experiments.solver_swap demo --jobs auto    # digits: 4 minutes on two cores
+    python -m experiments.solver_swap cpu --jobs auto     # Fashion-MNIST: an hour on two cores
+    python -m experiments.solver_swap gpu     # at 28×28, three stages, 6 epochs (full: 10): 34 s a seed on an H100
 
-Each test is made twice: in evaluation mode, and with every evaluation normalized by its own batch, as in training.
-BatchNorm keeps one set of running statistics per branch. If the branch is evaluated more than once in a pass (several
-stages, several steps, or one θ), these are a mixture that fits none of its evaluations, and then the accuracy in
-evaluation mode depends on that mixture as much as on the solver.
-
-Expected (a prototype on Fashion-MNIST, Euler, h = 1): 91.6 % becomes 88.3, 84.4 and 80.8 % with 2, 4 and 8 times the
-steps, and 58.8 % with Midpoint; nets trained with a higher order or a smaller step hardly change. Seen: as expected,
-but the larger part of the fall is due to BatchNorm's running statistics.
+Expected: under RK4 with h = 1/4, a net trained with Euler and BatchNorm loses tens of points with running statistics,
+and a few points with recalibrated statistics or GroupNorm. Nets trained with RK4 or Mixed lose less than two points. A
+net that is trained with RK4 and tested with RK4 is within half a point of normalization by batches once its statistics
+are recalibrated, and several points below it before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from statistics import fmean
+from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
-from torch import nn
 
-from experiments.support.command import Experiment, Settings, on_images
+from experiments.support.command import Experiment, on_images
+from experiments.support.crossed import Cell, Crossed, TrainedWith, crossed_net
+from experiments.support.deployment import Answered, accuracy_by_batch, compare_steppings, has_batch_statistics
+from experiments.support.parts import PartedRun
 from experiments.support.presets import ON_A_GPU
-from experiments.support.statistics import over_seeds
+from experiments.support.statistics import over_seeds, spread
 from experiments.support.training import LazyTraining
-from odenet import Adaptive, Constant, FixedSteps, ODEBlock, PiecewiseConstant, configure
-from odenet.blocks.replay.replay import frozen_buffers
+from odenet import Adaptive, FixedSteps
 from odenet.blocks.stepping.base import Stepping
-from odenet.data import Batches, ImageData
-from odenet.measure import count_evaluations, count_parameters
-from odenet.measure.mode import in_mode
-from odenet.models import ResNet, cifar_resnet
-from odenet.training import Classification, Record, Run, Training, evaluate
-
-SOLVERS = ("euler", "midpoint", "rk4")
-STEPS = (1, 2, 4, 8)
+from odenet.data import ImageData
+from odenet.measure import count_parameters
+from odenet.models import ResNet
+from odenet.training import Record, Run, Training
 
 
 @dataclass(frozen=True)
-class SolverSwap(Settings):
+class SolverSwap(Crossed):
     """Settings of the experiment."""
 
     blocks: int = 2
     """Number N of pieces of θ in the flow of each stage; T = N."""
-    widths: tuple[int, ...] = (16, 32)
-    """Channels of each stage."""
-    stem_stride: int = 2
-    """Stride of the first convolution; with 2, which halves the image, a net takes a quarter of the operations."""
-    trainings: tuple[str, ...] = ("euler", "midpoint", "rk4", "euler/4", "shared", "dopri5")
-    """Names of the trainings: a solver, with "/" and the number of steps per piece unless it is 1, or "shared"."""
-    training_tolerance: float = 1e-2
-    """Relative and absolute tolerance of dopri5 in training, where a coarse one is enough; tests use a tenth of it."""
-    test_images: int = 2000
-    """Number of test images on which the solvers are compared, the same for all."""
+    steppings: tuple[TrainedWith, ...] = ("euler", "rk4", "mixed")
+    """Names of the steppings of the trainings."""
+    tolerance: float = 1e-2
+    """Relative and absolute tolerance of dopri5 in the tests."""
 
 
 DIGITS = SolverSwap(
-    data="digits", stem_stride=1, test_images=360, training=Training(epochs=12, batch_size=64, threads=1)
+    data="digits",
+    stem_stride=1,
+    seeds=(0, 1, 2),
+    initializations=("independent",),
+    recalibration_images=1000,
+    training=Training(epochs=12, batch_size=64, threads=1),
 )
 """Settings for 1,437 images of 8×8 pixels: one thread, since an epoch of 22 steps gains nothing from a second."""
 
-GPU = SolverSwap(widths=(16, 32, 64), stem_stride=1, test_images=10000, training=Training(epochs=6, lr=0.4, **ON_A_GPU))
+GPU = SolverSwap(widths=(16, 32, 64), stem_stride=1, training=Training(epochs=6, lr=0.4, **ON_A_GPU))
 PRESETS = {
     "smoke": replace(
         DIGITS,
         train_images=256,
         seeds=(0,),
         widths=(4, 8),
-        trainings=("euler", "shared"),
-        test_images=64,
+        steppings=("euler", "mixed"),
+        recalibration_images=64,
         training=replace(DIGITS.training, epochs=1),
     ),
     "demo": DIGITS,
-    "cpu": SolverSwap(
-        training_tolerance=0.05,
-        train_images=20000,
-        augment=False,
-        training=Training(epochs=2, batch_size=64, lr=0.2, threads=1),
-    ),
+    "cpu": SolverSwap(augment=False, training=Training(epochs=1, batch_size=64, lr=0.2, threads=1)),
     "gpu": GPU,
     "full": replace(GPU, training=replace(GPU.training, epochs=10)),
 }
 GPU_SECONDS = 34  # estimated for one seed of the preset gpu on an H100
 
+OWN = {"euler": "euler×1", "rk4": "rk4×1", "mixed": "euler×1"}
+"""Test with the stepping of each training; that of `Mixed` in evaluation mode is its first."""
 
-def solver_swap(settings: SolverSwap, data: ImageData, run: Run) -> None:
+
+def solver_swap(settings: SolverSwap, data: ImageData, run: PartedRun) -> None:
     """Train every net for every seed, test it with every solver, and make the table."""
-    for name in settings.trainings:
-        for seed in settings.seeds:
-            torch.manual_seed(seed)
-            net = network(name, settings, data)
-            _recorded(f"seed{seed}/{name}", net, settings, data, seed, run)
+    chosen = [(seed, cell) for cell in cells(settings) for seed in settings.seeds]
+    run.each([partial(_recorded, settings, data, seed, cell) for seed, cell in chosen])
     run.finish(table=table(run.record))
 
 
-def network(name: str, settings: SolverSwap, data: ImageData) -> ResNet:
-    """Build the pre-activation net whose flows have the stepping of the training called `name`."""
-    stepping = _stepping(name, settings)
-
-    def flow(make_branch: Callable[[], nn.Module], _blocks: int, _projection: object) -> ODEBlock:
-        if name == "shared":
-            theta = Constant(make_branch(), horizon=settings.blocks)
-        else:
-            theta = PiecewiseConstant([make_branch() for _ in range(settings.blocks)])
-        return ODEBlock(theta, stepping)
-
-    return cifar_resnet(
-        settings.blocks + 1,  # the first block of a stage is its transition
-        data.num_classes,
-        data.in_channels,
-        widths=settings.widths,
-        stem_stride=settings.stem_stride,
-        activation="pre",
-        flow=flow,
-    )
+def cells(settings: SolverSwap) -> Iterator[Cell]:
+    """Yield the choices of the factors."""
+    axes = settings.steppings, settings.normalizations, settings.initializations
+    for stepping, normalization, initialization in product(*axes):
+        yield Cell(normalization, initialization, stepping)
 
 
-def _stepping(name: str, settings: SolverSwap) -> Stepping:
-    if name == "dopri5":
-        return Adaptive("dopri5", rtol=settings.training_tolerance, atol=settings.training_tolerance)
-    if name == "shared":
-        return FixedSteps("euler", per_piece=settings.blocks)
-    solver, _, steps = name.partition("/")
-    return FixedSteps(solver, per_piece=int(steps or 1))
+def tests(settings: SolverSwap, stepping: TrainedWith) -> dict[str, Stepping]:
+    """Return the steppings of the tests by name; that of the training is the first, with which others are compared."""
+    ways: dict[str, Stepping] = {f"euler×{n}": FixedSteps("euler", per_piece=n) for n in (1, 2, 4)}
+    ways |= {"midpoint×1": FixedSteps("midpoint"), "rk4×1": FixedSteps("rk4"), "rk4×4": FixedSteps("rk4", per_piece=4)}
+    ways["dopri5"] = Adaptive("dopri5", rtol=settings.tolerance, atol=settings.tolerance)
+    return {OWN[stepping]: ways[OWN[stepping]]} | ways
 
 
-def _recorded(key: str, net: ResNet, settings: SolverSwap, data: ImageData, seed: int, run: Run) -> None:
-    """Record the accuracy of `net` with every solver, after its training."""
-    trained = LazyTraining(lambda: net, key, settings, data, seed, run)
-    run.once(key, lambda: _facts(trained) | {"tests": _tested(trained.net, settings, data, _with_running_statistics)})
-    run.once(f"{key}/batch", lambda: {"tests": _tested(trained.net, settings, data, _with_batch_statistics)})
+def _recorded(settings: SolverSwap, data: ImageData, seed: int, cell: Cell, run: Run) -> None:
+    """Record the answers of the net of a cell under every stepping, after its training."""
 
+    def make() -> ResNet:
+        torch.manual_seed(seed)
+        return crossed_net(settings, data, settings.blocks, settings.blocks, cell)
 
-def _facts(trained: LazyTraining[ResNet]) -> dict[str, Any]:
-    return {"parameters": count_parameters(trained.net), "history": trained.history.rows}
+    later = LazyTraining(make, f"seed{seed}/{cell}", settings, data, seed, run)
 
+    def result() -> dict[str, Any]:
+        net = later.net
+        answers = compare_steppings(net, tests(settings, cell.stepping), data, settings.recalibration_images)
+        if has_batch_statistics(net):
+            own = tests(settings, cell.stepping)[OWN[cell.stepping]]
+            answers["batch"] = {OWN[cell.stepping]: {"accuracy": accuracy_by_batch(net, own, data)}}
+        return {"parameters": count_parameters(net), "answers": answers, "history": later.history.rows}
 
-def _tested(
-    net: ResNet, settings: SolverSwap, data: ImageData, accuracy: Callable[[ResNet, Batches], float]
-) -> dict[str, dict[str, Any]]:
-    """Measure accuracy and evaluations of the net with each solver and number of steps per unit of depth-time."""
-    probe = replace(data, test=data.test.first(min(settings.test_images, len(data.test))))
-    batches = probe.test_batches(500, device=next(net.parameters()).device)
-    tolerance = settings.training_tolerance / 10
-    unit = settings.blocks if _is_shared(net) else 1
-    ways: dict[str, Stepping] = {f"{s}×{n}": FixedSteps(s, per_piece=n * unit) for s in SOLVERS for n in STEPS}
-    ways["dopri5"] = Adaptive("dopri5", rtol=tolerance, atol=tolerance)
-    results: dict[str, dict[str, Any]] = {}
-    for way, stepping in ways.items():
-        with configure(net, stepping=stepping):
-            results[way] = {"accuracy": accuracy(net, batches), "evaluations": count_evaluations(net)}
-    return results
-
-
-def _with_running_statistics(net: ResNet, batches: Batches) -> float:
-    """Measure the accuracy in evaluation mode."""
-    return evaluate(net, Classification(net.head.out_features), batches)["accuracy"]
-
-
-@torch.no_grad()
-def _with_batch_statistics(net: ResNet, batches: Batches) -> float:
-    """Measure the accuracy with every evaluation of a branch normalized by its own batch, as in training."""
-    with in_mode(net, training=True), frozen_buffers(net):
-        right = [(net(images).argmax(dim=1) == labels).float() for images, labels in batches.epoch(0)]
-    return float(torch.cat(right).mean())
-
-
-def _is_shared(net: nn.Module) -> bool:
-    """Whether θ is the same at every depth-time, so that one piece spans the whole horizon."""
-    return any(isinstance(module, Constant) for module in net.modules())
+    run.once(later.key, result)
 
 
 def table(record: Record) -> list[dict[str, Any]]:
-    """Return two rows for each training with a column for each test: accuracies in percent, means over the seeds."""
-    rows = []
-    for name in record.settings["trainings"]:
-        for key, statistics in ((name, "running"), (f"{name}/batch", "batch")):
-            tests = over_seeds(record.results, key, "tests")
-            cells = {way: f"{100 * fmean(test[way]['accuracy'] for test in tests):.1f}" for way in tests[0]}
-            rows.append({"trained with": name, "statistics": statistics, **cells})
-    return rows
+    """Return a row for each training and kind of statistics, with the accuracy in each test."""
+    keys = dict.fromkeys(name.partition("/")[2] for name in record.results)
+    return [row for key in keys for row in _rows(record, key)]
 
 
-EXPERIMENT = Experiment("solver_swap", PRESETS, on_images(solver_swap))
+def _rows(record: Record, key: str) -> Iterator[dict[str, Any]]:
+    answers: list[Answered] = over_seeds(record.results, key, "answers")
+    normalization, initialization, stepping, _ = key.split("-")
+    ways = sorted({way for found in answers[0].values() for way in found})
+    for statistics, found in answers[0].items():
+        values = {
+            way: spread([100 * each[statistics][way]["accuracy"] for each in answers]) if way in found else "–"
+            for way in ways
+        }
+        norm = normalization if statistics == "none" else f"{normalization}, {statistics}"
+        yield {"trained with": stepping, "layers begin": initialization, "norm": norm} | values
+
+
+EXPERIMENT = Experiment("solver_swap", PRESETS, on_images(solver_swap), parted=True)
 if __name__ == "__main__":
     EXPERIMENT.main()
