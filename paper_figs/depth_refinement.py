@@ -1,88 +1,136 @@
-"""Figure of accuracy and of the distance from the exact flow over h, for nets with more and smaller steps."""
+"""Figure of nets with more layers and smaller steps: their accuracies, and their distances from their flows."""
 
 from __future__ import annotations
 
-from statistics import fmean, stdev
+from collections.abc import Callable
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, StrMethodFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from experiments.support.statistics import over_seeds
 from odenet.training import Record
 from paper_figs.support.command import main
+from paper_figs.support.seeds import curve
 from paper_figs.support.style import COLOURS
 
 NAME = "depth_refinement"
-LABELS = {
-    "scratch": "trained from scratch",
-    "refined": "trained from the coarser net",
-    "steps": "coarsest net, only smaller steps",
+STATISTICS = {
+    "running": "BatchNorm, running statistics",
+    "recalibrated": "BatchNorm, recalibrated",
+    "none": "GroupNorm",
 }
-Curve = list[tuple[float, float, float]]
-"""Points (x, mean, standard deviation over seeds)."""
+KINDS = {
+    "scratch, independent": "from scratch, independent layers",
+    "scratch, tied": "from scratch, equal layers",
+    "refined": "from the coarser net",
+}
+RATES = {"one": "-", "scaled": "--"}
 
 
 def draw(record: Record) -> Figure:
-    """Draw accuracies of the nets, as trained and as ODE-Nets, and the distance of each net from its own exact flow."""
-    figure = Figure(figsize=(7.2, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for kind in LABELS:
-        _line(left, _curve(record, kind, "step", "accuracy", 100), kind, "-o")
-        if kind != "steps":  # all of these nets have the θ(t) of the coarsest one
-            _line(left, _curve(record, kind, "step", "ode_accuracy", 100), kind, ":s", hollow=True)
-        _line(right, _curve(record, kind, "step", "distance", 100), kind, "-o")
-    _describe_accuracy(left, record)
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    _describe_distance(right, _curve(record, "refined", "step", "distance", 100))
+    """Draw three panels: the same weights with smaller steps, and accuracies and distances of nets with more layers."""
+    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    panels = figure.subplots(1, 3)
+    _same_weights(panels[0], record)
+    for axes, entry in zip(panels[1:], ("accuracy", "distance"), strict=True):
+        for net in _nets(record):
+            _line(axes, record, net, entry)
+    _describe(panels[1], record, "b   More layers: accuracy", "test accuracy (%)")
+    _describe(panels[2], record, "c   … and distance from the flow", "distance of final states (%)")
+    _order_one(panels[2])
+    figure.legend(handles=_legend(record), loc="outside lower center", ncols=3)
     return figure
 
 
-def _curve(record: Record, kind: str, x: str, y: str, scale: float) -> Curve:
-    """Return the curve of a kind of net; each kind starts at the coarsest net, which was trained from scratch."""
-    points: dict[float, list[float]] = {}
-    for key, result in record.results.items():
-        _, found, level = key.split("/")
-        if found == kind or (kind != "scratch" and found == "scratch" and level == "level0"):
-            points.setdefault(result[x], []).append(scale * result[y])
-    return [(h, fmean(v), stdev(v) if len(v) > 1 else 0.0) for h, v in sorted(points.items(), reverse=True)]
+def _same_weights(axes: Axes, record: Record) -> None:
+    """Draw the accuracy of the coarsest net with smaller steps and as a flow, for each kind of statistics."""
+    keys = [key for key in _keys(record) if key.endswith("independent-euler-one/scratch/level0")]
+    for key in keys:
+        answers = over_seeds(record.results, key, "answers")
+        for statistics in answers[0]:
+            ways = [*(way for way in answers[0][statistics] if way != "flow"), "flow"]
+            samples = [[100 * each[statistics][way]["accuracy"] for each in answers] for way in ways]
+            curve(axes, range(len(ways)), samples, "-o", color=COLOURS[statistics], label=STATISTICS[statistics])
+            axes.set_xticks(range(len(ways)), [*(_step(int(way.partition("×")[2])) for way in ways[:-1]), "flow"])
+    axes.set(title="a   The same weights", xlabel="step h", ylabel="test accuracy (%)")
+    axes.legend(fontsize=7)
 
 
-def _line(axes: Axes, curve: Curve, kind: str, form: str, hollow: bool = False) -> None:
-    x, mean, spread = zip(*curve, strict=True)
-    colour = COLOURS[kind]
-    face: Any = "white" if hollow else colour
-    axes.plot(x, mean, form, color=colour, markerfacecolor=face, label=None if hollow else LABELS[kind], zorder=3)
-    low = [m - s for m, s in zip(mean, spread, strict=True)]
-    high = [m + s for m, s in zip(mean, spread, strict=True)]
-    axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+def _nets(record: Record) -> list[tuple[str, str, str]]:
+    """Return the kinds of nets: BatchNorm (or GroupNorm without it), kind of start, and rate."""
+    found = dict.fromkeys(
+        (cell.split("-")[0], f"{kind}, {cell.split('-')[1]}" if kind == "scratch" else kind, cell.split("-")[3])
+        for cell, kind, level in (key.split("/") for key in _keys(record))
+        if level != "level0"
+    )
+    return sorted(found)
 
 
-def _describe_accuracy(axes: Axes, record: Record) -> None:
-    axes.plot([], [], ":s", color="black", markerfacecolor="white", label="the same weights under dopri5")
-    axes.set(xlabel="step size h  (smaller: more layers)", ylabel="test accuracy (%)", title="a   What the nets score")
-    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]), top=100.5)
-    _depth_axis(axes, {result["step"] for result in record.results.values()})
+def _line(axes: Axes, record: Record, net: tuple[str, str, str], entry: str) -> None:
+    """Draw the mean of an entry over h for a kind of net, with a band of one standard deviation."""
+    normalization, kind, rates = net
+    points: dict[int, list[float]] = {}
+    for key in _keys(record):
+        if _belongs(key, net):
+            level = int(key.rpartition("/level")[2])
+            answers = over_seeds(record.results, key, "answers")
+            points[level] = [100 * (each.get("recalibrated") or each["none"])["euler×1"][entry] for each in answers]
+    levels = sorted(points)
+    hollow: dict[str, Any] = {"markerfacecolor": "white"} if normalization == "group" else {}
+    samples = [points[level] for level in levels]
+    curve(
+        axes, levels, samples, RATES[rates] + ("s" if normalization == "group" else "o"), color=COLOURS[kind], **hollow
+    )
 
 
-def _describe_distance(axes: Axes, refined: Curve) -> None:
-    (h0, d0, _), (h1, *_) = refined[0], refined[-1]
-    axes.plot([h0, h1], [0.6 * d0, 0.6 * d0 * h1 / h0], color="black", linewidth=0.8, zorder=2)
-    axes.annotate("order 1", (h1, 0.6 * d0 * h1 / h0), xytext=(-30, -2), textcoords="offset points", ha="right")
+def _belongs(key: str, net: tuple[str, str, str]) -> bool:
+    """Whether a result is one of this kind of net; each kind begins at the coarsest net, of h = 1."""
+    normalization, kind, rates = net
+    cell, found, level = key.split("/")
+    of_norm, initialization, _, of_rates = cell.split("-")
+    if normalization != of_norm:
+        return False
+    if level == "level0":
+        return initialization == "independent"
+    return rates == of_rates and kind in (found, f"{found}, {initialization}")
+
+
+def _describe(axes: Axes, record: Record, title: str, label: str) -> None:
+    levels = sorted({int(key.rpartition("/level")[2]) for key in _keys(record)})
+    axes.set_xticks(levels, [_step(2**level) for level in levels])
+    axes.set(title=title, xlabel="step h  (smaller: more layers)", ylabel=label)
+
+
+def _order_one(axes: Axes) -> None:
+    """Draw a line of order 1 below the distances, which are on a logarithmic axis."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set(xlabel="step size h", ylabel="distance from the exact flow (%)", title="b   How far each is from an ODE")
-    _depth_axis(axes, {h for h, *_ in refined})
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    low, last = axes.get_ylim()[0], max(line.get_xdata()[-1] for line in axes.lines)  # pyright: ignore
+    axes.plot([0, last], [low * 2**last, low], color="black", linewidth=0.8)
+    axes.annotate("order 1", (last, low), xytext=(-4, 10), textcoords="offset points", ha="right")
 
 
-def _depth_axis(axes: Axes, steps: set[float]) -> None:
-    """Format the x axis: h from large to small, with a tick for each step size."""
-    ticks = sorted(steps, reverse=True)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ticks, ["1" if h == 1 else f"1/{round(1 / h)}" for h in ticks])
-    axes.minorticks_off()
-    axes.invert_xaxis()
+def _legend(record: Record) -> list[Line2D]:
+    nets = _nets(record)
+    line: Callable[..., Line2D] = lambda label, **style: Line2D([], [], label=label, **style)  # noqa: E731
+    kinds = [line(KINDS[kind], color=COLOURS[kind]) for kind in KINDS if any(net[1] == kind for net in nets)]
+    norms = [line("BatchNorm, recalibrated", color="black", marker="o", linestyle="")]
+    norms += [line("GroupNorm", color="black", marker="s", linestyle="", markerfacecolor="white")]
+    rates = [line("one learning rate", color="black"), line("rate × 1/h", color="black", linestyle="--")]
+    return [*kinds, *norms, *(rates if any(net[2] == "scaled" for net in nets) else [])]
+
+
+def _keys(record: Record) -> list[str]:
+    return list(dict.fromkeys(key.partition("/")[2] for key in record.results))
+
+
+def _step(times: int) -> str:
+    return "1" if times == 1 else f"1/{times}"
 
 
 if __name__ == "__main__":

@@ -2,79 +2,107 @@
 
 from __future__ import annotations
 
-from statistics import fmean
+from statistics import fmean, stdev
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
+from experiments.solver_swap import OWN
 from experiments.support.statistics import over_seeds
 from odenet.training import Record
 from paper_figs.support.command import main
 
 NAME = "solver_swap"
-ROWS = {
-    "euler": "Euler, h = 1  (a ResNet)",
-    "midpoint": "Midpoint, h = 1",
-    "rk4": "RK4, h = 1",
-    "euler/4": "Euler, h = 1/4",
-    "shared": "Euler, h = 1, shared θ",
-    "dopri5": "dopri5  (an ODE-Net)",
+TRAININGS = {"euler": "Euler, h = 1\n(a ResNet)", "mixed": "Euler, h = 1 or 1/2,\nor Midpoint", "rk4": "RK4, h = 1"}
+STATISTICS = {"running": "BatchNorm, running", "recalibrated": "BatchNorm, recalibrated", "none": "GroupNorm"}
+COLUMNS = {
+    "euler×1": "Euler\nh = 1",
+    "euler×2": "Euler\n1/2",
+    "euler×4": "Euler\n1/4",
+    "midpoint×1": "Midpoint\n1",
+    "rk4×1": "RK4\n1",
+    "rk4×4": "RK4\n1/4",
+    "dopri5": "dopri5",
 }
-GROUPS = {"euler": "Euler", "midpoint": "Midpoint", "rk4": "RK4", "dopri5": "dopri5"}
-OWN = {"euler": "euler×1", "midpoint": "midpoint×1", "rk4": "rk4×1", "dopri5": "dopri5", "euler/4": "euler×4"}
+LARGEST = 10.0
+"""Loss in percentage points at which the colours end."""
+
+
+class Row(NamedTuple):
+    """A row of the matrix: a training, the relation of its layers at the start, and a kind of statistics."""
+
+    stepping: str
+    initialization: str
+    statistics: str
+    values: dict[str, list[float]]
 
 
 def draw(record: Record) -> Figure:
-    """Draw a cell for each training (row) and test (column); the test with the training's own solver is framed."""
-    trainings = [name for name in ROWS if name in record.settings["trainings"]]
-    figure = Figure(figsize=(7.2, 1.5 + 0.66 * len(trainings)), layout="constrained")
-    panels = figure.subplots(2, 1, sharex=True)
-    _matrix(panels[0], record, trainings, "/batch", "a   Each evaluation normalized by its batch, as in training")
-    image = _matrix(panels[1], record, trainings, "", "b   BatchNorm's running statistics, as deployed")
-    panels[1].set_xlabel("tested with … steps a unit of depth-time")
-    figure.colorbar(image, ax=panels, label="test accuracy (%)", pad=0.015, aspect=28)
+    """Draw a cell for each net (row) and test (column), coloured by what is lost against the test in the frame."""
+    rows = _rows(record)
+    figure = Figure(figsize=(7.2, 1.3 + 0.26 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    losses = [[fmean(row.values[OWN[row.stepping]]) - fmean(row.values[way]) for way in COLUMNS] for row in rows]
+    image = axes.imshow(losses, cmap="RdBu_r", vmin=-LARGEST, vmax=LARGEST, aspect="auto", alpha=0.75)
+    for number, row in enumerate(rows):
+        for column, way in enumerate(COLUMNS):
+            _cell(axes, number, column, row.values[way], own=OWN[row.stepping] == way)
+    _label(axes, rows)
+    figure.colorbar(image, ax=axes, label="accuracy lost (points)", pad=0.015, aspect=30, extend="max")
     return figure
 
 
-def _matrix(axes: Axes, record: Record, trainings: list[str], statistics: str, title: str) -> AxesImage:
-    tests = list(record.results[f"seed{record.settings['seeds'][0]}/{trainings[0]}"]["tests"])
-    values = [[100 * _mean(record, training + statistics, test) for test in tests] for training in trainings]
-    image = axes.imshow(values, cmap="cividis", vmin=10, vmax=100, aspect="auto")
-    for row, training in enumerate(trainings):
-        for column, test in enumerate(tests):
-            _cell(axes, row, column, values[row][column], OWN.get(training, "euler×1") == test)
-    axes.set_title(title, pad=18)
-    _label(axes, trainings, tests)
-    return image
-
-
-def _mean(record: Record, key: str, test: str) -> float:
-    return fmean(tests[test]["accuracy"] for tests in over_seeds(record.results, key, "tests"))
-
-
-def _cell(axes: Axes, row: int, column: int, value: float, own: bool) -> None:
-    colour = "white" if value < 60 else "black"
-    axes.text(
-        column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontweight="bold" if own else "normal"
+def _rows(record: Record) -> list[Row]:
+    """Return the rows in the order of the trainings, kinds of statistics and initializations."""
+    rows = []
+    for key in dict.fromkeys(name.partition("/")[2] for name in record.results):
+        _, initialization, stepping, _ = key.split("-")
+        answers = over_seeds(record.results, key, "answers")
+        for statistics in STATISTICS:
+            if statistics in answers[0]:
+                values = {way: [100 * each[statistics][way]["accuracy"] for each in answers] for way in COLUMNS}
+                rows.append(Row(stepping, initialization, statistics, values))
+    places = [list(order) for order in (TRAININGS, STATISTICS)]
+    return sorted(
+        rows, key=lambda row: (places[0].index(row.stepping), places[1].index(row.statistics), row.initialization)
     )
+
+
+def _cell(axes: Axes, row: int, column: int, values: list[float], *, own: bool) -> None:
+    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    weight = "bold" if own else "normal"
+    axes.text(column, row, f"{fmean(values):.1f}{spread}", ha="center", va="center", fontsize=6.8, fontweight=weight)
     if own:
-        axes.add_patch(Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, fill=False, edgecolor="#D55E00", linewidth=2))
+        axes.add_patch(Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, fill=False, edgecolor="black", linewidth=1.2))
 
 
-def _label(axes: Axes, trainings: list[str], tests: list[str]) -> None:
-    axes.set_yticks(range(len(trainings)), [ROWS[name] for name in trainings])
-    axes.set_xticks(range(len(tests)), [test.partition("×")[2] or "auto" for test in tests])
-    axes.set_ylabel("trained with")
+def _label(axes: Axes, rows: list[Row]) -> None:
+    starts = {"independent": "independent layers", "tied": "equal layers"}
+    axes.set_yticks(range(len(rows)), [f"{STATISTICS[row.statistics]}, {starts[row.initialization]}" for row in rows])
+    axes.set_xticks(range(len(COLUMNS)), list(COLUMNS.values()))
+    axes.xaxis.tick_top()
+    axes.set_title("Test accuracy (%) when tested with …", pad=8)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    for solver, name in GROUPS.items():
-        columns = [i for i, test in enumerate(tests) if test.partition("×")[0] == solver]
-        axes.text(fmean(columns), -0.62, name, ha="center", va="bottom", fontweight="bold")
-        if columns[0]:
-            axes.axvline(columns[0] - 0.5, color="white", linewidth=3)
+    for stepping, name in TRAININGS.items():
+        own = [number for number, row in enumerate(rows) if row.stepping == stepping]
+        if own:
+            axes.annotate(
+                f"trained with\n{name}",
+                (0, fmean(own)),
+                xycoords=("axes fraction", "data"),
+                xytext=(-175, 0),
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                rotation=90,
+                fontsize=7.5,
+            )
+            if own[0]:
+                axes.axhline(own[0] - 0.5, color="white", linewidth=3)
 
 
 if __name__ == "__main__":
