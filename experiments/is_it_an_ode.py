@@ -3,7 +3,7 @@
 This script reports on any checkpoint: a file of `odenet.training.save_model`, or the state dict of a torchvision
 ResNet, whose blocks are read as projected Euler steps. Without a checkpoint, it trains nets that are crossed over four
 factors (see `experiments.support.crossed`), with L layers and h = 1/L, and reports on them and on controls: a
-pre-activation and a post-activation ResNet with h = 1, a constructed flow (64 equal layers with h = 1/64, not trained),
+pre-activation and a post-activation ResNet with h = 1, a constructed flow (8 equal layers with h = 1/64, not trained),
 and independent layers with h = 1, not trained. The report answers six questions:
 
 - answers: how far is the final state from that of the flow of the same weights, and how many answers stay, on all test
@@ -108,7 +108,7 @@ def cells(settings: IsItAnODE) -> Iterator[Cell]:
 
 
 CONTROLS: Mapping[str, Callable[[IsItAnODE, ImageData], ResNet]] = {
-    "constructed flow": lambda s, data: crossed_net(s, data, 64, 1, Cell("group", "tied")),
+    "constructed flow": lambda s, data: crossed_net(s, data, 8, 0.125, Cell("group", "tied")),
     "pre-activation, h = 1": lambda s, data: crossed_net(s, data, s.layers, s.layers),
     "post-activation, h = 1": lambda s, data: crossed_net(s, data, s.layers, s.layers, post=True),
     "independent layers": lambda s, data: crossed_net(s, data, s.layers, s.layers, Cell("group")),

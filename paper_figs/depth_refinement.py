@@ -39,7 +39,7 @@ def draw(record: Record) -> Figure:
         for net in _nets(record):
             _line(axes, record, net, entry)
     _describe(panels[1], record, "b   More layers: accuracy", "test accuracy (%)")
-    _describe(panels[2], record, "c   … and distance from the flow", "distance of final states (%)")
+    _describe(panels[2], record, "c   More layers: distance", "distance from the flow (%)")
     _order_one(panels[2])
     figure.legend(handles=_legend(record), loc="outside lower center", ncols=3)
     return figure
@@ -56,7 +56,7 @@ def _same_weights(axes: Axes, record: Record) -> None:
             curve(axes, range(len(ways)), samples, "-o", color=COLOURS[statistics], label=STATISTICS[statistics])
             axes.set_xticks(range(len(ways)), [*(_step(int(way.partition("×")[2])) for way in ways[:-1]), "flow"])
     axes.set(title="a   The same weights", xlabel="step h", ylabel="test accuracy (%)")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="best")
 
 
 def _nets(record: Record) -> list[tuple[str, str, str]]:

@@ -45,7 +45,7 @@ def draw(record: Record) -> Figure:
     panels[1].set(title="b   Same answers\nas the flow (%)")
     panels[2].set(title="c   Roughness of θ", xlim=(-0.05, 1.6))
     panels[2].axvline(UNRELATED, color="black", linewidth=0.8, linestyle=":")
-    panels[3].set(title="d   Output moves by, a\nlayer left out (%)", xscale="log")
+    panels[3].set(title="d   Moved without\na layer (%)", xscale="log")
     panels[0].set_yticks(range(len(names)), [_label(name) for name in names])
     panels[0].invert_yaxis()
     handles = [

@@ -15,8 +15,8 @@ from odenet.training import Record
 from paper_figs.support.command import main
 
 NAME = "solver_swap"
-TRAININGS = {"euler": "Euler, h = 1\n(a ResNet)", "mixed": "Euler, h = 1 or 1/2,\nor Midpoint", "rk4": "RK4, h = 1"}
-STATISTICS = {"running": "BatchNorm, running", "recalibrated": "BatchNorm, recalibrated", "none": "GroupNorm"}
+TRAININGS = {"euler": "Euler\n(a ResNet)", "mixed": "mixed steps", "rk4": "RK4"}
+STATISTICS = {"running": "BatchNorm", "recalibrated": "BatchNorm, recalibrated", "none": "GroupNorm"}
 COLUMNS = {
     "euler×1": "Euler\nh = 1",
     "euler×2": "Euler\n1/2",
@@ -79,8 +79,8 @@ def _cell(axes: Axes, row: int, column: int, values: list[float], *, own: bool) 
 
 
 def _label(axes: Axes, rows: list[Row]) -> None:
-    starts = {"independent": "independent layers", "tied": "equal layers"}
-    axes.set_yticks(range(len(rows)), [f"{STATISTICS[row.statistics]}, {starts[row.initialization]}" for row in rows])
+    starts = {"independent": "", "tied": ", equal layers"}
+    axes.set_yticks(range(len(rows)), [STATISTICS[row.statistics] + starts[row.initialization] for row in rows])
     axes.set_xticks(range(len(COLUMNS)), list(COLUMNS.values()))
     axes.xaxis.tick_top()
     axes.set_title("Test accuracy (%) when tested with …", pad=8)
@@ -91,10 +91,10 @@ def _label(axes: Axes, rows: list[Row]) -> None:
         own = [number for number, row in enumerate(rows) if row.stepping == stepping]
         if own:
             axes.annotate(
-                f"trained with\n{name}",
+                f"trained with {name}",
                 (0, fmean(own)),
                 xycoords=("axes fraction", "data"),
-                xytext=(-175, 0),
+                xytext=(-178, 0),
                 textcoords="offset points",
                 ha="center",
                 va="center",

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 
 from torch import nn
 
-from experiments.support.command import Settings
+from experiments.support.command import Seeds, Settings
 from odenet import RK4, Euler, FixedSteps, Midpoint, Mixed, ODEBlock, PiecewiseConstant, group_norm, initialize_depth
 from odenet.blocks.branches import Norm
 from odenet.blocks.stepping.base import Stepping
@@ -66,7 +66,7 @@ class Nets(Settings):
 class Crossed(Nets):
     """Settings of an experiment whose nets are crossed over the factors."""
 
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: Seeds = (0, 1, 2, 3, 4)
     """Seeds of the repetitions: of the initial weights, the order of images and the augmentation."""
     normalizations: tuple[Normalization, ...] = ("batch", "group")
     """Normalizations in the branches and transitions."""

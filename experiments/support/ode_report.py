@@ -18,7 +18,7 @@ def verdict(results: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Any
     answers = results[f"{key}/answers"]
     own = answers.get("recalibrated") or answers.get("none")
     distance = own["own"]["distance"] if own else results[f"{key}/solvers"]["distance"]["rk4×8"]
-    rough = fmean(_flat(results[f"{key}/smoothness"]["theta"]))
+    rough = fmean(flat(results[f"{key}/smoothness"]["theta"]))
     answer = "yes" if distance < 0.02 else "nearly" if distance < 0.1 else "no"
     kind = "alike" if rough < 0.5 else "unrelated" if rough > 1.2 else "related"
     words = (
@@ -27,7 +27,7 @@ def verdict(results: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Any
     return {"answer": answer, "distance": distance, "roughness": rough, "words": words}
 
 
-def _flat(blocks: list[list[float]]) -> list[float]:
+def flat(blocks: list[list[float]]) -> list[float]:
     """Return the values of all blocks in one list; 0 if no block has neighbouring pieces."""
     return [value for block in blocks for value in block] or [0.0]
 
@@ -48,7 +48,7 @@ def _row(record: Record, name: str) -> dict[str, Any]:
         return spread(known) if known else "–"
 
     def lesion(kind: str) -> str:
-        return spread(100 * fmean(_flat(blocks)) for blocks in found("lesions", kind))
+        return spread(100 * fmean(flat(blocks)) for blocks in found("lesions", kind))
 
     best = ("recalibrated", "none")
     verdicts = found("verdict", "answer")
