@@ -24,7 +24,7 @@ from odenet.blocks.branches import (
 )
 from odenet.blocks.compile.programs import CompileWarning
 from odenet.blocks.configuration import configure
-from odenet.blocks.errors import BudgetWarning, NonFiniteState, SolveReport, Status
+from odenet.blocks.errors import BudgetWarning, NonFiniteState, SolveReport, StatisticsWarning, Status
 from odenet.blocks.gradients.base import Backprop, ContinuousAdjoint
 from odenet.blocks.gradients.checkpointed import Checkpointed
 from odenet.blocks.gradients.reversible import Reversible
@@ -51,6 +51,7 @@ from odenet.blocks.solvers.runge_kutta import (
     Solver,
 )
 from odenet.blocks.solvers.tableau import ButcherTableau
+from odenet.blocks.statistics.recalibration import recalibrate
 from odenet.blocks.stepping.adaptive import Adaptive
 from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.stepping.mixed import Mixed
@@ -109,6 +110,7 @@ __all__ = [
     "SolveReport",
     "Solver",
     "Spline",
+    "StatisticsWarning",
     "Status",
     "StochasticDepth",
     "SymmetricBranch",
@@ -121,6 +123,7 @@ __all__ = [
     "group_norm",
     "linear_decay",
     "project_theta",
+    "recalibrate",
     "refine_steps",
     "refine_theta",
     "trajectory",
