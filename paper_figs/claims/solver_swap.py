@@ -45,8 +45,8 @@ CLAIMS = [
         below(student(lost(RK4, "recalibrated", "rk4×1", "midpoint×1", FINE, "dopri5")), 2, "points"),
     ),
     Claim(
-        "BatchNorm's running statistics do not fit a branch that is evaluated four times a step: a net trained and tested "
-        "with RK4 is over 2 points worse than normalized by batches",
+        "BatchNorm's running statistics do not fit a branch that is evaluated four times a step: a net trained and "
+        "tested with RK4 is over 2 points worse than normalized by batches",
         "–",
         RECORD,
         shown(_BY_BATCH, answered(RK4, "running", "rk4×1")),
