@@ -13,9 +13,9 @@ demo = $(run-python) -m experiments.depth_refinement demo --jobs auto && \
 
 # Three environments: the extras of pyproject.toml that each installs, and what it must be able to import.
 run-extras   := experiments,figures
-run-imports  := odenet torch torchdiffeq torchvision sklearn lightning_fabric torchmetrics tyro rich safetensors matplotlib
+run-imports  := odenet torch torchdiffeq torchvision sklearn lightning_fabric torchmetrics tyro rich safetensors matplotlib scipy
 test-extras  := test
-test-imports := $(run-imports) scipy pytest xdist hypothesis
+test-imports := $(run-imports) pytest xdist hypothesis
 dev-extras   := dev
 dev-imports  := $(test-imports) ruff pyright
 

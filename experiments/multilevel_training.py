@@ -132,7 +132,8 @@ def _trained(
         training = replace(settings.training, epochs=epochs)
         order = seed * len(settings.cycles) + cycle  # so that no two cycles have the same order of images
         now, name = replace(settings, training=training), f"{key}/cycle{cycle}"
-        history = train(net, name, now, data, order, run, optimizer=optimizer)
+        last = cycle == len(schedule) - 1
+        history = train(net, name, now, data, order, run, optimizer=optimizer, tested=last)
         rows += [row | {"level": level} for row in history.rows]
     return _result(net, rows, settings, data)
 

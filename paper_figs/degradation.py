@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import fmean, stdev
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -10,13 +9,16 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from experiments.support.statistics import over_seeds
+from experiments.support.statistics import evaluated, over_seeds
 from odenet.training import Record
 from paper_figs.support.command import main
+from paper_figs.support.seeds import curve, points
 from paper_figs.support.style import COLOURS
 
 NAME = "degradation"
 LABELS = {"plain": "plain", "resnet": "residual"}
+ERRORS = (5, 10, 20, 40, 80)
+"""Ticks in percent: errors of deep plain nets are ten times those of residual nets."""
 
 
 def draw(record: Record) -> Figure:
@@ -27,12 +29,17 @@ def draw(record: Record) -> Figure:
         _curves(axes, record, kind)
         axes.set_title(panel)
     resnet.sharey(plain)
+    resnet.tick_params(labelleft=False)
     plain.set_ylabel("error (%)")
     for kind in LABELS:
         _final_errors(final, record, kind)
     final.set(title="c   After training", xlabel="layers", ylabel="error (%)")
-    final.set_xticks(sorted({layers for kind in LABELS for layers in depths(record, kind)}))
-    figure.legend(handles=_legend(final), loc="outside lower center", ncols=5, handlelength=2.6)
+    layers = sorted({layers for kind in LABELS for layers in depths(record, kind)})
+    final.set_xscale("log")
+    final.set_yscale("log")
+    final.set(xticks=layers, xticklabels=map(str, layers), yticks=ERRORS, yticklabels=map(str, ERRORS), ylim=(4, 100))
+    final.minorticks_off()
+    figure.legend(handles=_legend(final), loc="outside lower center", ncols=3, handlelength=2.6)
     return figure
 
 
@@ -42,19 +49,22 @@ def depths(record: Record, kind: str) -> list[int]:
 
 
 def _curves(axes: Axes, record: Record, kind: str) -> None:
-    """Draw the running training error (solid) and the test error (dotted) over epochs; deeper nets are darker."""
+    """Draw the running training error (solid) and that on unseen images (dotted), darker for deeper nets."""
     layers = depths(record, kind)
     for index, depth in enumerate(layers):
         colour = _shade(COLOURS[kind], (index + 1) / len(layers))
         histories = over_seeds(record.results, f"{kind}/{depth}", "history")
         epochs = [row["epoch"] for row in histories[0]]
-        for column, form in (("train_accuracy", "-"), ("test_accuracy", ":")):
-            means = [100 * fmean(1 - row[column] for row in rows) for rows in zip(*histories, strict=True)]
-            axes.plot(epochs, means, form, color=colour, label=f"{depth} layers" if form == "-" else None)
+        running = [[row["train_accuracy"] for row in rows] for rows in histories]
+        for accuracies, form in ((running, "-"), (map(evaluated, histories), ":")):
+            samples = [[100 - 100 * a for a in over] for over in zip(*accuracies, strict=True)]
+            curve(axes, epochs, samples, form, color=colour, label=f"{depth} layers" if form == "-" else None)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylim(0, 100)
-    axes.legend(loc="upper right")
+    axes.set_yscale("log")
+    axes.set(yticks=ERRORS, yticklabels=map(str, ERRORS), ylim=(4, 100))
+    axes.minorticks_off()
+    axes.legend(loc="lower left" if kind == "plain" else "upper right", fontsize=7.5)
 
 
 def _final_errors(axes: Axes, record: Record, kind: str) -> None:
@@ -69,30 +79,21 @@ def _errors(
 ) -> None:
     """Draw the mean of `entry` over the number of layers, with deviations over the seeds as bars."""
     values = [[100 * error for error in over_seeds(record.results, f"{kind}/{depth}", entry)] for depth in layers]
-    spreads = [stdev(sample) if len(sample) > 1 else 0.0 for sample in values]
-    size = 11 if form == "*" else 5
-    axes.errorbar(
-        layers,
-        list(map(fmean, values)),
-        spreads,
-        fmt=form,
-        color=colour,
-        markerfacecolor=face,
-        markersize=size,
-        zorder=3,
-    )
+    style = {"color": colour, "markerfacecolor": face, "markersize": 10 if form == "*" else 5, "zorder": 3}
+    places = [1.07 * depth if form == "*" else depth for depth in layers]
+    points(axes, places, values, form, **style)
 
 
 def _legend(axes: Axes) -> list[Any]:
     """Return the legend entries for colours, line styles and marker fillings."""
     entries: list[Any] = [axes.plot([], [], "-", color=COLOURS[kind], label=label)[0] for kind, label in LABELS.items()]
     forms = {
-        "training": ("-o", "black"),
-        "test": (":o", "white"),
+        "training images": ("-o", "black"),
+        "unseen images": (":o", "white"),
         "grown by identity layers, then trained": ("*", "black"),
     }
     for label, (form, face) in forms.items():
-        size = 11 if form == "*" else 5
+        size = 10 if form == "*" else 5
         entries += axes.plot([], [], form, color="black", markerfacecolor=face, markersize=size, label=label)
     return entries
 

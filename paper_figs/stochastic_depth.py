@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import fmean, stdev
+from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,9 +10,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from experiments.stochastic_depth import savings
-from experiments.support.statistics import over_seeds
+from experiments.support.statistics import evaluated, over_seeds
 from odenet.training import Record
 from paper_figs.support.command import main
+from paper_figs.support.seeds import curve, points
 from paper_figs.support.style import COLOURS
 
 NAME = "stochastic_depth"
@@ -35,7 +36,7 @@ def draw(record: Record) -> Figure:
     errors.set(title="b   After training", xlabel="layers", ylabel="error (%)", xticks=_depths(record))
     errors.margins(x=0.2)
     _describe_times(times)
-    figure.legend(handles=_legend(record), loc="outside lower center", ncols=6, handlelength=2.4)
+    figure.legend(handles=_legend(record), loc="outside lower center", ncols=4, handlelength=2.4)
     return figure
 
 
@@ -52,12 +53,14 @@ def _marker(record: Record, last: float) -> str:
 
 
 def _curves(axes: Axes, record: Record, last: float) -> None:
-    """Draw the running training error (solid) and test error (dotted) of the deepest net over epochs."""
+    """Draw the running training error (solid) and error on unseen images (dotted) of the deepest net over epochs."""
     histories = over_seeds(record.results, f"p{last:g}/{max(_depths(record))}", "history")
     epochs = [row["epoch"] for row in histories[0]]
-    for column, form, face in (("train_accuracy", "-", _colour(last)), ("test_accuracy", ":", "white")):
-        means = [100 * fmean(1 - row[column] for row in rows) for rows in zip(*histories, strict=True)]
-        axes.plot(epochs, means, form + _marker(record, last), color=_colour(last), markerfacecolor=face, markersize=4)
+    running = [[row["train_accuracy"] for row in rows] for rows in histories]
+    for accuracies, form, face in ((running, "-", _colour(last)), (map(evaluated, histories), ":", "white")):
+        samples = [[100 - 100 * a for a in over] for over in zip(*accuracies, strict=True)]
+        style = {"color": _colour(last), "markerfacecolor": face, "markersize": 4}
+        curve(axes, epochs, samples, form + _marker(record, last), **style)
 
 
 def _errors(axes: Axes, record: Record, last: float) -> None:
@@ -67,15 +70,8 @@ def _errors(axes: Axes, record: Record, last: float) -> None:
             [100 * error for error in over_seeds(record.results, f"p{last:g}/{layers}", entry)]
             for layers in _depths(record)
         ]
-        spreads = [stdev(sample) if len(sample) > 1 else 0.0 for sample in samples]
-        axes.errorbar(
-            _depths(record),
-            list(map(fmean, samples)),
-            spreads,
-            fmt=form + _marker(record, last),
-            color=_colour(last),
-            markerfacecolor=face,
-        )
+        style = {"color": _colour(last), "markerfacecolor": face}
+        points(axes, _depths(record), samples, form + _marker(record, last), **style)
 
 
 def _times(axes: Axes, record: Record, last: float) -> None:
@@ -115,8 +111,8 @@ def _legend(record: Record) -> list[Line2D]:
         )
         for last in record.settings["survival"]
     ]
-    training = Line2D([], [], color="black", marker="o", label="training")
-    test = Line2D([], [], color="black", marker="o", linestyle=":", markerfacecolor="white", label="test")
+    training = Line2D([], [], color="black", marker="o", label="training images")
+    test = Line2D([], [], color="black", marker="o", linestyle=":", markerfacecolor="white", label="unseen images")
     return [*nets, training, test]
 
 

@@ -55,6 +55,24 @@ def test_a_training_set_of_an_impossible_size_is_refused(train_images: Any, erro
         load("digits", train_images=train_images)
 
 
+def test_a_validation_split_is_the_same_however_many_images_are_trained_on() -> None:
+    whole, few = (load("digits", validation_share=1 / 12, train_images=n) for n in (None, 40))
+    assert whole.validation is not None
+    assert few.validation is not None
+    assert torch.equal(whole.validation.images, few.validation.images)
+    assert len(whole.train) + len(whole.validation) == len(load("digits").train)
+    assert len(few.train) == 40
+
+
+def test_without_a_share_there_is_no_validation_split() -> None:
+    assert load("digits").validation is None
+
+
+def test_a_validation_share_that_leaves_a_class_empty_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"share of 0\.001 leaves class '0' .* 0 validation images"):
+        load("digits", validation_share=0.001)
+
+
 def test_scenes_are_read_without_a_file_and_are_the_same_each_time(tmp_path: Path) -> None:
     data = load("scenes", tmp_path / "nothing", train_images=40)
     assert (data.num_classes, data.in_channels, data.image_size) == (4, 3, (64, 64))

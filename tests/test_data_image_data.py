@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -77,6 +79,58 @@ def test_test_batches_are_the_test_split_in_order_normalised_as_in_training() ->
 def test_splits_of_different_image_shapes_are_refused_with_both_shapes() -> None:
     with pytest.raises(ValueError, match=r"\(2, 4, 5\) and test images of shape \(2, 6, 7\) .*'pets'"):
         ImageData("pets", split(9), split(9, size=6), CLASSES)
+
+
+def test_the_validation_split_has_a_share_of_each_class_and_the_training_split_the_rest() -> None:
+    both = data().with_validation(0.2)
+    assert both.validation is not None
+    assert both.validation.labels.bincount().tolist() == [2, 2, 2]
+    assert both.train.labels.bincount().tolist() == [8, 8, 8]
+    rows = torch.cat([both.train.images, both.validation.images]).flatten(1).tolist()
+    assert sorted(rows) == sorted(data().train.images.flatten(1).tolist())
+    assert torch.equal(both.test.images, data().test.images)
+
+
+def test_which_images_are_for_validation_depends_on_the_seed_alone() -> None:
+    first, again, other = (data().with_validation(0.2, seed) for seed in (0, 0, 1))
+    assert first.validation is not None
+    assert again.validation is not None
+    assert other.validation is not None
+    assert torch.equal(first.validation.images, again.validation.images)
+    assert not torch.equal(first.validation.images, other.validation.images)
+
+
+def test_validation_batches_are_in_order_and_normalised_as_in_training() -> None:
+    both = data().with_validation(0.2).with_train_images(9)
+    assert both.validation is not None
+    found, tested = both.validation_batches(6), replace(both, test=both.validation).test_batches(6)
+    assert found is not None
+    for ours, theirs in zip(next(found.epoch(0)), next(tested.epoch(0)), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_data_without_a_validation_split_have_no_validation_batches() -> None:
+    assert data().validation_batches(6) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "counts"), [(0.0, "10 training and 0"), (0.04, "10 training and 0"), (1.0, "0 training and 10")]
+)
+def test_a_validation_share_that_leaves_a_class_empty_is_refused_with_the_class(share: float, counts: str) -> None:
+    with pytest.raises(ValueError, match=rf"share of {share:g} leaves class 'cat' with {counts} validation images"):
+        data().with_validation(share)
+
+
+def test_a_second_validation_split_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'pets' has one of 6 images: make it once"):
+        data().with_validation(0.2).with_validation(0.2)
+
+
+def test_a_validation_split_of_other_images_or_labels_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"and validation images of shape \(2, 6, 7\)"):
+        replace(data(), validation=split(9, size=6))
+    with pytest.raises(ValueError, match=r"label 5 in the validation split of 'pets' has no class"):
+        replace(data(), validation=Split(split(9).images, torch.arange(9).clamp(max=5)))
 
 
 def test_a_label_without_a_class_is_refused_with_the_split_it_is_in() -> None:

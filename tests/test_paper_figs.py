@@ -15,6 +15,7 @@ import paper_figs.__main__
 from odenet.training import Record
 from paper_figs.claims.claim import Claim
 from paper_figs.claims.readme import TABLES, claims, with_tables
+from paper_figs.claims.verdict import above, student
 from paper_figs.support.command import Script, draw_records, records_of, scripts
 from tests.figures import difference
 
@@ -119,6 +120,25 @@ def test_the_tables_in_the_readme_are_made_from_the_records():
     assert with_tables(text) == text
 
 
-def test_a_claim_that_the_numbers_do_not_support_is_called_so():
-    refuted = Claim("two is one", "–", "depth_refinement/cpu-fashion-mnist.json", lambda _: "2", lambda _: False)
-    assert "| **no** |" in refuted.row()
+@pytest.mark.parametrize(("bound", "verdict"), [(-2.0, "holds"), (1.0, "undecided"), (9.0, "**fails**")])
+def test_a_claim_is_shown_with_its_interval_and_one_of_three_verdicts(bound: float, verdict: str):
+    part = above(student(lambda _: [0.0, 1.0, 2.0]), bound, "points")
+    claim = Claim("it gains", "–", "depth_refinement/cpu-fashion-mnist.json", lambda _: "1.0 ± 1.0", part, gpu="a day")
+    budget = " (GPU: a day)" if verdict == "undecided" else ""
+    shown = f"-1.48 to 3.48 points; must be > {bound:g}"
+    assert claim.row() == f"| it gains | – | 1.0 ± 1.0 | {shown} | {verdict}{budget} |"
+
+
+HEAD = "| claim | published | ours | 95 % interval | verdict |"
+
+
+def test_the_readme_has_sixty_claims_or_more_and_no_verdict_without_an_interval_but_on_numbers_without_chance():
+    text = Path("README.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- claims -->")[2].partition("<!-- end of claims -->")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ") and line != HEAD]
+    assert len(rows) >= 60
+    for *_, interval, verdict in rows:
+        verdict = verdict.removesuffix(" |").partition(" (GPU")[0]
+        assert verdict in ("holds", "**fails**", "undecided")
+        if verdict != "undecided":
+            assert re.match(r"-?[\d.,e-]+ to -?[\d.,e-]+|exact \((equality|count)\)", interval), interval

@@ -9,17 +9,17 @@ import pytest
 from odenet.training import Record
 from paper_figs.claims.to_continuous import CLAIMS
 
-TOLERANCES = (1e-1, 1e-3, 1e-5)
+TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 
 def record(
     *,
     errors: dict[str, float] | None = None,
     slowness: float = 5.0,
-    adjoint_bytes: tuple[float, float, float] = (8.0, 8.0, 8.0),
+    adjoint_bytes: tuple[float, ...] = (8.0,) * 5,
     flow_bytes: float = 8.0,
     numerical: float = 1e-4,
-    seconds: tuple[float, float, float] = (1.0, 2.0, 4.0),
+    seconds: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0),
     backward: float = 0.5,
     growth: float = 1.2,
     moved: float = 0.0,
@@ -31,7 +31,7 @@ def record(
         {
             "tolerance": tolerance,
             "test_error": 0.1 + (moved if n == 0 else 0.0),
-            "numerical_error": numerical if n == 2 else 1e-2,
+            "numerical_error": numerical if n == 4 else 1e-2,
             "forward": 10 * 2**n,
             "seconds_forward": seconds[n],
             "flow_bytes": {"adjoint": adjoint_bytes[n], "checkpointed": 10.0 + n, "backprop": 10.0 * 2**n},
@@ -39,13 +39,13 @@ def record(
         for n, tolerance in enumerate(TOLERANCES)
     ]
     results: dict[str, Any] = {}
-    for seed in (0, 1):
-        for name in names[: None if seed == 0 else -1]:
+    for seed in (0, 1, 2):
+        for name in names:
             evaluations = {"forward": [10.0, 10 * growth], "backward": [10 * backward, 10 * backward * growth]}
             parameters = 30_000 if name == "res_net" else 10_000
             results[f"seed{seed}/{name}"] = {
                 "parameters": parameters,
-                "test_error": error_of[name],
+                "test_error": error_of[name] + 0.0005 * seed * (name == "ode_net"),
                 "evaluations": evaluations,
             }
             if name.startswith("ode_net"):
@@ -54,7 +54,9 @@ def record(
         "flow_bytes": {"ode_net": flow_bytes, "res_net": 10.0},
         "seconds": {"ode_net": [slowness, 2 * slowness], "ode_net_exact": [2.0, 4.0], "res_net": [1.0, 2.0]},
     }
-    return Record("to_continuous", "cpu", {"seeds": [0, 1], "tolerance": 1e-3, "training_tolerances": [0.1]}, results)
+    return Record(
+        "to_continuous", "cpu", {"seeds": [0, 1, 2], "tolerance": 1e-3, "training_tolerances": [0.1]}, results
+    )
 
 
 OTHERS = {
@@ -64,10 +66,10 @@ OTHERS = {
     "One residual layer": {"errors": {"one_layer": 0.12}},
     "exact gradient trains": {"errors": {"ode_net_exact": 0.12}},
     "three times as long": {"slowness": 2.5},
-    "does not depend on the number of steps": {"adjoint_bytes": (8.0, 9.0, 10.0)},
+    "does not depend on the number of steps": {"adjoint_bytes": (8.0, 8.5, 9.0, 9.5, 10.0)},
     "saves memory": {"flow_bytes": 12.0},
     "four decades": {"numerical": 2e-3},
-    "proportional": {"seconds": (2.0, 1.0, 1.5)},
+    "proportional": {"seconds": (16.0, 8.0, 4.0, 2.0, 1.0)},
     "half as often": {"backward": 1.0},
     "grow in the course": {"growth": 0.8},
     "solved at any tolerance": {"moved": 0.02},
@@ -79,21 +81,21 @@ OTHERS = {
 def test_every_claim_holds_on_a_record_that_supports_it():
     assert len(CLAIMS) == len(OTHERS)
     for claim in CLAIMS:
-        assert claim.holds(record()), claim.words(record())
+        assert claim.verdict(record()) == "holds", claim.words(record())
 
 
 @pytest.mark.parametrize(("part", "change"), OTHERS.items(), ids=list(OTHERS))
 def test_a_claim_does_not_hold_on_a_record_that_speaks_against_it(part: str, change: dict[str, Any]):
     (claim,) = (claim for claim in CLAIMS if part in claim.words(record()))
-    assert not claim.holds(record(**change))
+    assert claim.verdict(record(**change)) == "fails"
     assert claim.ours(record(**change))
 
 
 def test_what_is_printed_are_the_measured_numbers():
     printed = [claim.ours(record(slowness=6.0)) for claim in CLAIMS]
-    assert "10.0 ± 0.0 % with 10,000 against 10.0 ± 0.0 % with 30,000" in printed
+    assert "10.1 ± 0.1 % with 10,000 against 10.0 ± 0.0 % with 30,000" in printed
     assert "× 6.0 (exact gradient × 2.0)" in printed
-    assert "× 1.00 (checkpointed × 1.2, backprop × 4.0)" in printed
+    assert "× 1.00 (checkpointed × 1.4, backprop × 16.0)" in printed
     assert "1e-02 → 1e-04" in printed
     assert "10.0 in the first epoch, 12.0 in the last" in printed
     assert "0.001: 10.0 %, 0.1: 10.0 %" in printed

@@ -85,6 +85,7 @@ WAYS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "one other bit of a pixel": ({"train": batches(repainted())}, "training batches"),
     "test images": ({"test": batches(shuffle=False)}, "test batches"),
+    "validation images": ({"validation": batches(shuffle=False)}, "validation batches"),
     "other weights": ({"model": plain_net(seed=1)}, "initial weights"),
     "a frozen parameter": ({"model": frozen(plain_net())}, "initial weights"),
     "more of the experiment's settings": ({"context": {"scenes": 5}}, r"context\.scenes"),

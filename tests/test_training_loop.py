@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from odenet import CompileWarning
 from odenet.blocks.errors import NonFiniteState
-from odenet.training import NonFiniteLoss, Training, compiled, evaluate, fit, loop
+from odenet.training import BatchSource, NonFiniteLoss, Training, compiled, evaluate, fit, loop
 from odenet.training.optimizers import make_optimizer
 from odenet.training.schedules import Schedule
 from tests.compilers import without_compiler
@@ -134,6 +134,41 @@ def test_without_test_batches_nothing_is_tested(tmp_path: Path) -> None:
     assert not any("test" in name for name in history.last)
 
 
+def test_with_validation_batches_the_test_batches_are_read_once_at_the_end(tmp_path: Path) -> None:
+    net, sources = noisy_net(), {"validation": evaluation_batches(), "test": Counted(evaluation_batches())}
+    history = fit(net, TASK, train_batches(), **sources, settings=SETTINGS, seed=5, folder=tmp_path, quiet=True)
+    assert sources["test"].epochs == 1
+    assert ["test_accuracy" in row for row in history.rows] == [False, False, True]
+    assert all("validation_accuracy" in row for row in history.rows)
+    assert history.last["validation_loss"] == history.last["test_loss"] == evaluate(net, TASK, sources["test"])["loss"]
+    assert "validation batches" in history.made_from
+
+
+def test_validation_moves_no_weight(tmp_path: Path) -> None:
+    followed, alone = noisy_net(), noisy_net()
+    for name, net, validation in (("a", followed, evaluation_batches()), ("b", alone, None)):
+        asked = {"seed": 5, "folder": tmp_path / name, "quiet": True, "validation": validation}
+        fit(net, TASK, train_batches(), None, SETTINGS, **asked)
+    assert equal_weights(followed, alone)
+
+
+class Counted:
+    """Batches that count how often they are read."""
+
+    def __init__(self, batches: BatchSource) -> None:
+        self.batches, self.split, self.epochs = batches, batches.split, 0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __fingerprint__(self) -> object:
+        return self.batches
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        self.epochs += 1
+        return self.batches.epoch(epoch, start)
+
+
 def test_evaluations_and_checkpoints_are_no_seconds_of_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +188,7 @@ def test_evaluations_and_checkpoints_are_no_seconds_of_training(
     assert train(noisy_net(), tmp_path).column("seconds") == [5.0] * 3
 
 
-@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_labels_out_of_range_are_refused_before_anything_is_done(part: str, tmp_path: Path) -> None:
     class BadLabels:
         split = SimpleNamespace(labels=torch.tensor([0, 1, 2, 3]))

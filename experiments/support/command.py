@@ -37,7 +37,9 @@ class Settings(Checked):
     data: str = "fashion-mnist"
     """Data set: digits, mnist, fashion-mnist, cifar10, cifar100, scenes, garments."""
     train_images: int | None = None
-    """Number of training images to use, equally many of each class; None uses all."""
+    """Number of training images to use, equally many of each class; None uses all but those for validation."""
+    validation_share: Annotated[float, Within(0, 1)] = 1 / 12
+    """Share of the training images for validation, on which settings are chosen (Fashion-MNIST: 5,000); 0 for none."""
     seeds: Seeds = (0, 1, 2)
     """Seeds of the repetitions: of the initial weights, the order of images and the augmentation."""
     augment: bool = True
@@ -116,7 +118,8 @@ def on_images(work: Callable[[T, ImageData, PartedRun], None]) -> Callable[[T, P
     """
 
     def on_data_set(settings: T, root: Path | None, run: PartedRun) -> None:
-        data = load(settings.data, root, train_images=settings.train_images)
+        parts = {"train_images": settings.train_images, "validation_share": settings.validation_share}
+        data = load(settings.data, root, **parts)
         run.made_from("data", data)
         work(settings, data, run)
 

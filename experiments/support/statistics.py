@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import nan
 from statistics import fmean, stdev
 from typing import Any
 
@@ -16,6 +17,15 @@ def spread(values: Iterable[float], digits: int = 1) -> str:
     sample = list(values)
     mean = f"{fmean(sample):.{digits}f}"
     return mean if len(sample) == 1 else f"{mean} ± {stdev(sample):.{digits}f}"
+
+
+def evaluated(rows: Iterable[Mapping[str, float]], metric: str = "accuracy") -> list[float]:
+    """Return a metric after each epoch of a history: on the validation images, or on the test images without any.
+
+    >>> evaluated([{"validation_loss": 2.0}, {"validation_loss": 1.0, "test_loss": 1.5}], "loss")
+    [2.0, 1.0]
+    """
+    return [row.get(f"validation_{metric}", row.get(f"test_{metric}", nan)) for row in rows]
 
 
 def over_seeds(results: Mapping[str, Mapping[str, Any]], key: str, entry: str) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import nn
 from torch.optim import Optimizer
@@ -23,33 +23,36 @@ def train(
     run: Run,
     task: Task | None = None,
     optimizer: Optimizer | None = None,
+    tested: bool = True,
 ) -> History:
     """Train `net` in place, or, if the run has its finished checkpoint, load the trained weights.
+
+    The history has the metrics on the validation images after each epoch, and those on the test images after the last.
 
     Args:
         net: Network, initialized under `seed`.
         key: Name of the training in the run.
         settings: Settings of the experiment.
-        data: Images and labels of the training and the test.
+        data: Images and labels of the training, the validation and the test.
         seed: Seed of the order of the images and their augmentation.
         run: Run beside whose record the checkpoint is kept.
         task: Loss and metrics; by default those of one label per image.
         optimizer: Optimizer that continues with the momentum of an earlier training; by default a new one.
+        tested: Whether to evaluate on the test images at the end; not in the middle of a training of several parts.
     """
     fabric = launch(settings.training)
     net.to(fabric.device)
-    device, rank, processes = fabric.device, fabric.global_rank, fabric.world_size
+    share: dict[str, Any] = {"device": fabric.device, "rank": fabric.global_rank, "world_size": fabric.world_size}
     batches = data.train_batches(
         settings.training.batch_size,
         seed=seed,
-        device=device,
         augment=settings.augment,
         drop_last=True,  # a smaller last batch would give its images more weight
-        rank=rank,
-        world_size=processes,
+        **share,
     )
-    test = data.test_batches(1000, device=device, rank=rank, world_size=processes)
+    test = data.test_batches(1000, **share) if tested else None
     task, options = task or Classification(data.num_classes), {"optimizer": optimizer, "label": f"{key:22}"}
+    options["validation"] = data.validation_batches(1000, **share)
     return run.fit(key, net, task, batches, test, settings.training, seed=seed, **options)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
-from odenet.blocks.annotations import Whole
+from odenet.blocks.annotations import Whole, Within
 from odenet.blocks.arguments import checked
 from odenet.blocks.errors import unknown_name
 from odenet.data.augmentation import Augmentation, Compose, RandomCrop, RandomFlip
@@ -55,6 +56,7 @@ def load(
     *,
     download: bool = True,
     train_images: Whole | None = None,
+    validation_share: Annotated[float, Within(0, 1)] = 0,
 ) -> ImageData:
     """Load the data set `name` onto the CPU and verify its files.
 
@@ -68,9 +70,12 @@ def load(
         download: Whether to download missing files.
         train_images: Number of training images to keep, the classes equally often and the same images in every run; all
             if `None`.
+        validation_share: Share of the training images of each class that make the validation split, the same images in
+            every run and before `train_images` are chosen from the others; 0 for no validation split.
 
     Raises:
-        ValueError: if the name is unknown, a file differs from the published one, or `train_images` is out of range.
+        ValueError: if the name is unknown, a file differs from the published one, `train_images` is out of range, or
+            `validation_share` leaves a class without an image.
         FileNotFoundError: if files are missing and were not or could not be downloaded; the message says which files
             belong where.
         ModuleNotFoundError: if the package that reads the data set is not installed.
@@ -83,6 +88,7 @@ def load(
         raise unknown_name("data set", name, DATA_SETS)
     entry = DATA_SETS[name]
     data = ImageData(name, *entry.read(data_root(root), download), entry.augmentation)
+    data = data.with_validation(validation_share) if validation_share else data
     return data if train_images is None else data.with_train_images(train_images)
 
 

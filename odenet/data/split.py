@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -99,6 +100,32 @@ def balanced_order(labels: Tensor, seed: int = 0) -> Tensor:
     class_starts = sizes.cumsum(0) - sizes
     turns = torch.arange(len(labels)) - class_starts[labels[by_class]]
     return shuffled[by_class[turns.argsort(stable=True)]]
+
+
+def held_out(labels: Tensor, share: float, seed: int, classes: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Divide 0..n-1 into two ascending vectors; the second has round(share·m) of the m entries of each class.
+
+    Args:
+        labels: Class numbers from 0, int64, (n,).
+        share: Share of the second vector, between 0 and 1.
+        seed: Seed of the choice within each class.
+        classes: Names of the classes.
+
+    Raises:
+        ValueError: if a class would have no entry in one of the two.
+    """
+    generator = seeded_generator(seed, "validation")
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    for number, name in enumerate(classes):
+        own = (labels.cpu() == number).nonzero().flatten()
+        count = round(share * len(own))
+        if not 0 < count < len(own):
+            raise ValueError(
+                f"a validation share of {share:g} leaves class {name!r} with {len(own) - count} training and {count} "
+                "validation images, but each split needs every class: choose another share, or give more images."
+            )
+        held[own[torch.randperm(len(own), generator=generator)[:count]]] = True
+    return (~held).nonzero().flatten(), held.nonzero().flatten()
 
 
 def _check_dtypes(images: Tensor, labels: Tensor) -> None:

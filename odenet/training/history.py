@@ -13,8 +13,9 @@ class History:
     """History of a training, plain data for JSON: `History(**data)` reads what `to_json_data` wrote.
 
     Each row has `epoch` (from 1), `lr` (of its last step), `train_loss` and `train_<headline>` (means over the steps of
-    the epoch, with the weights before each step), `test_<metric>` for the loss and every metric of the task after the
-    epoch, and `seconds` of training, without evaluation and checkpoints but with compilation in the first epoch.
+    the epoch, with the weights before each step), `validation_<metric>` for the loss and every metric of the task after
+    the epoch, and `seconds` of training, without evaluation and checkpoints but with compilation in the first epoch.
+    The last row has `test_<metric>` too; without validation batches every row has.
 
     Attributes:
         headline: Name of the headline metric of the task.

@@ -39,6 +39,7 @@ def identity_of(
     processes: int,
     optimizer: optim.Optimizer | None,
     context: Plain,
+    validation: BatchSource | None = None,
 ) -> dict[str, Any]:
     """Return all that must be equal for a training to resume, or to be complete; the larger parts as fingerprints.
 
@@ -55,6 +56,7 @@ def identity_of(
         processes: Number of processes that share the batches.
         optimizer: Optimizer that the user passed, if any.
         context: Further data on which the outcome depends.
+        validation: Validation batches, if any.
 
     Raises:
         TypeError: if a part cannot be compared between processes, such as batches from an open file.
@@ -75,6 +77,7 @@ def identity_of(
             "training labels": fingerprint(train.split.labels),
             "training batches": fingerprint(train),
             "test batches": None if test is None else fingerprint(test),
+            **({} if validation is None else {"validation batches": fingerprint(validation)}),
             "task": fingerprint(task),
             "initial weights": fingerprint(weights_of(model)),
             "optimizer": None if optimizer is None else fingerprint((type(optimizer), optimizer.state_dict())),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
@@ -65,6 +65,7 @@ def fit(
     *,
     seed: Whole,
     folder: Annotated[str | PathLike[str], Inside()],
+    validation: BatchSource | None = None,
     optimizer: Annotated[optim.Optimizer | None, Inside()] = None,
     context: Plain = None,
     label: Annotated[str, Inside()] = "",
@@ -83,11 +84,13 @@ def fit(
             former mode, and the model is on the device of the training (with `channels_last` in that memory format).
         task: Task with the loss and metrics.
         train: Training batches, on the device `launch(settings).device`, with its rank and number of processes.
-        test: Test batches, evaluated after every epoch; `None` for none.
+        test: Test batches, evaluated after the last epoch, or after every epoch if there is no validation; `None` for
+            none.
         settings: Settings of the training.
         seed: Seed of dropout and other noise in the network; weights and batches have seeds of their own. The global
             generators and the number of threads are restored afterwards.
         folder: Folder of the checkpoint; each training needs its own.
+        validation: Validation batches, evaluated after every epoch; `None` for none.
         optimizer: Optimizer of the parameters of `model`, with the state of an earlier training from which to continue;
             it then holds the state after this training, at its former learning rates. The rate of each parameter group
             is the peak of its schedule and replaces the `lr` of `settings`; their `optimizer`, `momentum`,
@@ -106,20 +109,22 @@ def fit(
         CannotWrite: if the disk is full, or `folder` cannot be written.
         NonFiniteLoss: if the training diverges. On a CPU the blocks of the model may raise `NonFiniteState` before.
     """
-    _check(model, task, train, test, settings, seed, folder, optimizer, label, quiet)
+    sources = _present(train, test, validation)
+    _check(model, task, sources, settings, seed, folder, optimizer, label, quiet)
     descent = make_optimizer(model, settings) if optimizer is None else optimizer
     with threads_kept(), as_in_training(model), rates_kept(descent) as peaks:
         fabric = launch(settings, model)
-        for name, batches in _present(train, test).items():
+        for name, batches in sources.items():
             require_same_device(name, batches, fabric.device)
         conditions: dict[str, Any] = {"seed": seed, "processes": fabric.world_size, "context": context}
+        conditions["validation"] = validation
         # The identity of the main process is used, because the other processes have other shares of the batches.
         identity = fabric.broadcast(identity_of(model, task, train, test, settings, optimizer=optimizer, **conditions))
         checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
         called = compiled(model, fabric.device) if settings.compile else nullcontext(model)
         with random_numbers_kept(fabric.device), called as network:
             _seed(model, seed, fabric)
-            parts = (model, network, task, train, test, settings, descent, peaks, fabric, checkpoint, label)
+            parts = (model, network, task, sources, settings, descent, peaks, fabric, checkpoint, label)
             rows = _train(*parts, quiet=quiet)
     return History(task.headline, rows, identity["made_from"])
 
@@ -128,8 +133,7 @@ def _train(
     model: Annotated[nn.Module, Inside()],
     called: nn.Module,
     task: Annotated[Task, Inside()],
-    train: BatchSource,
-    test: BatchSource | None,
+    sources: Mapping[str, BatchSource],
     settings: Training,
     optimizer: optim.Optimizer,
     peaks: Sequence[float],
@@ -141,9 +145,10 @@ def _train(
 ) -> list[dict[str, float]]:
     """Run the training, with `model` in its present modes, and return the rows of the history.
 
-    `called` is the module that computes the outputs of `model`, and `peaks` are the peak learning rates of the
-    parameter groups.
+    `called` is the module that computes the outputs of `model`, `sources` are the batches by the name of their split,
+    and `peaks` are the peak learning rates of the parameter groups.
     """
+    train = sources["train"]
     if settings.channels_last:
         model.to(memory_format=torch.channels_last)
     learning_rate = Schedule(settings, steps=settings.epochs * len(train))
@@ -177,8 +182,8 @@ def _train(
                         _save(state, checkpoint)
                     state.start_clock()
 
-            after = evaluate(network, task, test) if test is not None else {}
-            state.close_epoch(_row(state, task, after))
+            last = state.epoch + 1 == settings.epochs
+            state.close_epoch(_row(state, task, _evaluated(network, task, sources, last=last)))
             if fabric.broadcast(checkpoint.due) or state.epoch == settings.epochs:
                 _save(state, checkpoint)
             progress.epoch(state.steps(len(train)), _facts_of_row(state, task, settings))
@@ -188,8 +193,7 @@ def _train(
 def _check(
     model: Annotated[nn.Module, Inside()],
     task: Annotated[Task, Inside()],
-    train: BatchSource,
-    test: BatchSource | None,
+    sources: Mapping[str, BatchSource],
     settings: Training,
     seed: Seed,
     folder: str | PathLike[str],
@@ -207,15 +211,23 @@ def _check(
     require_kind("label", label, str, "a string", "it is the name of the training in the display of progress")
     require_kind("quiet", quiet, bool, "True or False", "it switches the display of progress off")
     seeded_generator(seed, "check")
-    for name, batches in _present(train, test).items():
+    for name, batches in sources.items():
         require_batches(name, batches)
         task.check(batches.split.labels)
     if optimizer is not None:
         require_optimizer_of(model, optimizer)
 
 
-def _present(train: BatchSource, test: BatchSource | None) -> dict[str, BatchSource]:
-    return {"train": train} | ({} if test is None else {"test": test})
+def _present(train: BatchSource, test: BatchSource | None, validation: BatchSource | None) -> dict[str, BatchSource]:
+    others = {"validation": validation, "test": test}
+    return {"train": train} | {name: batches for name, batches in others.items() if batches is not None}
+
+
+def _evaluated(network: nn.Module, task: Task, sources: Mapping[str, BatchSource], *, last: bool) -> dict[str, float]:
+    """Evaluate after an epoch; on the test batches only after the last one, unless there are no validation batches."""
+    skipped = {"train"} | ({"test"} if "validation" in sources and not last else set())
+    scores = {name: evaluate(network, task, batches) for name, batches in sources.items() if name not in skipped}
+    return {f"{name}_{metric}": value for name, found in scores.items() for metric, value in found.items()}
 
 
 def _seed(model: nn.Module, seed: int, fabric: Fabric) -> None:
@@ -239,10 +251,9 @@ def _save(state: TrainingState, checkpoint: Checkpoint) -> None:
 
 def _row(state: TrainingState, task: Task, after: dict[str, float]) -> dict[str, float]:
     loss, score = state.tally.means(state.fabric)
-    tested = {f"test_{name}": value for name, value in after.items()}
     lr = learning_rates(state.optimizer)[0]
     head = {"epoch": state.epoch + 1, "lr": lr, "train_loss": loss, f"train_{task.headline}": score}
-    return head | tested | {"seconds": state.seconds}
+    return head | after | {"seconds": state.seconds}
 
 
 def _facts(state: TrainingState, task: Task, settings: Training) -> str:
@@ -251,9 +262,9 @@ def _facts(state: TrainingState, task: Task, settings: Training) -> str:
 
 
 def _facts_of_row(state: TrainingState, task: Task, settings: Training) -> str:
-    row, tested = state.rows[-1], f"test_{task.headline}"
+    row = state.rows[-1]
     facts = {"loss": row["train_loss"], task.headline: row[f"train_{task.headline}"]}
-    facts |= {"test": row[tested]} if tested in row else {}
+    facts |= {part: row[key] for part in ("validation", "test") if (key := f"{part}_{task.headline}") in row}
     return f"epoch {state.epoch}/{settings.epochs}  " + "  ".join(
         f"{name} {value:.3f}" for name, value in facts.items()
     )

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from experiments.support.statistics import spread
+from collections.abc import Callable
+from statistics import fmean
+
+from experiments.support.statistics import over_seeds, spread
 from odenet.measure import observed_order
 from odenet.training import Record
-from paper_figs.claims.claim import Claim, mean, percent, percentages
+from paper_figs.claims.claim import Claim, differences, percent, percentages
+from paper_figs.claims.verdict import above, below, student, within
 
 RECORD = "depth_refinement/cpu-fashion-mnist.json"
 
 
-def _distance_order(record: Record) -> float:
+def _distance_orders(record: Record) -> list[float]:
+    """Return the order with which the distance from the exact flow falls, for each seed."""
     keys = ["scratch/level0", *(f"refined/level{level}" for level in (1, 2, 3))]
     steps = [2**level for level in range(4)]
-    return observed_order(steps, [mean(record, key, "distance") for key in keys])
+    per_seed = zip(*(over_seeds(record.results, key, "distance") for key in keys), strict=True)
+    return [observed_order(steps, list(distances)) for distances in per_seed]
 
 
-def _lost_as_ode(record: Record, key: str) -> float:
-    return mean(record, key, "probe_accuracy") - mean(record, key, "ode_accuracy")
+def _lost_as_ode(key: str) -> Callable[[Record], list[float]]:
+    return differences(key, key, "probe_accuracy", "ode_accuracy")
 
 
 CLAIMS = [
@@ -26,7 +32,7 @@ CLAIMS = [
         "90.25 → 92.42 % with 14 → 50 layers, CIFAR-10 (Chang et al. 2018)",
         RECORD,
         percentages("scratch/level0", "scratch/level2"),
-        lambda r: mean(r, "scratch/level2") > mean(r, "scratch/level0"),
+        above(student(differences("scratch/level2", "scratch/level0")), 0, "points"),
     ),
     Claim(
         "A deep net that starts from the trained coarser one is no worse than one trained from scratch "
@@ -34,7 +40,7 @@ CLAIMS = [
         "92.90 against 92.42 % with 50 layers, CIFAR-10 (Chang et al. 2018)",
         RECORD,
         lambda r: f"{spread(percent(r, 'refined/level3'))} against {spread(percent(r, 'scratch/level3'))} %",
-        lambda r: mean(r, "refined/level3") >= mean(r, "scratch/level3"),
+        above(student(differences("refined/level3", "scratch/level3")), 0, "points"),
     ),
     Claim(
         "Trained with h = 1, a ResNet is not the ODE of its weights: dopri5 changes its answers",
@@ -44,7 +50,7 @@ CLAIMS = [
             f"{spread(percent(r, 'scratch/level0', 'probe_accuracy'))} → "
             f"{spread(percent(r, 'scratch/level0', 'ode_accuracy'))} %"
         ),
-        lambda r: _lost_as_ode(r, "scratch/level0") > 5,
+        above(student(_lost_as_ode("scratch/level0")), 5, "points"),
     ),
     Claim(
         "Refined to h = 1/8, it nearly is one",
@@ -54,13 +60,13 @@ CLAIMS = [
             f"{spread(percent(r, 'refined/level3', 'probe_accuracy'))} → "
             f"{spread(percent(r, 'refined/level3', 'ode_accuracy'))} %"
         ),
-        lambda r: _lost_as_ode(r, "refined/level3") < 2,
+        below(student(_lost_as_ode("refined/level3")), 2, "points"),
     ),
     Claim(
         "The distance of a refined net from its exact flow falls like h",
         "order 1 of Euler's method",
         RECORD,
-        lambda r: f"order {_distance_order(r):.2f}",
-        lambda r: 0.75 < _distance_order(r) < 1.25,
+        lambda r: f"order {fmean(_distance_orders(r)):.2f}",
+        within(student(_distance_orders), 0.75, 1.25),
     ),
 ]

@@ -15,7 +15,12 @@ from paper_figs.support.command import FIGURES, RECORDS, scripts
 
 def claims() -> dict[str, list[Claim]]:
     """Return the claims of each experiment, those of the main experiment first."""
-    names = {module.name for module in iter_modules(paper_figs.claims.__path__)} - {"__main__", "claim", "readme"}
+    names = {module.name for module in iter_modules(paper_figs.claims.__path__)} - {
+        "__main__",
+        "claim",
+        "readme",
+        "verdict",
+    }
     order = sorted(names, key=lambda name: (name != "depth_refinement", name))
     return {name: import_module(f"paper_figs.claims.{name}").CLAIMS for name in order}
 
@@ -30,7 +35,8 @@ def _section(experiment: str, claims: list[Claim]) -> str:
     if not recorded:
         return ""
     question = (import_module(f"experiments.{experiment}").__doc__ or "").splitlines()[0]
-    records = list(dict.fromkeys(claim.path for claim in recorded))
+    own = RECORDS / experiment
+    records = list(dict.fromkeys(claim.path for claim in recorded if claim.path.parent == own))
     made_on = {Record.load(path).preset: cards(Record.load(path)) for path in records}
     commands = ", ".join(
         f"`python -m experiments.{experiment} {preset}`" + (f" ({', '.join(names)})" if names else "")
