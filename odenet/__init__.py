@@ -28,6 +28,7 @@ from odenet.blocks.errors import BudgetWarning, NonFiniteState, SolveReport, Sta
 from odenet.blocks.gradients.base import Backprop, ContinuousAdjoint
 from odenet.blocks.gradients.checkpointed import Checkpointed
 from odenet.blocks.gradients.reversible import Reversible
+from odenet.blocks.initialization import initialize_depth
 from odenet.blocks.multilevel import coarsen_steps, coarsen_theta, refine_steps, refine_theta
 from odenet.blocks.projections import ConvexProjection, Nonnegative
 from odenet.blocks.solvers.embedded import Bosh3, Dopri5, Tsit5
@@ -119,6 +120,7 @@ __all__ = [
     "coarsen_theta",
     "configure",
     "group_norm",
+    "initialize_depth",
     "linear_decay",
     "project_theta",
     "refine_steps",

@@ -39,6 +39,7 @@ STORY = (
     "gradients",
     "block",
     "configuration",
+    "initialization",
     "multilevel",
     "trajectory",
 )

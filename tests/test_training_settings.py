@@ -74,6 +74,6 @@ def test_the_command_line_has_every_field_with_its_reason(capsys: pytest.Capture
     with pytest.raises(SystemExit):
         tyro.cli(Training, args=["--help"])
     printed = capsys.readouterr().out
-    for field in dataclasses.fields(Training):
+    for field in (field for field in dataclasses.fields(Training) if field.name != "groups"):
         assert f"--{field.name.replace('_', '-')}" in printed
     assert "the most that an interruption can lose" in " ".join(printed.replace("│", " ").split())

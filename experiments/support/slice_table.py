@@ -24,6 +24,7 @@ EXPERIMENTS: Mapping[str, Ranks] = {
     "solver_swap": Ranks(5, 7),
     "categorization": Ranks(5, 7),
     "is_it_an_ode": Ranks(5, 7),
+    "learning_rates": Ranks(5, 7),
     "gradient_methods": Ranks(5, 7),
     "gradient_flow": Ranks(5, 7),
     "upsampling": Ranks(5, 7),

@@ -33,9 +33,11 @@ Flow: TypeAlias = Callable[[Callable[[], nn.Module], int, Projection | None], nn
 """Constructor of the flow of a stage, called with a constructor of branches, the number of blocks and a projection."""
 
 
-def residual_flow(make_branch: Callable[[], nn.Module], blocks: int, projection: Projection | None) -> ODEBlock:
-    """Build a stage of `blocks` residual blocks: Euler steps of h = 1 on as many pieces of a piecewise-constant θ."""
-    return ODEBlock(PiecewiseConstant([make_branch() for _ in range(blocks)]), projection=projection)
+def residual_flow(
+    make_branch: Callable[[], nn.Module], blocks: int, projection: Projection | None, horizon: float | None = None
+) -> ODEBlock:
+    """Build a stage of `blocks` residual blocks, Euler steps of h = T/`blocks`, by default 1; T is the `horizon`."""
+    return ODEBlock(PiecewiseConstant([make_branch() for _ in range(blocks)], horizon), projection=projection)
 
 
 class Transition(nn.Module):

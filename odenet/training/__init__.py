@@ -15,13 +15,14 @@ from odenet.training.graphs import GraphWarning
 from odenet.training.history import History
 from odenet.training.loop import fit
 from odenet.training.multi_label import MultiLabel
+from odenet.training.parameter_groups import parameter_groups
 from odenet.training.randomness import seed_everything
 from odenet.training.records import Record, RecordError
 from odenet.training.refinement import refine_optimizer_state
 from odenet.training.runs import Run
 from odenet.training.saved_models import load_model, save_model
 from odenet.training.segmentation import Segmentation
-from odenet.training.settings import Training
+from odenet.training.settings import ParameterGroup, Training
 from odenet.training.state import NonFiniteLoss
 from odenet.training.tasks import Classification, Task
 from odenet.training.tiling import segment
@@ -37,6 +38,7 @@ __all__ = [
     "History",
     "MultiLabel",
     "NonFiniteLoss",
+    "ParameterGroup",
     "Record",
     "RecordError",
     "Run",
@@ -51,6 +53,7 @@ __all__ = [
     "launch",
     "load_model",
     "load_weights",
+    "parameter_groups",
     "refine_optimizer_state",
     "save_model",
     "save_weights",

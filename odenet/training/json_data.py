@@ -14,6 +14,10 @@ Plain: TypeAlias = dict[str, Any] | list[Any] | str | int | float | bool | None
 _FLOAT = "$float"
 """Key of the object that stands for NaN or infinity, which JSON lacks: {"$float": "nan"}."""
 
+OMITTED_BY_DEFAULT: Mapping[str, bool] = {"omitted_by_default": True}
+"""Metadata of a field of settings that is left out of the JSON data while it has its default, which means that nothing
+is changed. Records and checkpoints from before the field existed then remain those of the same settings."""
+
 _ABSENT = object()
 
 _MORE = 1000
@@ -47,8 +51,11 @@ def to_json_data(value: object, where: str = "value") -> Any:
         case Mapping():
             return {_key(key, where): to_json_data(entry, f"{where}.{key}") for key, entry in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
+        entries = ((field, getattr(value, field.name)) for field in fields(value))
         return {
-            field.name: to_json_data(getattr(value, field.name), f"{where}.{field.name}") for field in fields(value)
+            field.name: to_json_data(entry, f"{where}.{field.name}")
+            for field, entry in entries
+            if not (field.metadata.get("omitted_by_default") and entry == field.default)
         }
     raise TypeError(
         f"{where} is a {type(value).__name__}, which JSON cannot hold; "

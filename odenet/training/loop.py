@@ -40,6 +40,7 @@ from odenet.training.optimizers import (
     learning_rates,
     make_optimizer,
     rates_kept,
+    require_depth_rule,
     require_optimizer_of,
     set_learning_rates,
 )
@@ -94,8 +95,9 @@ def fit(
         optimizer: Optimizer of the parameters of `model`, with the state of an earlier training from which to continue;
             it then holds the state after this training, at its former learning rates. The rate of each parameter group
             is the peak of its schedule and replaces the `lr` of `settings`; their `optimizer`, `momentum`,
-            `weight_decay` and `decay` are ignored too. The `lr` of a row is that of the first group. By default, a new
-            optimizer as the settings specify.
+            `weight_decay`, `decay` and `groups` are ignored too, and it must have been made with their `depth_rule`
+            (`parameter_groups`). The `lr` of a row is that of the first group. By default, a new optimizer as the
+            settings specify.
         context: Further plain data on which the outcome depends, such as the settings of an experiment.
         label: Name of the training in the display of progress.
         quiet: Whether to show no progress.
@@ -104,7 +106,7 @@ def fit(
         TypeError: if an argument has the wrong type, such as a DataLoader for batches, or batches cannot be compared
             with those of an earlier process.
         ValueError: if labels are outside the range of the task, the optimizer belongs to another model, batches are on
-            another device, or the settings cannot be met on this machine.
+            another device, the parameter groups do not suit the model, or the settings cannot be met on this machine.
         CheckpointError: if the checkpoint in `folder` cannot be read, or belongs to another training.
         CannotWrite: if the disk is full, or `folder` cannot be written.
         NonFiniteLoss: if the training diverges. On a CPU the blocks of the model may raise `NonFiniteState` before.
@@ -216,6 +218,7 @@ def _check(
         task.check(batches.split.labels)
     if optimizer is not None:
         require_optimizer_of(model, optimizer)
+        require_depth_rule(optimizer, settings)
 
 
 def _present(train: BatchSource, test: BatchSource | None, validation: BatchSource | None) -> dict[str, BatchSource]:

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn, optim
 
 from odenet.blocks.errors import unknown_name
+from odenet.training.parameter_groups import Groups, parameter_groups
 from odenet.training.settings import Training
-
-Groups = list[dict[str, Any]]
-"""List of parameter groups in the form that `torch.optim` accepts."""
 
 
 def make_optimizer(model: nn.Module, settings: Training) -> optim.Optimizer:
@@ -21,14 +19,16 @@ def make_optimizer(model: nn.Module, settings: Training) -> optim.Optimizer:
 
     Args:
         model: Network to train.
-        settings: Settings, of which `optimizer`, `lr`, `momentum`, `weight_decay` and `decay` are used.
+        settings: Settings, of which `optimizer`, `lr`, `momentum`, `weight_decay`, `decay`, `depth_rule` and `groups`
+            are used.
 
     Raises:
-        ValueError: if the name is unknown, or no parameter of the model requires a gradient.
+        ValueError: if the name is unknown, no parameter of the model requires a gradient, an entry of `groups` names
+            none, or the depth rule does not suit the model.
     """
     if settings.optimizer not in OPTIMIZERS:
         raise unknown_name("optimizer", settings.optimizer, OPTIMIZERS)
-    return OPTIMIZERS[settings.optimizer](_parameter_groups(model, settings), settings)
+    return OPTIMIZERS[settings.optimizer](parameter_groups(model, settings), settings)
 
 
 def require_optimizer_of(model: nn.Module, optimizer: optim.Optimizer) -> None:
@@ -43,6 +43,20 @@ def require_optimizer_of(model: nn.Module, optimizer: optim.Optimizer) -> None:
         raise ValueError(
             f"an optimizer with {foreign} parameters that are not the model's cannot train it: it belongs to another "
             "model, or to a copy. Make it from this model's parameters; after a refinement, by refine_optimizer_state."
+        )
+
+
+def require_depth_rule(optimizer: optim.Optimizer, settings: Training) -> None:
+    """Raise an error if `settings` ask for a depth rule, and `optimizer` was made without it.
+
+    Raises:
+        ValueError: if no parameter group has the rule.
+    """
+    if settings.depth_rule not in ("none", *(group.get("depth_rule") for group in optimizer.param_groups)):
+        raise ValueError(
+            f"depth_rule={settings.depth_rule!r} was asked for, and the {type(optimizer).__name__} that was passed has "
+            "no group of that rule, so its learning rates would stay as they are: make it from parameter_groups(model, "
+            "settings), or pass no optimizer."
         )
 
 
@@ -161,19 +175,3 @@ OPTIMIZERS: Mapping[str, Callable[[Groups, Training], optim.Optimizer]] = {
     "adam": _adam,
     "adamw": _adamw,
 }
-
-
-def _parameter_groups(model: nn.Module, settings: Training) -> Groups:
-    """Return the groups of parameters with and without weight decay; an empty group is left out."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trained:
-        raise ValueError("a model without a parameter that requires a gradient cannot be trained: unfreeze some of it.")
-    decays = [settings.decay == "all" or parameter.ndim > 1 for parameter in trained]
-    groups = [
-        {
-            "params": [parameter for parameter, decayed in zip(trained, decays, strict=True) if decayed is wanted],
-            "weight_decay": settings.weight_decay if wanted else 0.0,
-        }
-        for wanted in (True, False)
-    ]
-    return [group for group in groups if group["params"]]

@@ -8,7 +8,7 @@ trained the finer network all along would have the same state, if the gradient w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,6 +20,8 @@ from odenet.blocks.block import ODEBlock
 from odenet.blocks.multilevel import degree_of
 from odenet.blocks.theta.base import Theta
 from odenet.blocks.theta.spline import integrals, knot_insertion
+from odenet.training.depth_rules import Factors, depth_factors
+from odenet.training.settings import DepthRule, OptimizerName
 
 Optimizer = TypeVar("Optimizer", bound=optim.Optimizer)
 
@@ -40,8 +42,9 @@ def refine_optimizer_state(optimizer: Optimizer, before: nn.Module, after: nn.Mo
     """Return an optimizer of the parameters of `after`, with the settings and state that `optimizer` has for `before`.
 
     Under SGD the finer nodes move more slowly, by the factor of refinement, because each has that part of the gradient;
-    a learning rate that is larger by this factor keeps the speed of θ(t). Adam divides by the size of the gradient, so
-    its learning rate stays the same.
+    a learning rate that is larger by this factor keeps the speed of θ(t). Groups of a depth rule (`parameter_groups`)
+    follow the rule: with 1/h and completep, that is the learning rate they get. Adam divides by the size of the
+    gradient, so its learning rate stays the same.
 
     >>> from torch.optim import SGD
     >>> from odenet import refine_steps, refine_theta
@@ -60,26 +63,52 @@ def refine_optimizer_state(optimizer: Optimizer, before: nn.Module, after: nn.Mo
         after: Refinement of `before` by `refine_steps` or `refine_theta`, any number of times.
 
     Raises:
-        ValueError: if `after` is no refinement of `before`, or the optimizer has parameters of another network, or is
-            of another class, whose state depends on an unknown power of the gradient.
+        ValueError: if `after` is no refinement of `before`, the optimizer has parameters of another network, or is of
+            another class, whose state depends on an unknown power of the gradient, or a depth rule of its groups does
+            not suit `after`, such as 1/sqrt(L), whose horizon grows with L.
     """
     coarse, fine = dict(before.named_parameters(remove_duplicate=False)), dict(after.named_parameters())
     origins = _origins(before, after)
     _require_refinement(coarse, fine, origins)
     held = _group_indices(optimizer, coarse)
-    groups = [group | {"params": []} for group in optimizer.param_groups]
+    changes = _changes_of_rules(optimizer, before, after)
+    groups: dict[tuple[int, Factors], dict[str, Any]] = {}
     refined = {}
     for name, parameter in fine.items():
-        group = held.get(id(coarse[origins[name][0].name]))
-        if group is None:
+        number = held.get(id(coarse[origins[name][0].name]))
+        if number is None:
             continue
-        groups[group]["params"].append(parameter)
+        group = optimizer.param_groups[number]
+        change = changes[group["depth_rule"]](origins[name][0].name, name) if "depth_rule" in group else Factors()
+        groups.setdefault((number, change), _scaled(group, change))["params"].append(parameter)
         states = [optimizer.state.get(coarse[origin.name], {}) for origin in origins[name]]
         if all(states):
             refined[parameter] = _combined(states, origins[name], type(optimizer).__name__)
-    new = type(optimizer)(groups)  # pyright: ignore[reportCallIssue]  (each optimizer's own constructor takes groups)
+    in_order = [groups[key] for key in sorted(groups, key=lambda key: key[0])]
+    new = type(optimizer)(in_order)  # pyright: ignore[reportCallIssue]  (each optimizer's own constructor takes groups)
     new.state.update(refined)
     return new
+
+
+def _changes_of_rules(
+    optimizer: optim.Optimizer, before: nn.Module, after: nn.Module
+) -> dict[DepthRule, Callable[[str, str], Factors]]:
+    """Return, for each depth rule of `optimizer`, the ratios of factors as a function of the old and the new name."""
+    adam: OptimizerName = "adamw" if isinstance(optimizer, optim.AdamW) else "adam"
+    kind: OptimizerName = adam if isinstance(optimizer, optim.Adam | optim.AdamW) else "sgd"
+
+    def change_of(rule: DepthRule) -> Callable[[str, str], Factors]:
+        old, new = (depth_factors(model, rule, kind) for model in (before, after))
+        return lambda origin, name: Factors(*(n / o for n, o in zip(new[name], old[origin], strict=True)))
+
+    rules = dict.fromkeys(group["depth_rule"] for group in optimizer.param_groups if "depth_rule" in group)
+    return {rule: change_of(rule) for rule in rules}
+
+
+def _scaled(group: Mapping[str, Any], change: Factors) -> dict[str, Any]:
+    """Return the settings of a parameter group, multiplied by `change`, without parameters."""
+    changed = {name: group[name] * factor for name, factor in change._asdict().items() if name in group and factor != 1}
+    return {**group, **changed, "params": []}
 
 
 def _origins(before: nn.Module, after: nn.Module) -> dict[str, list[Origin]]:

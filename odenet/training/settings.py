@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, get_args
 
 from odenet.blocks.arguments import check_fields
 from odenet.blocks.errors import unknown_name
 from odenet.data.counts import whole_number
+from odenet.training.checked import Checked, Within
+from odenet.training.json_data import OMITTED_BY_DEFAULT
 
 OptimizerName = Literal["sgd", "nesterov", "adam", "adamw"]
 ScheduleName = Literal["constant", "cosine", "one-cycle", "steps"]
 Precision = Literal["32-true", "bf16-mixed"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+DepthRule = Literal["none", "1/h", "1/sqrt(L)", "completep"]
+
+
+@dataclass(frozen=True)
+class ParameterGroup(Checked):
+    """Factors of the learning rate and the weight decay of some parameters.
+
+    >>> from odenet.training import Training
+    >>> settings = Training(lr=0.1, groups=(ParameterGroup("head", lr=0.5), ParameterGroup("*.norm?", weight_decay=0)))
+
+    Raises:
+        ValueError: if a factor is out of bounds.
+    """
+
+    parameters: str
+    """Name of a parameter, name of a module for all of its parameters, or a pattern of names in which * stands for any
+    text, ? for a character and [12] for one of several."""
+
+    lr: float = 1.0
+    """Factor of the learning rate."""
+
+    weight_decay: Annotated[float, Within(0, math.inf)] = 1.0
+    """Factor of the weight decay; 0 for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +70,15 @@ class Training:
 
     decay: Literal["all", "weights"] = "all"
     """Parameters that decay: all of them, or only those with at least two axes, without biases and norms."""
+
+    depth_rule: DepthRule = field(default="none", metadata=OMITTED_BY_DEFAULT)
+    """Rule by which the learning rate, weight decay and ε of the parameters in flows follow from the step h = T/L, so
+    that one `lr` serves every depth: 1/h for sgd and completep for every optimizer, with a fixed horizon T; 1/sqrt(L)
+    for T = √L (see `odenet.training.depth_rules`)."""
+
+    groups: tuple[ParameterGroup, ...] = field(default=(), metadata=OMITTED_BY_DEFAULT)
+    """Further factors by name of parameters; those of several entries, and of the depth rule, are multiplied. They are
+    set in Python, not on the command line."""
 
     schedule: ScheduleName = "one-cycle"
     """Schedule of the learning rate; one-cycle falls linearly (Smith & Topin 2017), steps is cut at `milestones`."""
@@ -94,9 +128,9 @@ class Training:
 
     def __post_init__(self) -> None:
         check_fields(self, bounded=False)
-        for field, known in _NAMES.items():
-            if (name := getattr(self, field)) not in known:
-                raise unknown_name(field, name, known)
+        for setting, known in _NAMES.items():
+            if (name := getattr(self, setting)) not in known:
+                raise unknown_name(setting, name, known)
         whole_number("epochs", self.epochs, 1, because="a training passes over its data at least once")
         whole_number("batch_size", self.batch_size, 1, because="a batch holds at least one image")
         if self.threads is not None:
@@ -147,6 +181,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "optimizer": get_args(OptimizerName),
     "schedule": get_args(ScheduleName),
     "decay": ("all", "weights"),
+    "depth_rule": get_args(DepthRule),
     "precision": get_args(Precision),
     "device": get_args(Device),
 }
