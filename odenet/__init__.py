@@ -24,7 +24,7 @@ from odenet.blocks.branches import (
 )
 from odenet.blocks.compile.programs import CompileWarning
 from odenet.blocks.configuration import configure
-from odenet.blocks.errors import BudgetWarning, NonFiniteState, SolveReport, Status
+from odenet.blocks.errors import BudgetWarning, NonFiniteState, SolveReport, StatisticsWarning, Status
 from odenet.blocks.gradients.base import Backprop, ContinuousAdjoint
 from odenet.blocks.gradients.checkpointed import Checkpointed
 from odenet.blocks.gradients.reversible import Reversible
@@ -52,6 +52,7 @@ from odenet.blocks.solvers.runge_kutta import (
     Solver,
 )
 from odenet.blocks.solvers.tableau import ButcherTableau
+from odenet.blocks.statistics.recalibration import recalibrate
 from odenet.blocks.stepping.adaptive import Adaptive
 from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.stepping.mixed import Mixed
@@ -110,6 +111,7 @@ __all__ = [
     "SolveReport",
     "Solver",
     "Spline",
+    "StatisticsWarning",
     "Status",
     "StochasticDepth",
     "SymmetricBranch",
@@ -123,6 +125,7 @@ __all__ = [
     "initialize_depth",
     "linear_decay",
     "project_theta",
+    "recalibrate",
     "refine_steps",
     "refine_theta",
     "trajectory",

@@ -182,6 +182,10 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.initialize_depth": lambda: {"model": block(), "along": "tied"},
     "odenet.linear_decay": lambda: {"pieces": 3},
     "odenet.project_theta": lambda: {"theta": block().theta, "kind": PiecewiseConstant, "nodes": 2},
+    "odenet.recalibrate": lambda: {
+        "net": nn.Sequential(nn.BatchNorm1d(2), block()).eval(),
+        "batches": [torch.rand(4, 2)],
+    },
     "odenet.refine_steps": lambda: {"model": block()},
     "odenet.refine_theta": lambda: {"model": ODEBlock(block().theta, FixedSteps(Euler(), 2))},
     "odenet.trajectory": lambda: {"block": block(per_sample=True), "x": torch.zeros(1, 2), "times": [0.0, 1.0]},

@@ -182,6 +182,8 @@ UNCHECKED: Mapping[str, str] = {
     **dict.fromkeys(("numbers", "from_numbers", "paint"), "called for each batch, with numbers of the batches' own"),
     **dict.fromkeys(("interval", "field_of_piece", "nodes_of_piece", "spans", "steps"), _PASS),
     **dict.fromkeys(("integrate", "integrate_with_adjoint", "plan", "reversible_plan", "drawn"), _PASS),
+    **dict.fromkeys(("forward_stepping", "coupled", "solve_name"), _PASS),
+    "divide_statistics": "called by refinements, with the statistics of the block itself",
     **dict.fromkeys(("check_adjoint", "check_projection", "check_reversible"), _ASSIGNED),
     **{f"odenet.{name}.check": _ASSIGNED for name in ("Backprop", "Checkpointed", "ContinuousAdjoint", "Reversible")},
     "odenet.StochasticDepth.check": _PASS,

@@ -35,6 +35,7 @@ STORY = (
     "solvers",
     "stochastic_depth",
     "stepping",
+    "statistics",
     "per_sample",
     "gradients",
     "block",

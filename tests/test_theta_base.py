@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -141,10 +142,18 @@ def test_equal_nodes_make_piecewise_linear_constant() -> None:
     torch.testing.assert_close(*flows, rtol=1e-14, atol=1e-14)
 
 
-def test_batch_norm_between_two_nodes_is_refused_in_training() -> None:
-    block = ODEBlock(PiecewiseLinear([BasicBranch(2) for _ in range(2)]))
-    with pytest.raises(ValueError, match=r"cannot train BatchNorm2d 'norm1': .*Use GroupNorm \(norm=group_norm\), or"):
-        block(torch.randn(2, 2, 4, 4))
+def test_batch_norm_between_two_nodes_normalizes_by_the_batch_and_moves_the_nearer_node_more() -> None:
+    nodes = [BasicBranch(2) for _ in range(2)]
+    (piece,) = PiecewiseLinear(nodes).pieces()
+    middle, x = copy.deepcopy(nodes[0]), torch.randn(8, 2, 4, 4)
+    parameters = zip(middle.parameters(), nodes[0].parameters(), nodes[1].parameters(), strict=True)
+    with torch.no_grad():
+        for ours, first, second in parameters:
+            ours.copy_(0.75 * first + 0.25 * second)
+        torch.testing.assert_close(piece.field(0.25, x), middle(0.0, x))
+    change, *moved = (node.norm1.running_mean for node in (middle, *nodes))
+    torch.testing.assert_close(moved, [0.75 * change, 0.25 * change])
+    assert all(node.norm1.running_var.min() > 0 and node.norm1.num_batches_tracked == 1 for node in nodes)
 
 
 def test_batch_norm_between_two_nodes_is_interpolated_in_evaluation() -> None:

@@ -26,6 +26,7 @@ from odenet import (
     Theta,
     group_norm,
 )
+from odenet.blocks.branches import Norm
 from tests.laws import ThetaLaws, logistic_nodes, states
 from tests.problems import Logistic
 
@@ -99,13 +100,14 @@ def test_a_series_of_one_node_is_constant() -> None:
     assert piece.field is node
 
 
-def test_batch_norm_is_refused_in_training_and_group_norm_trains() -> None:
+@pytest.mark.parametrize("norm", [group_norm, nn.BatchNorm2d], ids=["group", "batch"])
+def test_normalizations_train_and_a_combined_variance_is_never_negative(norm: Norm) -> None:
     x = torch.randn(2, 2, 4, 4)
-    with pytest.raises(ValueError, match=r"Galerkin cannot train BatchNorm2d 'norm1': .*Use GroupNorm"):
-        ODEBlock(Galerkin([BasicBranch(2) for _ in range(2)]))(x)
-    block = ODEBlock(Galerkin([BasicBranch(2, norm=group_norm) for _ in range(3)]), FixedSteps(RK4()))
-    block(x).square().sum().backward()
+    block = ODEBlock(Galerkin([BasicBranch(2, norm=norm) for _ in range(3)]), FixedSteps(RK4(), per_piece=4))
+    for _ in range(5):
+        block(x).square().sum().backward()
     assert all(parameter.grad is not None for parameter in block.parameters())
+    assert torch.isfinite(block.eval()(x)).all()
 
 
 def test_an_unknown_basis_is_refused_with_the_nearest_name() -> None:

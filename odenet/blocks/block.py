@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import torch
@@ -16,18 +17,18 @@ from odenet.blocks.errors import NonFiniteState, SolveReport
 from odenet.blocks.field import Field
 from odenet.blocks.gradients.base import Backprop, GradientMethod
 from odenet.blocks.precision import full_precision, to_float32
-from odenet.blocks.properties import ModuleWithProperties
 from odenet.blocks.replay.captures import ClosedNodes
+from odenet.blocks.statistics.flow import FlowWithStatistics, fine_steps
 from odenet.blocks.stepping.base import Projection, Stepping
 from odenet.blocks.stepping.fixed import FixedSteps
 from odenet.blocks.stochastic_depth import StochasticDepth
-from odenet.blocks.theta.base import Theta
+from odenet.blocks.theta.base import Piece, Theta
 
 Compiled: TypeAlias = bool | Literal["reduce-overhead"]
 """Whether the solves of a block are compiled; with "reduce-overhead" they run as CUDA graphs on a GPU."""
 
 
-class ODEBlock(ModuleWithProperties):
+class ODEBlock(FlowWithStatistics):
     """x(0) ↦ x(T), the flow of x′ = F(x, t; θ(t)), with a choice of θ, stepping, gradient method and noise.
 
     Each of the four can be replaced by assignment, on a trained block too. With the default settings and a
@@ -94,6 +95,8 @@ class ODEBlock(ModuleWithProperties):
         """Set an attribute, after a check that θ or the projection fits the other settings of the block."""
         if name == "theta":
             self._check_theta(value)
+            if "theta" in self._modules:
+                self._keep_statistics_for(value)
         elif name == "projection":
             self._check_projection(value)
             if name in self._modules:
@@ -220,7 +223,7 @@ class ODEBlock(ModuleWithProperties):
                 f"whose largest number is {torch.finfo(x.dtype).max:.2g}; t and h have the dtype of the state: use a "
                 "shorter horizon and a faster field, or x.double()."
             )
-        compiled = self._compiled and not torch.compiler.is_compiling()
+        compiled = self._compiled and not torch.compiler.is_compiling() and self._collector is None
         field = Field(self.label, programs=self._programs if compiled else None, closed=self._closed)
         y = self._integrate(field, x)
         if y is x:  # no step was taken, but the caller may change the result in place
@@ -242,17 +245,35 @@ class ODEBlock(ModuleWithProperties):
         field.require_finite("output", self.theta.horizon, self._integrate(field, x))
 
     def _integrate(self, field: Field, x: Tensor) -> Tensor:
-        pieces = self.theta.pieces()
+        pieces, field.positions = self._pieces()
         if self._noise is not None:
             if self.training:
                 field.fall_back_to_eager("stochastic depth draws which branches are evaluated", "compile without noise")
             pieces = self._noise(pieces, x, training=self.training)
         stepping = self._stepping.drawn(training=self.training)
+        if self._collected_for is not None:
+            self._compare_statistics_with(stepping, field.positions)
         if not stepping.controls_error or torch.compiler.is_compiling():
             return self._gradient.integrate(stepping, pieces, field, x, self.projection)
         x = to_float32(x)
         with full_precision(x.device.type):
+            if self._collector is not None:
+                return self._integrate_finely(pieces, field, x)
             return self._gradient.integrate(stepping, pieces, field, x, self.projection)
+
+    def _integrate_finely(self, pieces: Iterable[Piece], field: Field, x: Tensor) -> Tensor:
+        """Compute x(T) by small fixed steps, along which statistics are collected as functions of t."""
+        x = x if self.projection is None else self.projection(x)
+        return fine_steps(self.theta.number_of_pieces).integrate(pieces, field, x, self.projection)
+
+    def present_stepping(self) -> Stepping:
+        """Return the stepping of evaluation mode, as the gradient method takes it."""
+        return self._gradient.forward_stepping(self._stepping.drawn(training=False))
+
+    def solve_name(self, stepping: Stepping) -> str:
+        """Return the name of a solve by this stepping, which differs for solves with different evaluations of F."""
+        steps = "error control" if stepping.controls_error else repr(self._gradient.forward_stepping(stepping))
+        return f"{steps} on {self.theta.number_of_pieces} pieces of [0, {self.theta.horizon:g}]"
 
     def extra_repr(self) -> str:
         """Return the settings, as shown by `print(model)`."""

@@ -24,6 +24,10 @@ class BudgetWarning(OdenetWarning):
     """Warns that an adaptive solve stopped early: the state returned belongs to a t before the end of the interval."""
 
 
+class StatisticsWarning(OdenetWarning):
+    """Warns that normalizations use statistics that were collected along another solve than the present one."""
+
+
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """Return the `ValueError` for a `name` that is not among the `known` ones, with the nearest known name.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from odenet.blocks.compile.programs import Programs, first_line
 from odenet.blocks.errors import NonFiniteState, SolveReport
 from odenet.blocks.replay.captures import Captures, ClosedNodes
+from odenet.blocks.replay.positions import Positions
 from odenet.blocks.signature import signature_error
 from odenet.blocks.theta.base import Piece, Time
 
@@ -27,6 +28,9 @@ class Field:
             finite. Each check waits for the device, so this serves to find a fault and not for training.
         programs: compiled programs of the block, if it is compiled.
         closed: nodes of the block that are known to capture no tensors.
+
+    Attributes:
+        positions: numbers of evaluations on the pieces, if normalizations have statistics for each evaluation.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Field:
     ) -> None:
         self.label, self.checks_finite, self.programs = label, checks_finite, programs
         self._closed = closed
+        self.positions: Positions | None = None
         self.evaluations = 0
         self.last_solve: SolveReport | None = None
         self.step = -1

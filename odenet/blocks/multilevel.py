@@ -4,7 +4,8 @@ There are two operators. `refine_steps` halves the step and keeps θ, so the map
 Euler steps with h = 1 becomes a more accurate solution of the same equation. `refine_theta` represents the same
 function θ(t) on twice the pieces and takes half the steps on each, so the map does not change, and there are twice as
 many parameters to train. The prolongation of a ResNet in Chang et al. is the first followed by the second. Each has a
-left inverse, `coarsen_steps` and `coarsen_theta`.
+left inverse, `coarsen_steps` and `coarsen_theta`. Statistics of normalizations along the solve (`recalibrate`) follow:
+at another step they are interpolated in t, with a warning; on other pieces with the same steps they are the same.
 
 All four are pure functions: they take a block or a whole network and return a new one. Weights and BatchNorm statistics
 are copied, and nothing is shared with the original. `odenet.measure.output_distance(before, after, x)` measures how far
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+import torch
 from torch import nn
 
 from odenet.blocks.arguments import checked
@@ -72,8 +74,7 @@ def refine_theta(model: Model, factor: int = 2) -> Model:
 
     def refine(block: ODEBlock) -> None:
         per_piece = _divide_steps(_fixed_stepping(block).per_piece, factor, block)
-        _set_theta(block, _refine_nodes(block.theta, factor))
-        _set_per_piece(block, per_piece)
+        _replace_theta(block, _refine_nodes(block.theta, factor), per_piece, same=True)
 
     return _changed_copy(model, refine)
 
@@ -92,8 +93,8 @@ def coarsen_theta(model: Model, factor: int = 2) -> Model:
 
     def coarsen(block: ODEBlock) -> None:
         per_piece = _fixed_stepping(block).per_piece * factor
-        _set_theta(block, _coarsen_nodes(block.theta, factor))
-        _set_per_piece(block, per_piece)
+        coarse = _coarsen_nodes(block.theta, factor)
+        _replace_theta(block, coarse, per_piece, same=_is_refinement(block.theta, coarse, factor))
 
     return _changed_copy(model, coarsen)
 
@@ -119,6 +120,25 @@ def _fixed_stepping(block: ODEBlock) -> FixedSteps:
 
 def _set_per_piece(block: ODEBlock, per_piece: int) -> None:
     block.stepping = FixedSteps(_fixed_stepping(block).solver, per_piece)
+
+
+def _replace_theta(block: ODEBlock, theta: Theta, per_piece: int, *, same: bool) -> None:
+    """Give the block another θ with as many steps in all, which keep their statistics if θ(t) is the `same`."""
+    present, others = block.statistics_of_present_solve(), block.statistics
+    _set_theta(block, theta)
+    _set_per_piece(block, per_piece)
+    if same and present is not None:
+        block.divide_statistics(present)
+    elif same and block.statistics is not None:
+        block.statistics = others
+
+
+def _is_refinement(theta: Theta, coarse: Theta, factor: int) -> bool:
+    """Whether θ(t) is that of `coarse` up to rounding, by the parameters of their nodes."""
+    if degree_of(theta) > 1:
+        return False
+    pairs = zip(theta.nodes.parameters(), _refine_nodes(coarse, factor).nodes.parameters(), strict=True)
+    return all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in pairs)
 
 
 def _set_theta(block: ODEBlock, theta: Theta) -> None:

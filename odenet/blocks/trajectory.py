@@ -70,7 +70,7 @@ def trajectory(
     projection = cast("ConvexProjection | None", block.projection)  # error control refuses any other projection
     field, solver = Field(block.label), stepping.solver(projection)
     states = [torch.full_like(x, torch.nan) if t else x for t in wanted]
-    pieces = _pieces(block, x)
+    pieces = _pieces(block, x, field)
     if projection is not None:
         pieces, x = tangent_pieces(pieces, projection), projected(projection, x, block.label)
         states = [x if t == 0 else state for t, state in zip(wanted, states, strict=True)]
@@ -117,15 +117,18 @@ class _WithTimeDerivative(torch.autograd.Function):
         return gradients[0], (gradients[0] * slope).sum().to(ctx.dtype), None
 
 
-def _pieces(block: ODEBlock, x: Tensor) -> Iterable[Piece]:
+def _pieces(block: ODEBlock, x: Tensor, field: Field) -> Iterable[Piece]:
+    pieces, field.positions = block._pieces()
+    if block._collected_for is not None:
+        block._compare_statistics_with(block.stepping, field.positions)
     if block.noise is None:
-        return block.theta.pieces()
+        return pieces
     if block.training:
         raise ValueError(
             f"a trajectory of {block.label} was asked for with {block.noise} in training mode; there every forward "
             "pass draws another random model: use evaluation mode."
         )
-    return block.noise(block.theta.pieces(), x, training=False)
+    return block.noise(pieces, x, training=False)
 
 
 class _Knots(NamedTuple):

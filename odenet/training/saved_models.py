@@ -30,6 +30,7 @@ from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock, label_blocks
 from odenet.blocks.configuration import configure
 from odenet.blocks.gradients.base import GradientMethod
+from odenet.blocks.statistics.tables import statistics_in
 from odenet.blocks.stepping.base import Projection, Stepping
 from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.blocks.theta.base import Constant, Theta
@@ -53,8 +54,8 @@ _ENTRIES = frozenset({"format", "construction", "training", "blocks", "noises"})
 _MOST_NODES = 10_000
 """Maximal number of nodes of a block whose branches have no weights, by which they could be counted."""
 
-_CHANGING = ("training", "evaluations", "label")
-"""Attributes of modules that change after construction, and are not compared."""
+_CHANGING = ("training", "evaluations", "last_solve", "label")
+"""Attributes of modules that change after construction or in a solve, and are not compared."""
 
 _PLAIN = (bool, int, float, str, tuple, type(None))
 """Types of the options that are compared; other attributes are modules, or settings of blocks, saved as JSON."""
@@ -95,7 +96,7 @@ def save_model(
     """
     description = _description(model, construction, names)
     with torch.device("meta"):
-        _require_same(_build(description, names), model)
+        _require_same(_build(description, names, model.state_dict()), model)
     content = tensors_to_bytes(model.state_dict(), {_KEY: json.dumps(description, ensure_ascii=False)})
     write_atomically(Path(path), content, what="saved model")
 
@@ -124,8 +125,8 @@ def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
             _require_nodes(description, tensors)
             # First on the meta device, so that no memory is allocated unless the file holds that many numbers.
             with torch.device("meta"), _limited_modules(2 * _MOST_NODES + 20 * len(tensors)):
-                require_state(_build(description, names), tensors, source)
-            model = _build(description, names)
+                require_state(_build(description, names, tensors), tensors, source)
+            model = _build(description, names, tensors)
         except WeightsError:
             raise
         except Exception as error:  # constructors may raise anything for arguments from a file
@@ -195,8 +196,8 @@ def _settings(block: ODEBlock, names: Names | None) -> dict[str, Any]:
     return {"nodes": len(theta.nodes)} | {name: setting_to_json(value, names) for name, value in settings.items()}
 
 
-def _build(description: Mapping[str, Any], names: Names | None) -> nn.Module:
-    """Build the network of a description, with new weights."""
+def _build(description: Mapping[str, Any], names: Names | None, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Build the network of a description, with new weights, and statistics along the solve as in `tensors`."""
     read = partial(setting_from_expression if description["format"] < 3 else setting_from_json, names=names)
     made = read(description["construction"])()
     model = ODEBlock(Constant(made)) if "" in description["blocks"] else made
@@ -206,6 +207,7 @@ def _build(description: Mapping[str, Any], names: Names | None) -> nn.Module:
     for name, settings in description["blocks"].items():
         values = {key: value if key == "nodes" else read(value) for key, value in settings.items()}
         _set(blocks[name], **values)
+        blocks[name].statistics = statistics_in(tensors, f"{name}.statistics.".removeprefix("."))
     for name, noise in description["noises"].items():
         model.get_submodule(name).noise = read(noise)
     label_blocks(model)

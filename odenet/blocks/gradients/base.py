@@ -37,6 +37,10 @@ class GradientMethod(ABC):
             projection: projection applied to x after every step, or None.
         """
 
+    def forward_stepping(self, stepping: Stepping) -> Stepping:
+        """Return the stepping whose evaluations of F the forward pass makes; most methods take that of the block."""
+        return stepping
+
     def check(self, stepping: Stepping, projection: Projection | None) -> None:  # noqa: B027 (most refuse nothing)
         """Raise a `ValueError` if the method cannot differentiate a flow with this stepping and projection."""
 
@@ -110,6 +114,8 @@ class ContinuousAdjoint(GradientMethod):
         y = stepping.integrate_with_adjoint(pieces, field, x, self.backward)
         generators.record()
         buffers.record()
+        if field.positions is not None:
+            field.positions.forget()
         if generators.changed or buffers.changed:
             does = "draws random numbers" if generators.changed else f"changes the buffer {buffers.describe_change()}"
             raise ValueError(

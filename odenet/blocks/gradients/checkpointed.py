@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -214,7 +215,8 @@ class _SegmentedSolve(Recomputation):
             return tensor
 
         field = Field(self.field.label).at(step.piece)
-        with self.replay.again(on_copies=True), self.generators.preserved(), torch.enable_grad():
+        positions = nullcontext() if self.positions is None else self.positions.preserved()
+        with self.replay.again(on_copies=True), self.generators.preserved(), positions, torch.enable_grad():
             inputs = x.detach().requires_grad_()
             with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
                 tensors, _ = _flatten(step.advance(field, inputs))

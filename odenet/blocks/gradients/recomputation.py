@@ -40,6 +40,7 @@ class Recomputation(ABC):
         self.generators = Generators(device)
         self.parameters = self.replay.trainable
         self.field = field
+        self.positions = field.positions
         self.captured = field.find_captures()
         self.steps: list[Step] = []
 
@@ -74,20 +75,26 @@ class Recomputation(ABC):
         return _solve(self, x)
 
     def record(self) -> None:
-        """Take a snapshot of random generators and buffers; snapshots are numbered from 0."""
+        """Take a snapshot of random generators, buffers and positions; snapshots are numbered from 0."""
         self.generators.record()
         self.replay.buffers.record()
+        if self.positions is not None:
+            self.positions.record()
 
     def start_over(self) -> None:
         """Discard all snapshots, and take a new first one."""
         self.generators.clear()
         self.replay.buffers.clear()
+        if self.positions is not None:
+            self.positions.clear()
         self.record()
 
     def restore(self, snapshot: int) -> None:
-        """Restore the generators and buffers of a snapshot."""
+        """Restore the generators, buffers and positions of a snapshot."""
         self.generators.restore(snapshot)
         self.replay.buffers.restore(snapshot)
+        if self.positions is not None:
+            self.positions.restore(snapshot)
 
     def run(self, indices: Iterable[int], state: Any) -> Any:
         """Take some of the steps again, and return the state after them."""

@@ -85,6 +85,10 @@ class Reversible(GradientMethod):
             y = plan.integrate(field, active)
         return y if plan.active_samples is None else x.index_copy(0, plan.active_samples, y)
 
+    def forward_stepping(self, stepping: Stepping) -> Stepping:
+        """Return the stepping with the coupled method."""
+        return stepping.coupled(self.coupling)
+
     def check(self, stepping: Stepping, projection: Projection | None) -> None:
         """Refuse a projection, and steps that cannot be undone."""
         if projection is not None:

@@ -19,7 +19,8 @@ def separable(piece: Piece, label: str) -> Piece:
     """Return the piece with a field that takes a t of shape (batch, 1, …, 1), one for each sample.
 
     If θ is interpolated between nodes, every sample has its own parameters θ(t), and the branch is evaluated under
-    `torch.func.vmap`; this takes the memory of θ(t) times the batch size.
+    `torch.func.vmap`; this takes the memory of θ(t) times the batch size. So it is if a normalization has statistics
+    that depend on t.
 
     Args:
         piece: piece of θ.
@@ -31,7 +32,8 @@ def separable(piece: Piece, label: str) -> Piece:
     for node in piece.nodes:
         for name, module in node.named_modules():
             _require_separable(name or type(module).__name__, module, label)
-    return piece if len(piece.nodes) < 2 else piece._replace(field=_sample_by_sample(piece.field))
+    by_sample = len(piece.nodes) > 1 or piece.takes_one_time
+    return piece._replace(field=_sample_by_sample(piece.field)) if by_sample else piece
 
 
 def _require_separable(name: str, module: nn.Module, label: str) -> None:

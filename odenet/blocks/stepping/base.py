@@ -145,6 +145,10 @@ class Stepping(ABC):
             "Adaptive(…, per_sample=True), or Checkpointed()."
         )
 
+    def coupled(self, coupling: float | None) -> Stepping:  # noqa: ARG002 (most cannot be coupled)
+        """Return the stepping by which `reversible_plan` solves, if it has a name of its own."""
+        return self
+
     def reversible_plan(
         self, pieces: Sequence[Piece], field: Field, x: Tensor, coupling: float | None
     ) -> ReversiblePlan | None:

@@ -65,6 +65,8 @@ class FixedSteps(Stepping):
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
         """Compute x(T) by `per_piece` steps on each piece."""
         pieces = list(pieces)
+        if field.programs is not None and field.positions is not None:
+            field.fall_back_to_eager("its normalizations have statistics of each evaluation", "use GroupNorm")
         if field.programs is not None:
             try:
                 return integrate_compiled(self.solver, self.per_piece, pieces, field, x, projection)
@@ -109,6 +111,11 @@ class FixedSteps(Stepping):
         field.fall_back_to_eager(*_ONE_BY_ONE)
         spans = [(piece, *span) for piece in pieces for span in self.spans(piece)]
         return ReversiblePlan(spans, self._reversible(coupling, len(spans))) if spans else None
+
+    def coupled(self, coupling: float | None) -> FixedSteps:
+        """Return the same steps by the coupled method of a Runge-Kutta solver."""
+        solver = self.solver
+        return FixedSteps(Coupled(solver, coupling), self.per_piece) if isinstance(solver, RungeKutta) else self
 
     def _reversible(self, coupling: float | None, steps: int) -> ReversibleSolver:
         """Return the reversible solver for a number of steps, cached until solver, coupling or number change."""

@@ -83,6 +83,10 @@ class Mixed(Stepping):
         """Return the reversible steps of the stepping of evaluation mode."""
         return self.drawn(training=False).reversible_plan(pieces, field, x, coupling)
 
+    def coupled(self, coupling: float | None) -> Stepping:
+        """Return the stepping of evaluation mode, coupled."""
+        return self.drawn(training=False).coupled(coupling)
+
     def check_projection(self, projection: Projection | None) -> None:
         """Refuse what any of the steppings refuses."""
         for stepping in self._all():

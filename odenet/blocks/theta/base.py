@@ -19,7 +19,6 @@ from typing import Annotated, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from odenet.blocks.annotations import Inside, MayBeEmpty
 from odenet.blocks.arguments import as_float, checked
@@ -40,12 +39,14 @@ class Piece(NamedTuple):
     """A closed interval [start, end] of depth-time on which θ is smooth, with the vector field there.
 
     `field(t, x)` returns x′. `nodes` are the modules that it evaluates; there are none if x′ = 0 without evaluation.
+    `takes_one_time` says that t must be the same for all samples although there is only one node.
     """
 
     start: float
     end: float
     field: Callable[[Time, Tensor], Tensor]
     nodes: tuple[nn.Module, ...]
+    takes_one_time: bool = False
 
 
 def wants_gradient(pieces: Iterable[Piece], x: Tensor) -> bool:
@@ -145,9 +146,13 @@ class LinearTheta(Theta):
 
     On a piece with one node φ = 1, and the node itself is evaluated at no extra cost. On other pieces all
     floating-point and complex tensors of the nodes, parameters and buffers alike, are combined, and the branch is
-    evaluated with the result; integer buffers are those of the first node of the piece. In training mode BatchNorm is
-    refused there, because the statistics of a batch seen between two nodes belong to neither node.
+    evaluated with the result; integer buffers are those of the first node of the piece. In training mode BatchNorm
+    normalizes by the batch, and its running statistics at t, which the nodes combine to, move as those of an ordinary
+    BatchNorm do: each node moves by its weight φ_j(t).
     """
+
+    is_convex = True
+    """Whether the φ_j are nonnegative with sum 1, so that a combination of variances is a variance."""
 
     @abstractmethod
     def nodes_of_piece(self, index: int) -> range:
@@ -162,9 +167,7 @@ class LinearTheta(Theta):
         nodes = tuple(self.nodes[j] for j in self.nodes_of_piece(index))
         if len(nodes) == 1:
             return nodes[0], nodes
-        if self.training:
-            _refuse_batch_statistics(nodes[0], type(self).__name__)
-        return Combination(nodes, partial(self.weights, index, start, end)), nodes
+        return Combination(nodes, partial(self.weights, index, start, end), convex=self.is_convex), nodes
 
 
 class Constant(LinearTheta):
@@ -230,8 +233,6 @@ class PiecewiseConstant(LinearTheta):
 class PiecewiseLinear(LinearTheta):
     """θ(t) is linear between n nodes at t = 0, T/(n-1), …, T: every parameter is a continuous polygon over depth.
 
-    In training mode BatchNorm is refused, as in every `LinearTheta` that combines nodes.
-
     Raises:
         ValueError: if there are fewer than two nodes, or their parameters differ in name, shape or dtype.
     """
@@ -275,12 +276,3 @@ def require_same_tensors(theta: Theta) -> None:
                     f"{found.get(name)}; parameters are combined one by one: build every node with the same "
                     "architecture."
                 )
-
-
-def _refuse_batch_statistics(node: nn.Module, kind: str) -> None:
-    for name, module in node.named_modules():
-        if isinstance(module, _NormBase) and module.track_running_stats:
-            raise ValueError(
-                f"{kind} cannot train {type(module).__name__} {name!r}: its running statistics between two nodes would "
-                "belong to neither of them. Use GroupNorm (norm=group_norm), or PiecewiseConstant."
-            )

@@ -44,6 +44,8 @@ class Galerkin(LinearTheta):
     Source: Massaroli et al. 2020, *Dissecting Neural ODEs*, section 4.1 ("Galerkin neural ODEs").
     """
 
+    is_convex = False
+
     @checked
     def __init__(
         self,

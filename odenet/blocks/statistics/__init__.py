@@ -1,0 +1,1 @@
+"""Statistics of normalizations along a solve."""
