@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import fmean
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
@@ -11,41 +9,44 @@ from experiments.support.statistics import over_seeds
 from odenet.data import Scenes
 from odenet.training import Record
 from paper_figs.support.command import main
+from paper_figs.support.seeds import points
 from paper_figs.support.style import COLOURS
 
 NAME = "categorization"
 NETS = {"label": "net of one label", "labels": "net of many labels"}
 COLOUR = {"label": COLOURS["one_label"], "labels": COLOURS["many_labels"]}
-QUESTIONS = {"accuracy": "b   The one label right", "subset_accuracy": "c   All labels right"}
+QUESTIONS = {"accuracy": "c   One label right", "subset_accuracy": "d   All labels right"}
 EXAMPLES = 7
 
 
 def draw(record: Record) -> Figure:
     """Draw example scenes (if a seed suffices for them), all metrics, and accuracies by the number of classes."""
-    rows = metrics(record)
+    shares, precisions = metrics(record)
     strip = record.settings["data"] == "scenes"
-    height = 1.4 + 0.2 * len(rows)
+    height = 1.2 + 0.26 * max(len(shares), len(precisions))
     figure = Figure(figsize=(7.2, height + 1.5 * strip), layout="constrained")
     ratios = [1.5, height] if strip else [height]
     *upper, lower = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios).flat
     if strip:
         _scenes(upper[0], tuple(record.settings["size"]))
-    left, *right = lower.subplots(1, 3, width_ratios=[1.5, 1, 1])
-    _metrics(left, record, rows)
+    a, b, *right = lower.subplots(1, 4, width_ratios=[1.1, 1.1, 1, 1])
+    _metrics(a, record, shares, "a   Right answers", "test scenes (%)")
+    _metrics(b, record, precisions, "b   Average precision", "AP (%)")
     for axes, (entry, title) in zip(right, QUESTIONS.items(), strict=True):
         _over_classes(axes, record, entry)
         axes.set(title=title, xlabel="classes in the scene", ylim=(-3, 103))
+    right[1].tick_params(labelleft=False)
     right[0].set_ylabel("test scenes (%)")
-    lower.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, handletextpad=0.2)
+    lower.legend(*a.get_legend_handles_labels(), loc="outside lower center", ncols=4, handletextpad=0.2)
     return figure
 
 
-def metrics(record: Record) -> dict[str, str]:
-    """Return the metrics of a record with their labels in the figure, from top to bottom."""
+def metrics(record: Record) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the shares of right answers and the average precisions, with their labels, from top to bottom."""
     names = next(iter(record.results.values()))
     ranked = {name: name.replace(" accuracy", "") for name in names if name.startswith("top-")}
-    classes = {name: name for name in names if name.startswith("AP ")}
-    return {"accuracy": "top-1"} | ranked | classes | {"mAP": "mAP", "subset_accuracy": "all labels right"}
+    classes = {name: name.removeprefix("AP ") for name in names if name.startswith("AP ")}
+    return {"accuracy": "top-1"} | ranked | {"subset_accuracy": "all labels"}, classes | {"mAP": "mean"}
 
 
 def _scenes(figure: SubFigure, size: tuple[int, int]) -> None:
@@ -61,37 +62,36 @@ def _scenes(figure: SubFigure, size: tuple[int, int]) -> None:
     figure.suptitle("Test scenes: the one label, and the others in sight", x=0.005, ha="left", fontsize=9)
 
 
-def _metrics(axes: Axes, record: Record, rows: dict[str, str]) -> None:
+def _metrics(axes: Axes, record: Record, rows: dict[str, str], title: str, x: str) -> None:
+    """Draw a small mark for each seed in a row for each metric; nets are filled and regressions hollow."""
     places = range(len(rows))
-    for kind, marker, shift in (("regression", "s", -0.3), ("net", "o", 0.1)):
+    for kind, marker, shift in (("regression", "s", -0.24), ("net", "o", 0.08)):
         for number, (question, name) in enumerate(NETS.items()):
-            shares = [_mean(record, f"{kind}/{question}", metric) for metric in rows]
-            axes.plot(
-                shares,
-                [place + shift + 0.2 * number for place in places],
-                marker,
-                color=COLOUR[question],
-                markersize=4,
-                markerfacecolor=COLOUR[question] if kind == "net" else "white",
-                label=name.replace("net", kind),
-                clip_on=False,
-            )
-    axes.set_yticks(places, list(rows.values()))
+            seeds = [over_seeds(record.results, f"{kind}/{question}", metric) for metric in rows]
+            for place, values in zip(places, seeds, strict=True):
+                axes.plot(
+                    [100 * value for value in values],
+                    [place + shift + 0.16 * number] * len(values),
+                    marker,
+                    color=COLOUR[question],
+                    markersize=4,
+                    markerfacecolor=COLOUR[question] if kind == "net" else "white",
+                    markeredgewidth=0.9,
+                    label=name.replace("net", kind) if place == 0 else None,
+                    clip_on=False,
+                )
+    axes.set_yticks(places, list(rows.values()), fontsize=7.5)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 100), xlabel="test scenes, or average precision (%)", title="a   Both questions")
+    axes.set(xlim=(0, 100), xlabel=x, title=title)
 
 
 def _over_classes(axes: Axes, record: Record, entry: str) -> None:
     for question in NETS:
         curves = over_seeds(record.results, f"net/{question}", "by_visible_classes")
         x = [row["classes"] for row in curves[0]]
-        y = [100 * fmean(row[entry] for row in rows) for rows in zip(*curves, strict=True)]
-        axes.plot(x, y, "-o", color=COLOUR[question], clip_on=False)
+        y = [[100 * row[entry] for row in rows] for rows in zip(*curves, strict=True)]
+        points(axes, x, y, "-o", color=COLOUR[question], clip_on=False, capsize=3)
         axes.set_xticks(x)
-
-
-def _mean(record: Record, key: str, entry: str) -> float:
-    return 100 * fmean(over_seeds(record.results, key, entry))
 
 
 if __name__ == "__main__":

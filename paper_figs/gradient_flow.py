@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from experiments.support.statistics import over_seeds
 from odenet.training import Record
 from paper_figs.support.command import main
+from paper_figs.support.seeds import logarithmic_curve
 from paper_figs.support.style import COLOURS
 
 NAME = "gradient_flow"
@@ -59,7 +60,8 @@ def _sigmoids(axes: Axes, record: Record) -> None:
     depth = max(record.settings["depths"])
     for name, label in SIGMOIDS.items():
         errors = _over_depth(record, f"{name}{depth}/initial", "error")
-        axes.plot(range(1, depth + 1), errors, "-o", color=COLOURS[name], markersize=3, label=label)
+        style = {"color": COLOURS[name], "markersize": 3, "label": label}
+        logarithmic_curve(axes, range(1, depth + 1), errors, "-o", **style)
     axes.set(yscale="log", xlabel="layer $l$", ylabel=ERROR, title="b   Layers of sigmoids")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower right", fontsize=7, handlelength=1.2)
@@ -71,8 +73,9 @@ def _speed(axes: Axes, record: Record) -> None:
     steps = over_seeds(record.results, f"sigmoid{depth}/speed", "step")[0]
     shades = mpl.colormaps["viridis"]
     for layer in range(depth):
-        speed = [geometric_mean([run[look][layer] for run in runs]) for look in range(len(steps))]
-        axes.plot(steps, speed, color=shades(0.9 * layer / (depth - 1)), label=f"layer {layer + 1}")
+        speeds = [[run[look][layer] for run in runs] for look in range(len(steps))]
+        style = {"color": shades(0.9 * layer / (depth - 1)), "label": f"layer {layer + 1}"}
+        logarithmic_curve(axes, steps, speeds, "-", **style)
     axes.set(
         yscale="log",
         xlabel="step of gradient descent",
@@ -86,7 +89,8 @@ def _nets(axes: Axes, record: Record, layers: int, when: str, title: str) -> Non
     for family, label in FAMILIES.items():
         for norm, style in NORMS.items():
             errors = _over_depth(record, f"{family}{layers}{norm}/{when}", "error")
-            axes.plot(range(1, len(errors) + 1), errors, style, color=COLOURS[family], label=label if norm else None)
+            look = {"color": COLOURS[family], "label": label if norm else None}
+            logarithmic_curve(axes, range(1, len(errors) + 1), errors, style, **look)
     axes.set(yscale="log", xlabel="layer $l$", ylabel=ERROR, title=title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -96,8 +100,10 @@ def _googlenet(axes: Axes, record: Record) -> None:
     without, beside = (
         _over_depth(record, f"{name}/initial", "weight_gradient") for name in ("googlenet", "googlenet+auxiliary")
     )
-    ratios = [b / a for a, b in zip(without, beside, strict=True)]
+    seeds = [[b / a for a, b in zip(*layer, strict=True)] for layer in zip(without, beside, strict=True)]
+    ratios = [geometric_mean(layer) for layer in seeds]
     axes.axhline(1, color="black", linewidth=0.8)
+    axes.plot(depths, seeds, "o", color=COLOURS["googlenet"], markersize=2, alpha=0.35, markeredgewidth=0)
     axes.plot(depths, ratios, "o", color=COLOURS["googlenet"], markersize=3.5)
     for name, depth in {"4a": 9, "4d": 15}.items():
         axes.axvline(depth + 0.5, color="#666666", linewidth=0.8, linestyle="--")
@@ -106,9 +112,9 @@ def _googlenet(axes: Axes, record: Record) -> None:
     axes.set(xlabel="depth of the layer", title="f   GoogLeNet, auxiliaries")
 
 
-def _over_depth(record: Record, key: str, entry: str) -> list[float]:
-    """Return `entry` of each layer, as the geometric mean over the seeds."""
-    return [geometric_mean(values) for values in zip(*over_seeds(record.results, key, entry), strict=True)]
+def _over_depth(record: Record, key: str, entry: str) -> list[tuple[float, ...]]:
+    """Return `entry` of each layer, for each seed."""
+    return list(zip(*over_seeds(record.results, key, entry), strict=True))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,14 @@ LABELS = {
     "reversible_heun": "Reversible, reversible Heun",
     "adjoint": "ContinuousAdjoint",
 }
+SHORT = dict(
+    zip(
+        LABELS,
+        ("Backprop", "Checkpointed", "coupled Euler", "asyn. leapfrog", "reversible Heun", "adjoint"),
+        strict=True,
+    )
+)
+"""Names of the methods beside the rows of the last panel."""
 MARKERS = dict(zip(LABELS, "osD^vX", strict=True))
 
 
@@ -75,9 +83,10 @@ def _describe(axes: Axes, title: str, x: str, y: str, ticks: list[float]) -> Non
 def _accuracies(axes: Axes, record: Record) -> None:
     for place, name in enumerate(reversed(LABELS)):
         shares = [100 * share for share in over_seeds(record.results, name, "accuracy")]
-        axes.plot(shares, [place] * len(shares), MARKERS[name], color=COLOURS[name], alpha=0.5)
+        axes.plot(shares, [place] * len(shares), MARKERS[name], color=COLOURS[name], alpha=0.7, markersize=4.5)
         axes.plot([fmean(shares)], [place], "|", color="black", markersize=12)
-    axes.set(title="f   After training", xlabel="test accuracy (%)", ylim=(-0.6, len(LABELS) - 0.4), yticks=[])
+    axes.set(title="f   After training", xlabel="test accuracy (%)", ylim=(-0.6, len(LABELS) - 0.4))
+    axes.set_yticks(range(len(LABELS)), list(reversed(SHORT.values())), fontsize=7)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Figure of the winners of ILSVRC 2010 to 2015: their error fell as their depth rose."""
+"""Figure of the winners of ILSVRC 2010 to 2015, and one second: the error fell as the depth rose."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ NAME, EXPERIMENT = "ilsvrc", "complexity"
 
 
 def draw(record: Record) -> Figure:
-    """Draw a bar for each winner with its error and depth, hatched if the number is quoted from memory."""
+    """Draw a bar for each entry with its error and depth: outlined if it did not win, hatched if quoted from memory."""
     winners = record.summary["winners"]
     figure = Figure(figsize=(7.2, 3.2), layout="constrained")
     axes = figure.subplots()
     for x, winner in enumerate(winners):
+        colour, second = _colour(winner["entry"]), "second" in winner["entry"]
         axes.bar(
             x,
             winner["top5_error"],
-            color=_colour(winner["entry"]),
+            color="white" if second else colour,
             hatch="///" if winner["source"] == MEMORY else None,
-            edgecolor="white",
+            edgecolor=colour if second else "white",
+            linestyle="--" if second else "-",
             zorder=3,
         )
         depth = f"{winner['layers']} layers" if winner["layers"] else "no deep net"
@@ -37,10 +39,19 @@ def draw(record: Record) -> Figure:
             fontsize=7.5,
         )
     axes.set_xticks(range(len(winners)), [f"{w['year']}\n{w['entry']}" for w in winners])
-    axes.set(ylabel="top-5 error on the test set (%)", title="ImageNet classification, winning entries")
+    axes.set(
+        ylabel="top-5 error on the test set (%)",
+        title="ImageNet classification: winning entries, and the second of 2014",
+    )
     axes.margins(y=0.2)
     axes.grid(axis="x", visible=False)
-    axes.annotate("hatched: numbers from memory", (0.99, 0.93), xycoords="axes fraction", ha="right", fontsize=7.5)
+    axes.annotate(
+        "hatched: numbers from memory\noutlined: did not win",
+        (0.99, 0.87),
+        xycoords="axes fraction",
+        ha="right",
+        fontsize=7.5,
+    )
     return figure
 
 

@@ -33,8 +33,10 @@ def draw(record: Record) -> Figure:
     for axes, (title, (unit, cost)) in zip(panels, costs.items(), strict=True):
         for name in nets:
             _net(axes, record, name, cost[name])
-        axes.set(title=title, xlabel=unit, xlim=(0, 1.1 * max(cost.values())))
-    panels[0].set_ylabel("mean IoU (%)")
+        axes.set(title=title, xlabel=unit, xlim=(-0.07 * max(cost.values()), 1.1 * max(cost.values())))
+    seeds = len(record.settings["seeds"])
+    panels[0].set_ylabel(f"mean IoU (%), {seeds} seed{'s' if seeds > 1 else ''}")
+    panels[0].margins(y=0.1)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 

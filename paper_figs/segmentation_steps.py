@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from odenet.training import Record
 from paper_figs.segmentation import NETS
 from paper_figs.support.command import main
+from paper_figs.support.seeds import curve
 from paper_figs.support.style import COLOURS
 
 NAME = "segmentation_steps"
@@ -32,9 +33,10 @@ def draw(record: Record) -> Figure:
     for axes, net, letter in zip(panels, nets, "abc", strict=False):
         for solver in SOLVERS:
             _solver(axes, record, net, solver)
-        axes.set(title=f"{letter}   {NETS[net]}", xlabel="evaluations of F", xscale="log", ylim=(0, 100))
+        axes.set(title=f"{letter}   {NETS[net]}", xlabel="evaluations of F", xscale="log")
         ticks = sorted({round(tick) for solver in SOLVERS for tick in _points(record, net, solver, "mean_iou")[0]})
-        axes.set_xticks(ticks[:4], [str(tick) for tick in ticks[:4]])
+        shown = [*ticks[:4], ticks[-1]]  # the last is that of dopri5
+        axes.set_xticks(shown, [str(tick) for tick in shown])
         axes.minorticks_off()
     panels[0].set_ylabel("mean IoU (%)")
     figure.legend(handles=_legend(), loc="outside right center")
@@ -54,17 +56,16 @@ def _solver(axes: Axes, record: Record, net: str, solver: str) -> None:
     for statistics, (line, filled, _) in STATISTICS.items():
         colour, marker = COLOURS[solver], SOLVERS[solver]
         face = colour if filled else "white"
-        axes.plot(*_points(record, net, solver, statistics), line, color=colour, marker=marker, markerfacecolor=face)
+        style = {"color": colour, "marker": marker, "markerfacecolor": face}
+        curve(axes, *_points(record, net, solver, statistics), line, **style)
 
 
-def _points(record: Record, net: str, solver: str, statistics: str) -> tuple[list[float], list[float]]:
-    """Return the evaluations and percentages for every number of steps, as means over seeds."""
-    names = [name for name in over_steppings(record, net)[0] if name.partition("×")[0] == solver]
-    means = {
-        entry: [fmean(test[name][entry] for test in over_steppings(record, net)) for name in names]
-        for entry in ("evaluations", statistics)
-    }
-    return means["evaluations"], [100 * value for value in means[statistics]]
+def _points(record: Record, net: str, solver: str, statistics: str) -> tuple[list[float], list[list[float]]]:
+    """Return the mean evaluations, and the percentages of the seeds, for every number of steps."""
+    tests = over_steppings(record, net)
+    names = [name for name in tests[0] if name.partition("×")[0] == solver]
+    evaluations = [fmean(test[name]["evaluations"] for test in tests) for name in names]
+    return evaluations, [[100 * test[name][statistics] for test in tests] for name in names]
 
 
 def over_steppings(record: Record, net: str) -> list[dict[str, dict[str, float]]]:

@@ -1,4 +1,4 @@
-"""Figure of the way from ResNet to ODE-Net: table 1 of Chen et al. (2018) in the first row, figure 3 below."""
+"""Figure of the way from ResNet to ODE-Net: table 1 of Chen et al. (2018) above, some of figure 3 below."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import LogLocator
 
 from experiments.support.statistics import over_seeds
 from odenet.training import Record
 from paper_figs.support.command import main
+from paper_figs.support.seeds import curve
 from paper_figs.support.style import COLOURS
 
 NAME = "to_continuous"
@@ -25,14 +26,12 @@ NETS = {
 }
 """Label and colour of each net; an ODE-Net has the colour of its gradient method."""
 METHODS = {"backprop": ("Backprop", "^"), "checkpointed": ("Checkpointed", "s"), "adjoint": ("ContinuousAdjoint", "o")}
-OTHERS = (("D", "--"), ("v", ":"), ("P", "-."))
-"""Markers and lines of ODE-Nets that were trained at other tolerances, in the order of the settings."""
 
 
 def draw(record: Record) -> Figure:
-    """Draw the nets side by side in a to c, evaluations in training in g, ODE-Nets at several tolerances elsewhere."""
-    figure = Figure(figsize=(7.2, 6.6), layout="constrained")
-    (a, b, c), (d, e, f), (g, h, i) = figure.subplots(3, 3)
+    """Draw the nets side by side in a to c, and a trained ODE-Net at several tolerances in d to f."""
+    figure = Figure(figsize=(7.2, 4.9), layout="constrained")
+    (a, b, c), (d, e, f) = figure.subplots(2, 3)
     _errors(a, record)
     costs = record.results["costs"]
     megabytes = {name: costs["flow_bytes"][name] / 1e6 for name in NETS}
@@ -40,11 +39,8 @@ def draw(record: Record) -> Figure:
     _bars(b, megabytes, "b   Memory of the flow", "peak bytes, there and back (MB)")
     _bars(c, milliseconds, "c   Time of a training step", "there and back (ms)")
     _numerical_errors(d, record)
-    _times(e, record)
-    _backwards(f, record)
-    _training(g, record)
-    _test_errors(h, record)
-    _memory(i, record)
+    _backwards(e, record)
+    _memory(f, record)
     return figure
 
 
@@ -85,13 +81,15 @@ def _over_tolerances(axes: Axes, record: Record, title: str, y: str) -> None:
 def _numerical_errors(axes: Axes, record: Record) -> None:
     rows = _rows(record)
     tolerances = [row["tolerance"][0] for row in rows]
-    axes.plot(tolerances, [fmean(row["numerical_error"]) for row in rows], "-o", color="black", label="x(T)")
+    curve(axes, tolerances, [row["numerical_error"] for row in rows], "-o", color="black", label="x(T)")
     for method in ("adjoint", "checkpointed"):
-        errors = [fmean(error[method] for error in row["gradient_error"]) for row in rows]
+        errors = [[error[method] for error in row["gradient_error"]] for row in rows]
         label, marker = METHODS[method]
-        axes.plot(tolerances, errors, "--" + marker, color=COLOURS[method], markersize=4, label=f"gradient, {label}")
+        style = {"color": COLOURS[method], "markersize": 4, "label": f"gradient, {label}"}
+        curve(axes, tolerances, errors, "--" + marker, **style)
     axes.set_yscale("log")
-    axes.set_ylim(bottom=axes.get_ylim()[0] / 20)
+    least = min(min(row["numerical_error"]) for row in rows)
+    axes.set_ylim(bottom=least / 50 if least > 0 else None)  # leaves room for the legend
     axes.legend(fontsize=6, handlelength=2, loc="lower left")
     _over_tolerances(axes, record, "d   Numerical error", "relative error")
 
@@ -101,67 +99,26 @@ def _points(record: Record, x: str, y: str) -> tuple[list[float], list[float]]:
     return [v for row in rows for v in row[x]], [v for row in rows for v in row[y]]
 
 
-def _times(axes: Axes, record: Record) -> None:
-    evaluations, seconds = _points(record, "forward", "seconds_forward")
-    axes.plot(evaluations, [1e3 * s for s in seconds], "o", color=COLOURS["adjoint"], alpha=0.7)
-    axes.set(title="e   Time over evaluations", xlabel="evaluations, forwards", ylabel="forwards (ms)")
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
-
-
 def _backwards(axes: Axes, record: Record) -> None:
     forward, backward = _points(record, "forward", "backward")
-    axes.plot(forward, backward, "o", color=COLOURS["adjoint"], alpha=0.7)
+    axes.plot(forward, backward, "o", color=COLOURS["adjoint"], alpha=0.7, label="a seed at a tolerance")
     right = 1.1 * max(forward)
     for slope, style, label in ((1, "-", "as many"), (0.5, ":", "half as many (Chen et al.)")):
         axes.plot([0, right], [0, slope * right], style, color="black", linewidth=0.8, label=label)
-    axes.set(title="f   Evaluations, adjoint", xlabel="forwards", ylabel="backwards", xlim=(0, right))
-    axes.set_ylim(0, 1.45 * max(*backward, right))
+    axes.set(title="e   Evaluations, adjoint", xlabel="forwards", ylabel="backwards", xlim=(0, right))
+    axes.set_ylim(0, 1.6 * max(*backward, right))
     axes.legend(fontsize=6, loc="upper left")
-
-
-def _continuous(record: Record) -> dict[str, dict[str, Any]]:
-    """Return the plotting style of each ODE-Net."""
-    tolerance = record.settings["tolerance"]
-    styles = {
-        name: {"marker": METHODS[colour][1], "color": COLOURS[colour], "label": f"{tolerance:g}, {how}"}
-        for name, colour, how in (("ode_net", "adjoint", "adjoint"), ("ode_net_exact", "checkpointed", "exact"))
-    }
-    for other, (marker, line) in zip(record.settings["training_tolerances"], OTHERS, strict=False):
-        look = {"marker": marker, "linestyle": line, "color": COLOURS["adjoint"]}
-        styles[f"ode_net@{other:g}"] = look | {"label": f"{other:g}, adjoint"}
-    return {name: style | {"markersize": 4, "alpha": 0.8} for name, style in styles.items()}
-
-
-def _training(axes: Axes, record: Record) -> None:
-    for name, style in _continuous(record).items():
-        per_seed = [evaluations["forward"] for evaluations in over_seeds(record.results, name, "evaluations")]
-        means = [fmean(epoch) for epoch in zip(*per_seed, strict=True)]
-        axes.plot(range(1, len(means) + 1), means, **style)
-    axes.set(title="g   Evaluations in training", xlabel="epoch", ylabel="forwards, in a step")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylim(0, 1.6 * axes.get_ylim()[1])
-    narrow = {"columnspacing": 1, "handlelength": 1.7}
-    axes.legend(title="trained at", title_fontsize=6, fontsize=6, ncols=2, loc="upper center", **narrow)
-
-
-def _test_errors(axes: Axes, record: Record) -> None:
-    for name, style in _continuous(record).items():
-        rows = _rows(record, name)
-        errors = [100 * fmean(row["test_error"]) for row in rows]
-        axes.plot([row["tolerance"][0] for row in rows], errors, **style)
-    _over_tolerances(axes, record, "h   Solved at other tolerances", "test error (%)")
 
 
 def _memory(axes: Axes, record: Record) -> None:
     rows = _rows(record)
     for method, (label, marker) in METHODS.items():
-        megabytes = [fmean(sizes[method] for sizes in row["flow_bytes"]) / 1e6 for row in rows]
+        megabytes = [[sizes[method] / 1e6 for sizes in row["flow_bytes"]] for row in rows]
         tolerances = [row["tolerance"][0] for row in rows]
-        axes.plot(tolerances, megabytes, f"-{marker}", color=COLOURS[method], markersize=4, label=label)
+        curve(axes, tolerances, megabytes, f"-{marker}", color=COLOURS[method], markersize=4, label=label)
     axes.set_ylim(0, 1.5 * axes.get_ylim()[1])
     axes.legend(fontsize=6, loc="upper left")
-    _over_tolerances(axes, record, "i   Memory of the flow", "peak bytes (MB)")
+    _over_tolerances(axes, record, "f   Memory of the flow", "peak bytes (MB)")
 
 
 if __name__ == "__main__":

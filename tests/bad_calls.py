@@ -179,6 +179,7 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.coarsen_theta": lambda: {"model": block()},
     "odenet.configure": lambda: {"model": block(), "stepping": FixedSteps()},
     "odenet.group_norm": lambda: {"channels": 4},
+    "odenet.initialize_depth": lambda: {"model": block(), "along": "tied"},
     "odenet.linear_decay": lambda: {"pieces": 3},
     "odenet.project_theta": lambda: {"theta": block().theta, "kind": PiecewiseConstant, "nodes": 2},
     "odenet.recalibrate": lambda: {
@@ -267,6 +268,7 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.training.AuxiliaryClassification": lambda: {"num_classes": 5, "top": (2,)},
     "odenet.training.Classification": lambda: {"num_classes": 5, "top": (2,)},
     "odenet.training.MultiLabel": lambda: {"classes": ("a", "b")},
+    "odenet.training.ParameterGroup": lambda: {"parameters": "head.*"},
     "odenet.training.Run": lambda: {"record": odenet.training.Record("a", "", {}), "path": Path("nowhere.json")},
     "odenet.training.Segmentation": lambda: {"num_classes": 2, "class_weights": (1.0, 2.0)},
     "odenet.training.evaluate": lambda: {
@@ -287,6 +289,7 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.training.launch": lambda: {"settings": odenet.training.Training(device="cpu")},
     "odenet.training.load_model": lambda: {"path": _folder() / "model.safetensors"},
     "odenet.training.load_weights": lambda: {"model": MLPBranch(2, 3), "path": _folder() / "weights.safetensors"},
+    "odenet.training.parameter_groups": lambda: {"model": _flat_net(), "settings": odenet.training.Training()},
     "odenet.training.refine_optimizer_state": _optimizer_and_nets,
     "odenet.training.save_model": lambda: {
         "model": MLPBranch(2, 3),
@@ -400,6 +403,7 @@ ZERO_IS_MEANT = {
     ("odenet.data.Scenes", "smallest"),
     ("odenet.data.masked_folder", "values"),
     ("odenet.training.AuxiliaryClassification", "weight"),
+    ("odenet.training.ParameterGroup", "weight_decay"),
     ("odenet.training.Segmentation", "ignore_index"),
     ("odenet.training.Training", "checkpoint_seconds"),
     ("odenet.training.Training", "momentum"),

@@ -30,7 +30,7 @@ EXPERIMENTS = sorted(
 FIGURES = {name: [script for script in scripts() if script.experiment == name] for name in EXPERIMENTS}
 ONE = "depth_refinement"
 """Experiment that represents all others in tests of shared code."""
-PARTED = {"depth_refinement"}
+PARTED = {"depth_refinement", "learning_rates"}
 """Experiments that can compute parts in parallel (--jobs)."""
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from experiments.depth_refinement import network
 from experiments.multilevel_training import PRESETS, evaluations_per_epoch, refined, savings, schedules, table
+from experiments.support.crossed import crossed_net
 from odenet.data import load
 from odenet.measure import count_evaluations
 from odenet.training import Record
@@ -43,7 +43,7 @@ def test_deep_and_coarse_have_the_epochs_of_the_multilevel_training_and_the_net_
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_the_evaluations_of_an_epoch_are_those_that_the_net_counts(level):
     settings = replace(PRESETS["gpu"], widths=(4, 4, 4), training=replace(SMOKE.training, batch_size=4))
-    net = network(settings, load("digits"), level)
+    net = crossed_net(settings, load("digits"), 2**level, 1)
     counted = 0
     for _ in range(9 // 4):  # the ninth image has no batch
         net(torch.randn(4, 1, 8, 8))
@@ -52,7 +52,7 @@ def test_the_evaluations_of_an_epoch_are_those_that_the_net_counts(level):
 
 
 def test_a_refinement_doubles_the_layers_and_shares_out_the_momentum():
-    net = network(SMOKE, load("digits"), 1)
+    net = crossed_net(SMOKE, load("digits"), 2, 1)
     optimizer = make_optimizer(net, SMOKE.training)
     F.cross_entropy(net(torch.randn(4, 1, 8, 8)), torch.tensor([0, 1, 2, 3])).backward()
     optimizer.step()

@@ -113,12 +113,11 @@ def test_without_a_rule_theta_moves_less_with_more_layers_and_with_one_as_much(
     for name in ("none", rule):
         for pieces in (2, 16):
             block = drifts(pieces)
-            before = [node.b.detach().clone() for node in block.theta.nodes]
+            before = [parameter.detach().clone() for parameter in block.parameters()]
             make = partial(Training, optimizer=optimizer, lr=0.05, momentum=0.9, weight_decay=0.0)
             train(block, make_optimizer(block, make(depth_rule=name)), 3)
-            moved[name, pieces] = sum(
-                float((node.b - b).detach().norm()) / pieces for node, b in zip(block.theta.nodes, before, strict=True)
-            )
+            pairs = zip(block.parameters(), before, strict=True)
+            moved[name, pieces] = sum(float((b.detach() - old).norm()) for b, old in pairs) / pieces
     if optimizer != "adamw":
         assert moved["none", 16] == pytest.approx(moved["none", 2] / 8)
         assert moved[rule, 16] == pytest.approx(moved[rule, 2])
@@ -141,8 +140,8 @@ def test_without_a_rule_theta_moves_less_with_more_layers_and_with_one_as_much(
 def test_the_length_of_a_node_is_its_share_of_the_gradient(theta: Theta) -> None:
     block = ODEBlock(theta, FixedSteps(RK4()))
     block(torch.zeros(1, 2, dtype=torch.float64)).sum().backward()
-    gradients: list[Any] = [node.b.grad[0] for node in theta.nodes]
-    assert node_lengths(theta) == pytest.approx([float(g) for g in gradients])
+    nodes: Any = theta.nodes
+    assert node_lengths(theta) == pytest.approx([float(node.b.grad[0]) for node in nodes])
     assert sum(node_lengths(theta)) == pytest.approx(2.0)
 
 
@@ -204,8 +203,8 @@ def test_a_theta_that_refuses_to_be_evaluated_in_training_still_has_lengths(batc
 @pytest.mark.parametrize("rule", ["1/h", "completep"])
 def test_after_a_refinement_the_groups_are_those_of_the_finer_net(rule: DepthRule, optimizer: OptimizerName) -> None:
     torch.manual_seed(0)
-    coarse = nn.Sequential(nn.Linear(2, 2), ODEBlock(Spline([MLPBranch(2) for _ in range(5)], 2, 1.0)))
-    coarse[1].stepping = FixedSteps(RK4())
+    flow = ODEBlock(Spline([MLPBranch(2) for _ in range(5)], 2, 1.0), FixedSteps(RK4()))
+    coarse = nn.Sequential(nn.Linear(2, 2), flow)
     fine = refine_theta(refine_steps(coarse))
     settings = Training(optimizer=optimizer, depth_rule=rule, weight_decay=0.1)
     found = refine_optimizer_state(make_optimizer(coarse, settings), coarse, fine)

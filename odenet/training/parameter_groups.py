@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import checked
 from odenet.training.depth_rules import Factors, depth_factors
 from odenet.training.settings import ParameterGroup, Training
@@ -34,7 +34,7 @@ class _Group(NamedTuple):
 
 
 @checked
-def parameter_groups(model: nn.Module, settings: Annotated[Training, Inside()]) -> Groups:
+def parameter_groups(model: nn.Module, settings: Training) -> Groups:
     """Return groups of the parameters of `model` that require a gradient, for an optimizer of torch of your own.
 
     Their learning rates are the peaks of the schedule, so `fit` keeps their ratios. In a group of a depth rule the key
@@ -91,7 +91,7 @@ def _options(group: _Group, settings: Training) -> dict[str, Any]:
 def _named(entry: ParameterGroup, number: int, model: nn.Module) -> set[str]:
     """Return the names of the trained parameters that an entry of `groups` names."""
     parameters: Mapping[str, nn.Parameter] = dict(model.named_parameters(remove_duplicate=False))
-    names = {name for name in parameters if entry.names(name)}
+    names = {name for name in parameters if _matches(name, entry.parameters)}
     trained = {id(parameters[name]) for name in names if parameters[name].requires_grad}
     if not trained:
         modules = [name for name, _ in model.named_modules() if name]
@@ -103,3 +103,9 @@ def _named(entry: ParameterGroup, number: int, model: nn.Module) -> set[str]:
             f"{f', such as {near[0]!r}' if near and not names else ''}."
         )
     return {name for name, parameter in model.named_parameters() if id(parameter) in trained}
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a pattern describes a parameter, or a module that has it."""
+    parts = name.split(".")
+    return any(fnmatchcase(".".join(parts[:end]), pattern) for end in range(1, len(parts) + 1))

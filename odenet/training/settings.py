@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Annotated, Literal, get_args
 
 from odenet.blocks.arguments import check_fields
@@ -40,11 +39,6 @@ class ParameterGroup(Checked):
 
     weight_decay: Annotated[float, Within(0, math.inf)] = 1.0
     """Factor of the weight decay; 0 for none."""
-
-    def names(self, parameter: str) -> bool:
-        """Whether this group has the parameter of that name."""
-        parts = parameter.split(".")
-        return any(fnmatchcase(".".join(parts[:end]), self.parameters) for end in range(1, len(parts) + 1))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import exp, log
 from statistics import fmean, stdev
 from typing import Any
 
@@ -28,6 +29,17 @@ def curve(axes: Axes, x: Sequence[float], samples: Sequence[Sequence[float]], fo
     low, high = ([m + sign * w for m, w in zip(means, widths, strict=True)] for sign in (-1, 1))
     axes.plot(x, means, form, **style)
     axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def logarithmic_curve(
+    axes: Axes, x: Sequence[float], samples: Sequence[Sequence[float]], form: str, **style: Any
+) -> None:
+    """Draw geometric means over the seeds, in a band of one standard deviation of the logarithm; see `curve`."""
+    logarithms = [[log(value) for value in sample] for sample in samples]
+    means, widths = [fmean(sample) for sample in logarithms], [deviation(sample) for sample in logarithms]
+    low, high = ([exp(m + sign * w) for m, w in zip(means, widths, strict=True)] for sign in (-1, 1))
+    axes.plot(x, [exp(mean) for mean in means], form, **style)
+    axes.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
 
 
 def points(axes: Axes, x: Sequence[float], samples: Sequence[Sequence[float]], form: str, **style: Any) -> None:
