@@ -12,8 +12,9 @@ from torch import Tensor
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.resnet import ResNet as Torchvision
 
-from experiments.is_it_an_ode import read, table, verdict
+from experiments.support.network_files import read
 from experiments.support.ode_questions import EIGENVALUES, QUESTIONS
+from experiments.support.ode_report import table, verdict
 from odenet import ODEBlock, PiecewiseConstant, refine_steps, refine_theta
 from odenet.models import ResNet, cifar_resnet, from_torchvision
 from odenet.training import Record, save_model
@@ -37,8 +38,9 @@ def images() -> Tensor:
 
 def answers(model: ResNet) -> dict[str, dict]:
     labels = torch.zeros(4, dtype=torch.long)
-    results = {f"seed0/{name}": ask(model, images(), labels) for name, ask in QUESTIONS.items()}
-    return results | {"seed0/verdict": verdict(results, "seed0")}
+    results = {f"seed0/net/{name}": ask(model, images(), labels) for name, ask in QUESTIONS.items()}
+    results["seed0/net/answers"] = {}  # as of a checkpoint that is no ResNet
+    return results | {"seed0/net/verdict": verdict(results, "seed0/net")}
 
 
 @pytest.fixture(scope="module")
@@ -54,29 +56,29 @@ def refined() -> dict[str, dict]:
 
 
 def test_the_coarse_net_is_none_and_the_refined_one_more_of_one(coarse, refined):
-    assert coarse["seed0/verdict"]["answer"] == "no"
-    assert "are unrelated" in coarse["seed0/verdict"]["words"]
-    distances = [found["seed0/solvers"]["distance"]["rk4×8"] for found in (coarse, refined)]
+    assert coarse["seed0/net/verdict"]["answer"] == "no"
+    assert "are unrelated" in coarse["seed0/net/verdict"]["words"]
+    distances = [found["seed0/net/solvers"]["distance"]["rk4×8"] for found in (coarse, refined)]
     assert distances[1] < distances[0] / 2
-    assert refined["seed0/verdict"]["roughness"] < 0.3
+    assert refined["seed0/net/verdict"]["roughness"] < 0.3
     for lesion in ("dropped", "swapped"):
-        before, after = (max(found["seed0/lesions"][lesion][0]) for found in (coarse, refined))
+        before, after = (max(found["seed0/net/lesions"][lesion][0]) for found in (coarse, refined))
         assert after < before / 2
 
 
 def test_the_order_of_euler_is_one_and_accuracies_are_shares(refined):
-    assert refined["seed0/order"]["order"] == pytest.approx(1, abs=0.1)
-    assert all(0 <= share <= 1 for share in refined["seed0/solvers"]["accuracy"].values())
-    assert refined["seed0/solvers"]["distance"]["euler×1"] == 0
+    assert refined["seed0/net/order"]["order"] == pytest.approx(1, abs=0.1)
+    assert all(0 <= share <= 1 for share in refined["seed0/net/solvers"]["accuracy"].values())
+    assert refined["seed0/net/solvers"]["distance"]["euler×1"] == 0
 
 
 def test_there_is_an_answer_for_every_layer_and_every_pair(coarse, refined):
     for found, layers in ((coarse, 2), (refined, 8)):
-        assert [len(block) for block in found["seed0/smoothness"]["theta"]] == [layers - 1]
-        assert [len(block) for block in found["seed0/smoothness"]["state"]] == [layers - 1]
-        assert [len(block) for block in found["seed0/lesions"]["dropped"]] == [layers]
-        assert [len(block) for block in found["seed0/lesions"]["swapped"]] == [layers - 1]
-        assert len(found["seed0/spectrum"]["eigenvalues"]) == layers * EIGENVALUES
+        assert [len(block) for block in found["seed0/net/smoothness"]["theta"]] == [layers - 1]
+        assert [len(block) for block in found["seed0/net/smoothness"]["state"]] == [layers - 1]
+        assert [len(block) for block in found["seed0/net/lesions"]["dropped"]] == [layers]
+        assert [len(block) for block in found["seed0/net/lesions"]["swapped"]] == [layers - 1]
+        assert len(found["seed0/net/spectrum"]["eigenvalues"]) == layers * EIGENVALUES
 
 
 def test_asking_leaves_the_net_as_it_was():
@@ -88,11 +90,18 @@ def test_asking_leaves_the_net_as_it_was():
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
-def test_the_table_has_a_row_for_each_measurement_and_the_verdict_last(coarse):
-    rows = table(Record("is_it_an_ode", "", {}, results=coarse))
-    assert [row["question"] for row in rows][-1] == "an ODE?"
-    assert len(rows) == 7
-    assert rows[-1]["answer"].startswith("no: the flow of its field ends")
+def test_the_table_has_a_row_for_each_net_and_the_verdict_last(coarse, refined):
+    other = {key.replace("/net/", "/fine/"): result for key, result in refined.items()}
+    rows = table(Record("is_it_an_ode", "", {}, results=coarse | other))
+    assert [row["net"] for row in rows] == ["net", "fine"]
+    assert [list(row)[-1] for row in rows] == ["an ODE?"] * 2
+    assert rows[0]["an ODE?"] == "no"
+
+
+def test_a_verdict_is_by_final_states_with_recalibrated_statistics_where_these_were_measured(coarse):
+    known = {"seed0/net/answers": {"recalibrated": {"own": {"distance": 0.01}}}}
+    found = verdict(coarse | known, "seed0/net")
+    assert (found["answer"], found["distance"]) == ("yes", 0.01)
 
 
 def test_a_net_without_neighbours_is_answered_too():
@@ -100,7 +109,7 @@ def test_a_net_without_neighbours_is_answered_too():
     single = cifar_resnet(1, 10, 1, widths=(4,), activation="pre").eval()
     assert isinstance(block := single.get_submodule("stages.0.flow"), ODEBlock)
     assert isinstance(block.theta, PiecewiseConstant)
-    assert answers(single)["seed0/verdict"]["roughness"] == 0
+    assert answers(single)["seed0/net/verdict"]["roughness"] == 0
 
 
 # Files

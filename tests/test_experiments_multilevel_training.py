@@ -43,7 +43,7 @@ def test_deep_and_coarse_have_the_epochs_of_the_multilevel_training_and_the_net_
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_the_evaluations_of_an_epoch_are_those_that_the_net_counts(level):
     settings = replace(PRESETS["gpu"], widths=(4, 4, 4), training=replace(SMOKE.training, batch_size=4))
-    net = crossed_net(settings, load("digits"), 2**level, 1)
+    net = crossed_net(settings, load("digits"), settings.blocks * 2**level, settings.blocks)
     counted = 0
     for _ in range(9 // 4):  # the ninth image has no batch
         net(torch.randn(4, 1, 8, 8))

@@ -25,7 +25,7 @@ from paper_figs.support.command import draw_records, scripts
 
 IMAGES = 64
 MINIATURE: dict[str, dict[str, Any]] = {
-    "depth_refinement": {"widths": (2, 3, 4), "probe_images": 16, "tolerance": 1e-2},
+    "depth_refinement": {"widths": (2, 3, 4), "recalibration_images": 16, "blocks": 1},
     "degradation": {"widths": (4, 8, 16)},
     "complexity": {
         "batch_sizes": (1, 2),
@@ -46,7 +46,7 @@ MINIATURE: dict[str, dict[str, Any]] = {
     "segmentation": {"width": 2, "size": 24, "scenes": 16, "test_scenes": 8, "swap_scenes": 4, "repetitions": 1},
     "multilevel_training": {"widths": (2, 3, 4), "cycles": (2, 1, 1)},
     "stochastic_depth": {"widths": (2, 3, 4)},
-    "solver_swap": {"widths": (2, 3, 4), "test_images": 16},
+    "solver_swap": {"widths": (2, 3, 4), "recalibration_images": 16, "blocks": 1},
     "categorization": {"size": (16, 16), "train_scenes": 64, "test_scenes": 64, "widths": (2, 4), "blocks": 1},
     "gradient_methods": {
         "widths": (2, 3, 4),
@@ -56,7 +56,13 @@ MINIATURE: dict[str, dict[str, Any]] = {
         "conv_steps": (8, 16),
     },
     "gradient_flow": {"widths": (2, 3, 4), "steps": 20, "probe_images": 50, "batch": 16, "trained_seeds": 1},
-    "is_it_an_ode": {"widths": (2, 3, 4), "probe_images": 16},
+    "is_it_an_ode": {
+        "widths": (2, 3, 4),
+        "layers": 2,
+        "rates": ("one",),
+        "recalibration_images": 16,
+        "probe_images": 2,
+    },
     "upsampling": {"widths": (4, 4), "size": 16, "scenes": 16, "test_scenes": 16, "repetitions": 1, "clutter": 0},
     "inception": {"batch": 1, "whole_batch": 1, "side": 64, "repetitions": 1},
     "sliding_window": {"sizes": (8, 16), "largest_window": 8, "largest_one_by_one": 8, "repetitions": 1, "grid": 1},

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experiments.is_it_an_ode import read
+from experiments.support.network_files import read
 from tests.drills import hostile_files
 from tests.drills.hostile_files import DONE
 from tests.drills.kinds_of_files import KINDS, Kind, fault_of
