@@ -11,7 +11,7 @@ from paper_figs.claims.answers import Values, answered, minus, over, shown
 from paper_figs.claims.claim import Claim
 from paper_figs.claims.verdict import above, below, ratio, student, within
 
-RECORD = "is_it_an_ode/cpu-fashion-mnist.json"
+RECORD = "is_it_an_ode/demo-digits.json"
 PRE, POST = "pre-activation, h = 1", "post-activation, h = 1"
 FLOW, LAYERS = "constructed flow", "independent layers"
 INDEPENDENT, TIED = "group-independent-euler-one", "group-tied-euler-one"

@@ -6,7 +6,7 @@ from paper_figs.claims.answers import answered, lost, minus, shown
 from paper_figs.claims.claim import Claim
 from paper_figs.claims.verdict import above, below, student, within
 
-RECORD = "solver_swap/cpu-fashion-mnist.json"
+RECORD = "solver_swap/demo-digits.json"
 EULER, EULER_GROUP = "batch-independent-euler-one", "group-independent-euler-one"
 RK4, MIXED, MIXED_GROUP = "batch-independent-rk4-one", "batch-independent-mixed-one", "group-independent-mixed-one"
 OWN, FINE = "euler×1", "rk4×4"
