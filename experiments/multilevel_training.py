@@ -90,6 +90,7 @@ PRESETS = {
     ),
     "cpu": MultilevelTraining(train_images=7_000, augment=False, training=TRAINING),
     "gpu": MultilevelTraining(
+        seeds=(0, 1, 2, 3, 4),
         blocks=2,
         widths=(16, 32, 64),
         stem_stride=1,

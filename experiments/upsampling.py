@@ -6,7 +6,7 @@ U-Net, whose decoder also reads the maps of the encoder. Measured on scenes not 
 and the checkerboard in the logits (the share of their energy at the frequencies of the stride), before and after
 training; and the seconds of a forward pass. The lecture's worked examples are computed too, for their figure.
 
-    python -m experiments.upsampling cpu    # 10 minutes on one core
+    python -m experiments.upsampling cpu    # 30 minutes on one core
     python -m experiments.upsampling gpu    # 96×96, wider nets, 10 times the scenes: 100 s a seed on an H100
 
 Expected: without skips, unpooling has the best outlines, because it knows where they were (Noh et al. 2015;
@@ -29,6 +29,7 @@ from torch import nn
 
 from experiments.support.command import Experiment, Seeds
 from experiments.support.presets import ON_A_GPU
+from experiments.support.rates import TUNING, VALIDATION, best_rate
 from experiments.support.statistics import over_seeds, spread
 from experiments.support.upsampling_examples import examples
 from odenet.data import SceneBatches, Scenes
@@ -54,7 +55,7 @@ NETS = ("deconvnet", "unet")
 class Upsamplings(Checked):
     """Settings of the experiment."""
 
-    seeds: Seeds = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2, 3, 4)
     """Seeds of the repetitions: of the initial weights and the training scenes."""
     nets: Annotated[tuple[str, ...], OneOf(NETS)] = NETS
     """Names of the nets: without skips (deconvnet) and with skips (unet)."""
@@ -74,20 +75,23 @@ class Upsamplings(Checked):
     """Number of test scenes, which are the same for all nets."""
     repetitions: int = 11
     """Number of repetitions of the timed forward pass, of which the median counts."""
+    rates: tuple[float, ...] = (3e-3, 1e-2, 3e-2)
+    """Learning rates of which each net takes the best by its mean IoU on validation scenes; one is taken as it is."""
     dice: Annotated[float, Within(0, 1)] = 0.5
     """Share of the Dice loss, which the ground does not dominate, as it does cross-entropy at first."""
     training: Training = field(default_factory=Training)
-    """Settings of the training of each net."""
+    """Settings of the training of each net, but for `lr`, which is one of `rates`."""
 
 
-TRAINING = Training(epochs=6, batch_size=16, optimizer="adam", lr=1e-2, weight_decay=0.0, threads=1)
+TRAINING = Training(epochs=6, batch_size=16, optimizer="adam", weight_decay=0.0, threads=1)
 CPU = Upsamplings(training=TRAINING)
-SMOKE = replace(CPU, seeds=(0,), widths=(4, 4), size=16, scenes=16, test_scenes=16, repetitions=1)
+SMOKE = replace(CPU, seeds=(0,), rates=(1e-2, 3e-2), widths=(4, 4), size=16, scenes=16, test_scenes=16, repetitions=1)
 PRESETS = {
     "smoke": replace(SMOKE, training=replace(TRAINING, epochs=1)),
     "cpu": CPU,
     "gpu": replace(
         CPU,
+        rates=(1e-2,),
         widths=(32, 64, 128, 256),
         size=96,
         objects=4,
@@ -129,16 +133,30 @@ def scenes_of(settings: Upsamplings, seed: int) -> Scenes:
 
 def train_and_test(net: str, name: str, settings: Upsamplings, seed: int, run: Run, key: str) -> dict[str, Any]:
     """Train a net; return its scores on the test scenes, and the checkerboard in its logits before and after."""
-    fabric = launch(settings.training)
+
+    def score(rate: float) -> float:
+        key = f"rate/{net}/{name}/{rate:g}"
+        return trained(net, name, settings, TUNING, rate, scenes_of(settings, VALIDATION), run, key)["mean_iou"]
+
+    lr = best_rate(f"{net}/{name}", settings.rates, score, run)
+    scenes = replace(scenes_of(settings, 0), part="test")
+    return {"lr": lr} | trained(net, name, settings, seed, lr, scenes, run, key)
+
+
+def trained(
+    net: str, name: str, settings: Upsamplings, seed: int, lr: float, unseen: Scenes, run: Run, key: str
+) -> dict[str, Any]:
+    """Train a net with a learning rate; return its scores on unseen scenes, and the checkerboards."""
+    training = replace(settings.training, lr=lr)
+    fabric = launch(training)
     batches = partial(SceneBatches, target="semantic", rank=fabric.global_rank, world_size=fabric.world_size)
-    scenes = scenes_of(settings, seed).to(fabric.device)
-    train = batches(scenes, settings.scenes, settings.training.batch_size)
-    test = batches(replace(scenes, seed=0, part="test"), settings.test_scenes, min(100, settings.test_scenes))
-    task = Segmentation(1 + len(scenes.classes), dice=settings.dice)
+    train = batches(scenes_of(settings, seed).to(fabric.device), settings.scenes, training.batch_size)
+    test = batches(unseen.to(fabric.device), settings.test_scenes, min(100, settings.test_scenes))
+    task = Segmentation(1 + len(unseen.classes), dice=settings.dice)
     torch.manual_seed(seed)
     model = network(net, name, settings, task.num_classes).to(fabric.device)
     before = checkerboard(model, test)
-    run.fit(key, model, task, train, None, settings.training, seed=seed, label=f"{key:30}")
+    run.fit(key, model, task, train, None, training, seed=seed, label=f"{key:30}")
     facts = {"parameters": count_parameters(model), "initial_checkerboard": before}
     return facts | {"checkerboard": checkerboard(model, test)} | evaluate(model, task, test)
 

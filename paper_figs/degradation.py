@@ -39,7 +39,8 @@ def draw(record: Record) -> Figure:
     final.set_yscale("log")
     final.set(xticks=layers, xticklabels=map(str, layers), yticks=ERRORS, yticklabels=map(str, ERRORS), ylim=(4, 100))
     final.minorticks_off()
-    figure.legend(handles=_legend(final), loc="outside lower center", ncols=3, handlelength=2.6)
+    longer = any(depths(record, f"{kind}-longer") for kind in LABELS)
+    figure.legend(handles=_legend(final, longer=longer), loc="outside lower center", ncols=3, handlelength=2.6)
     return figure
 
 
@@ -72,6 +73,7 @@ def _final_errors(axes: Axes, record: Record, kind: str) -> None:
     for entry, form, face in (("train_error", "-o", colour), ("test_error", ":o", "white")):
         _errors(axes, record, kind, layers, entry, form, colour, face)
         _errors(axes, record, f"{kind}-grown", layers[-1:], entry, "*", colour, face)
+        _errors(axes, record, f"{kind}-longer", depths(record, f"{kind}-longer"), entry, "D", colour, face)
 
 
 def _errors(
@@ -80,18 +82,19 @@ def _errors(
     """Draw the mean of `entry` over the number of layers, with deviations over the seeds as bars."""
     values = [[100 * error for error in over_seeds(record.results, f"{kind}/{depth}", entry)] for depth in layers]
     style = {"color": colour, "markerfacecolor": face, "markersize": 10 if form == "*" else 5, "zorder": 3}
-    places = [1.07 * depth if form == "*" else depth for depth in layers]
+    places = [depth if "o" in form else 1.07 * depth for depth in layers]
     points(axes, places, values, form, **style)
 
 
-def _legend(axes: Axes) -> list[Any]:
-    """Return the legend entries for colours, line styles and marker fillings."""
+def _legend(axes: Axes, *, longer: bool) -> list[Any]:
+    """Return the legend entries for colours, line styles and marker fillings, with that of nets trained on."""
     entries: list[Any] = [axes.plot([], [], "-", color=COLOURS[kind], label=label)[0] for kind, label in LABELS.items()]
     forms = {
         "training images": ("-o", "black"),
         "unseen images": (":o", "white"),
         "grown by identity layers, then trained": ("*", "black"),
     }
+    forms |= {"trained on for as long": ("D", "black")} if longer else {}
     for label, (form, face) in forms.items():
         size = 10 if form == "*" else 5
         entries += axes.plot([], [], form, color="black", markerfacecolor=face, markersize=size, label=label)

@@ -40,6 +40,7 @@ from odenet import (
     StochasticDepth,
     Theta,
     group_norm,
+    recalibrate,
 )
 from odenet.blocks.gradients.base import GradientMethod
 from odenet.blocks.stepping.base import Stepping
@@ -534,6 +535,18 @@ class ExactGradientLaws(GradientLaws):
             block(x).sum().backward()
             again(x).sum().backward()
         assert all(map(torch.equal, block.buffers(), again.buffers()))
+
+    def test_statistics_along_the_solve_are_those_of_the_same_evaluations_in_both_passes(self) -> None:
+        torch.manual_seed(0)
+        nodes = [batch_norm_branch() for _ in range(2)]
+        block = ODEBlock(PiecewiseConstant(nodes, horizon=0.2), self.stepping, self.gradient).eval()
+        x = torch.randn(8, 2, 4, 4, dtype=torch.float64)
+        recalibrate(block, [x])
+        reference = copy.deepcopy(block)
+        reference.gradient, reference.stepping = Backprop(), self.gradient.forward_stepping(self.stepping)
+        found, exact = (self.gradients(each, x, each.gradient) for each in (block, reference))
+        for ours, theirs in zip(found, exact, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 class RecomputationLaws(ExactGradientLaws):

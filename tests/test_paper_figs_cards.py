@@ -12,6 +12,7 @@ from odenet.training import Record
 from paper_figs.claims import claim as claims_module
 from paper_figs.claims import readme
 from paper_figs.claims.claim import Claim
+from paper_figs.claims.verdict import Exact
 from paper_figs.support import command
 from paper_figs.support.cards import cards, of_gpus_first, preferred
 
@@ -86,8 +87,8 @@ def test_a_claim_is_read_off_the_record_of_a_gpu_and_one_of_a_processor_is_not(r
             "–",
             "degradation/cpu-digits.json",
             lambda _: "",
-            lambda _: True,
-            machine,
+            Exact(lambda _: True),
+            machine=machine,
         )
         for machine in ("any", "processor")
     ]
@@ -97,7 +98,7 @@ def test_a_claim_is_read_off_the_record_of_a_gpu_and_one_of_a_processor_is_not(r
 
 
 def test_the_section_of_an_experiment_names_the_card_beside_its_command(records: Path):
-    claims = [Claim("so it is", "–", "degradation/cpu-digits.json", lambda _: "1", lambda _: True)]
+    claims = [Claim("so it is", "–", "degradation/cpu-digits.json", lambda _: "1", Exact(lambda _: True))]
     assert readme._section("degradation", claims) == ""
     record(None).save(records / "degradation" / "cpu-digits.json")
     assert "`python -m experiments.degradation cpu` → [degradation]" in readme._section("degradation", claims)

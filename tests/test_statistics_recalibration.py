@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -36,6 +39,7 @@ from odenet.blocks.theta.base import Time
 from odenet.data import Batches, Split
 from odenet.models import resnet20
 from odenet.training import load_model, save_model, save_weights
+from tests import recalibration_processes as processes
 
 GAMMA, BETA, WEIGHT = 0.7, -0.4, 1.5
 
@@ -344,3 +348,37 @@ def test_it_is_as_good_as_normalizing_by_the_batch_after_training() -> None:
     by_batch = model(torch.cat(batches))
     assert (found - by_batch).norm() < 0.01 * by_batch.norm()
     assert (stale - by_batch).norm() > 0.1 * by_batch.norm()
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder with what two processes left behind."""
+    if not torch.distributed.is_gloo_available():
+        pytest.skip("this build of torch has no gloo")
+    folder = tmp_path_factory.mktemp("two")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    program = ["-m", "tests.recalibration_processes", str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [*torchrun, *program], cwd=Path(__file__).parents[1], capture_output=True, env=environment, check=False
+    )
+    assert ended.returncode == 0, ended.stderr.decode()
+    return folder
+
+
+@pytest.mark.parametrize("name", processes.STEPPINGS)
+def test_processes_get_the_mean_over_the_batches_of_all(name: str, two_processes: Path) -> None:
+    one = processes.net(name)
+    recalibrate(one, processes.batches(range(5)))
+    first, second = (torch.load(two_processes / f"{name}-{rank}.pt") for rank in (0, 1))
+    assert first.keys() == second.keys() == one.state_dict().keys()
+    for key, value in one.state_dict().items():
+        assert torch.equal(first[key], second[key])
+        torch.testing.assert_close(first[key], value)
+
+
+@pytest.mark.parametrize("name", processes.STEPPINGS)
+def test_if_one_process_fails_all_refuse_and_are_unchanged(name: str, two_processes: Path) -> None:
+    first, second = ((two_processes / f"{name}-{rank}.txt").read_text() for rank in (0, 1))
+    assert first.startswith("True recalibrate failed in 1 other processes")
+    assert second.startswith("True recalibrate was given no batches")

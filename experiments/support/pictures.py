@@ -11,6 +11,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
+def telling(masks: Tensor, count: int) -> list[int]:
+    """Choose `count` masks of shape (n, H, W) that show many classes: each adds the most that those before it lack.
+
+    >>> import torch
+    >>> telling(torch.tensor([[[0, 1]], [[0, 1]], [[1, 2]], [[0, 3]]]), 3)
+    [0, 2, 3]
+    """
+    classes = [set(mask.unique().tolist()) for mask in masks]
+    chosen: list[int] = []
+    seen: set[int] = set()
+    while len(chosen) < min(count, len(classes)):
+        left = [index for index in range(len(classes)) if index not in chosen]
+        chosen.append(max(left, key=lambda index: (len(classes[index] - seen), len(classes[index]))))
+        seen |= classes[chosen[-1]]
+    return sorted(chosen)
+
+
 def to_text(picture: Tensor) -> dict[str, Any]:
     """Encode whole numbers from 0 to 255, of any shape, as JSON data.
 

@@ -39,6 +39,7 @@ def train(
         task: Loss and metrics; by default those of one label per image.
         optimizer: Optimizer that continues with the momentum of an earlier training; by default a new one.
         tested: Whether to evaluate on the test images at the end; not in the middle of a training of several parts.
+            Data without a validation split are evaluated on the test images after each epoch in either case.
     """
     fabric = launch(settings.training)
     net.to(fabric.device)
@@ -50,7 +51,7 @@ def train(
         drop_last=True,  # a smaller last batch would give its images more weight
         **share,
     )
-    test = data.test_batches(1000, **share) if tested else None
+    test = data.test_batches(1000, **share) if tested or data.validation is None else None
     task, options = task or Classification(data.num_classes), {"optimizer": optimizer, "label": f"{key:22}"}
     options["validation"] = data.validation_batches(1000, **share)
     return run.fit(key, net, task, batches, test, settings.training, seed=seed, **options)

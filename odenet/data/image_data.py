@@ -160,7 +160,8 @@ class ImageData:
         self, batch_size: Whole, *, device: torch.device | str = "cpu", rank: Whole = 0, world_size: Whole = 1
     ) -> Batches | None:
         """Return batches of the validation split like those of the test split; `None` if there is none."""
-        return self.validation and self._in_order(self.validation, batch_size, device, rank, world_size)
+        split = self.validation
+        return None if split is None else self._in_order(split, batch_size, device, rank, world_size)
 
     def _in_order(
         self, split: Split, batch_size: int, device: torch.device | str, rank: int, world_size: int

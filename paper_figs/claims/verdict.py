@@ -70,9 +70,9 @@ def slope(points: Callable[[Record], tuple[Sequence[float], Sequence[float]]]) -
         x, y = points(record)
         if len(x) < 3 or len(set(x)) == 1:
             return None
-        fit = stats.linregress(x, y)
-        width = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2)) * fit.stderr
-        return Interval(float(fit.slope - width), float(fit.slope + width))
+        fitted, _, _, _, error = map(float, stats.linregress(x, y))  # pyright: ignore[reportArgumentType]
+        width = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2)) * error
+        return Interval(fitted - width, fitted + width)
 
     return estimate
 

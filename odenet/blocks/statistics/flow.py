@@ -144,7 +144,7 @@ class FlowWithStatistics(ModuleWithProperties):
             sizes = [sum(old[k : k + joined]) for k in range(0, len(old), joined)]
         self.statistics = statistics.on_pieces(sizes, self.solve_name(self.present_stepping()))
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Load a state dict, with the statistics that it has; if it has θ without statistics, there are none then."""
         found = statistics_in(state_dict, f"{prefix}statistics.")
         if found is not None:

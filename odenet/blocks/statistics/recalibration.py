@@ -86,7 +86,7 @@ def recalibrate(net: Annotated[nn.Module, Inside()], batches: Annotated[Iterable
     for values in outside:
         values.commit()
     for flow, moments in tables.items():
-        _commit(flow, collectors[flow], moments)
+        _commit(flow, collectors[flow], moments, number[1])
 
 
 def _norms(net: object) -> list[_BatchNorm]:
@@ -202,13 +202,13 @@ def _tables(collector: Collector) -> list[Moments]:
     return tables
 
 
-def _commit(flow: FlowWithStatistics, collector: Collector, tables: list[Moments]) -> None:
+def _commit(flow: FlowWithStatistics, collector: Collector, tables: list[Moments], batches: int) -> None:
     """Write statistics of one evaluation into the normalizations, as torch does, and others into a table."""
     solve = flow.solve_name(flow.present_stepping())
-    if single := _evaluated_once(collector):
+    if single := _evaluated_once(collector, tables):
         flow.statistics = None
-        for norm, row in single:
-            for name, value in zip(STATISTICS, row, strict=True):
+        for norm, mean, var in single:
+            for name, value in zip(STATISTICS, (mean, var, torch.tensor(batches)), strict=True):
                 norm.get_buffer(name).copy_(value)
         flow._collected_for = solve
         return
@@ -223,14 +223,14 @@ def _commit(flow: FlowWithStatistics, collector: Collector, tables: list[Moments
     flow.statistics = Statistics(tables, times, solve) if any(tables) else None
 
 
-def _evaluated_once(collector: Collector) -> list[tuple[_BatchNorm, Any]]:
+def _evaluated_once(collector: Collector, tables: list[Moments]) -> list[tuple[nn.Module, Tensor, Tensor]]:
     """Return the normalizations with their only row; nothing if one has several, or belongs to several nodes."""
-    found: list[tuple[Any, Any]] = []
-    for piece, rows in zip(collector.pieces, collector.rows, strict=True):
+    found = []
+    for piece, rows, table in zip(collector.pieces, collector.rows, tables, strict=True):
         if len(rows) != 1 or len(piece.nodes) != 1:
             return []
-        found += [(piece.nodes[0].get_submodule(name), row) for name, row in rows[0].items() if row.batches > 0]
-    return found if len({id(norm) for norm, _ in found}) == len(found) else []
+        found += [(piece.nodes[0].get_submodule(name), mean[0], var[0]) for name, (mean, var) in table.items()]
+    return found if len({id(norm) for norm, _, _ in found}) == len(found) else []
 
 
 def _require_finite(tables: dict[FlowWithStatistics, list[Moments]], outside: Sequence[_Outside]) -> None:

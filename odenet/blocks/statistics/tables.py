@@ -204,7 +204,7 @@ class Statistics(nn.Module):
             self._about = _decoded(self.about)
         return self._about
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._about = None
 

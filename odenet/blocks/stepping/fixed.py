@@ -66,7 +66,9 @@ class FixedSteps(Stepping):
         """Compute x(T) by `per_piece` steps on each piece."""
         pieces = list(pieces)
         if field.programs is not None and field.positions is not None:
-            field.fall_back_to_eager("its normalizations have statistics of each evaluation", "use GroupNorm")
+            field.fall_back_to_eager(
+                "its normalizations have statistics of each evaluation", "compile the network by torch.compile(net)"
+            )
         if field.programs is not None:
             try:
                 return integrate_compiled(self.solver, self.per_piece, pieces, field, x, projection)
