@@ -26,7 +26,7 @@ COLUMNS = {
     "rk4×4": "RK4\n1/4",
     "dopri5": "dopri5",
 }
-LARGEST = 10.0
+LARGEST = 30.0
 """Loss in percentage points at which the colours end."""
 
 
@@ -48,7 +48,8 @@ def draw(record: Record) -> Figure:
     image = axes.imshow(losses, cmap="RdBu_r", vmin=-LARGEST, vmax=LARGEST, aspect="auto", alpha=0.75)
     for number, row in enumerate(rows):
         for column, way in enumerate(COLUMNS):
-            _cell(axes, number, column, row.values[way], own=OWN[row.stepping] == way)
+            dark = losses[number][column] > 0.6 * LARGEST
+            _cell(axes, number, column, row.values[way], own=OWN[row.stepping] == way, dark=dark)
     _label(axes, rows)
     figure.colorbar(image, ax=axes, label="accuracy lost (points)", pad=0.015, aspect=30, extend="max")
     return figure
@@ -70,17 +71,27 @@ def _rows(record: Record) -> list[Row]:
     )
 
 
-def _cell(axes: Axes, row: int, column: int, values: list[float], *, own: bool) -> None:
-    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+def _cell(axes: Axes, row: int, column: int, values: list[float], *, own: bool, dark: bool) -> None:
+    spread = f"±{stdev(values):.1f}" if len(values) > 1 else ""
     weight = "bold" if own else "normal"
-    axes.text(column, row, f"{fmean(values):.1f}{spread}", ha="center", va="center", fontsize=6.8, fontweight=weight)
+    axes.text(
+        column,
+        row,
+        f"{fmean(values):.1f}{spread}",
+        ha="center",
+        va="center",
+        fontsize=6.4,
+        fontweight=weight,
+        color="white" if dark else "black",
+    )
     if own:
         axes.add_patch(Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, fill=False, edgecolor="black", linewidth=1.2))
 
 
 def _label(axes: Axes, rows: list[Row]) -> None:
     starts = {"independent": "", "tied": ", equal layers"}
-    axes.set_yticks(range(len(rows)), [STATISTICS[row.statistics] + starts[row.initialization] for row in rows])
+    labels = [STATISTICS[row.statistics] + starts[row.initialization] for row in rows]
+    axes.set_yticks(range(len(rows)), labels, fontsize=7)
     axes.set_xticks(range(len(COLUMNS)), list(COLUMNS.values()))
     axes.xaxis.tick_top()
     axes.set_title("Test accuracy (%) when tested with …", pad=8)
@@ -94,7 +105,7 @@ def _label(axes: Axes, rows: list[Row]) -> None:
                 f"trained with {name}",
                 (0, fmean(own)),
                 xycoords=("axes fraction", "data"),
-                xytext=(-178, 0),
+                xytext=(-165, 0),
                 textcoords="offset points",
                 ha="center",
                 va="center",
