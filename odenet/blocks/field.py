@@ -11,7 +11,7 @@ from torch import Tensor
 from odenet.blocks.compile.programs import Programs, first_line
 from odenet.blocks.errors import NonFiniteState, SolveReport
 from odenet.blocks.replay.captures import Captures, ClosedNodes
-from odenet.blocks.signature import signature_error
+from odenet.blocks.signature import signature_error, size_error
 from odenet.blocks.theta.base import Piece, Time
 
 P = ParamSpec("P")
@@ -119,7 +119,7 @@ class Field:
             try:
                 slope = self.branch(t, x)
             except (TypeError, RuntimeError) as error:
-                clearer = self._clearer_error(error, t)
+                clearer = self._clearer_error(error, t) or size_error(error, self.label, x)
                 if clearer is None:
                     raise
                 raise clearer from error

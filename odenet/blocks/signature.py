@@ -1,10 +1,17 @@
-"""A check that a module can be called as a branch, F(t, x)."""
+"""Checks that a module can be called as a branch, F(t, x), for a given state."""
 
 from __future__ import annotations
 
 import inspect
+import re
 
-from torch import nn
+from torch import Tensor, nn
+
+_OTHER_SIZE = re.compile(
+    r"shapes cannot be multiplied|to have \d+ channels|running_mean should contain|"
+    r"must match the size of tensor|number of channels|normalized_shape="
+)
+"""Words of torch when a layer was made for another number of channels or features."""
 
 
 def signature_error(branch: nn.Module) -> TypeError | None:
@@ -24,3 +31,20 @@ def signature_error(branch: nn.Module) -> TypeError | None:
             "the arguments (t, x)."
         )
     return None
+
+
+def size_error(error: Exception, label: str, x: Tensor) -> ValueError | None:
+    """Return the error to raise if a branch failed because it was made for another number of channels, or None.
+
+    Args:
+        error: error that the branch raised.
+        label: name of the block in messages.
+        x: state at which the branch was evaluated.
+    """
+    text = str(error).splitlines()
+    if not isinstance(error, RuntimeError) or not text or not _OTHER_SIZE.search(text[0]):
+        return None
+    return ValueError(
+        f"{label} was given a state of shape {tuple(x.shape)}, and a layer of its branch was made for another number "
+        f"of channels ({text[0]}): make the branch for the channels of the state, with those that Augment appends."
+    )
