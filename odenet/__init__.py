@@ -30,14 +30,16 @@ from odenet.blocks.gradients.checkpointed import Checkpointed
 from odenet.blocks.gradients.reversible import Reversible
 from odenet.blocks.multilevel import coarsen_steps, coarsen_theta, refine_steps, refine_theta
 from odenet.blocks.projections import ConvexProjection, Nonnegative
+from odenet.blocks.second_order import HeavyBall, SecondOrder
 from odenet.blocks.solvers.embedded import Bosh3, Dopri5, Tsit5
+from odenet.blocks.solvers.momentum import MomentumEuler
+from odenet.blocks.solvers.partitioned import SymplecticEuler, Verlet
 from odenet.blocks.solvers.reversible import (
     AsynchronousLeapfrog,
     Coupled,
     Leapfrog,
     ReversibleHeun,
     ReversibleSolver,
-    SymplecticEuler,
 )
 from odenet.blocks.solvers.runge_kutta import (
     RK4,
@@ -88,6 +90,7 @@ __all__ = [
     "FixedSteps",
     "Galerkin",
     "HamiltonianBranch",
+    "HeavyBall",
     "Heun",
     "Heun3",
     "Leapfrog",
@@ -95,6 +98,7 @@ __all__ = [
     "MLPBranch",
     "Midpoint",
     "Mixed",
+    "MomentumEuler",
     "NonFiniteState",
     "Nonnegative",
     "ODEBlock",
@@ -106,6 +110,7 @@ __all__ = [
     "ReversibleHeun",
     "ReversibleSolver",
     "RungeKutta",
+    "SecondOrder",
     "SolveReport",
     "Solver",
     "Spline",
@@ -115,6 +120,7 @@ __all__ = [
     "SymplecticEuler",
     "Theta",
     "Tsit5",
+    "Verlet",
     "coarsen_steps",
     "coarsen_theta",
     "configure",

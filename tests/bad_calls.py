@@ -98,6 +98,13 @@ def _folder() -> Path:
     return folder
 
 
+class _Acceleration(nn.Module):
+    """x″ = -x - x′."""
+
+    def forward(self, t: float, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return -x - v
+
+
 def _optimizer_and_nets() -> dict[str, Any]:
     before = block()
     after = odenet.refine_theta(odenet.refine_steps(before))
@@ -167,10 +174,12 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.Coupled": lambda: {"solver": odenet.Heun(), "coupling": 0.99},
     "odenet.Galerkin": lambda: {"nodes": [MLPBranch(2, 3)]},
     "odenet.HamiltonianBranch": lambda: {"channels": 4},
+    "odenet.HeavyBall": lambda: {"branch": MLPBranch(2, 3)},
     "odenet.MLPBranch": lambda: {"features": 2},
     "odenet.ODEBlock": lambda: {"theta": Constant(MLPBranch(2, 3))},
     "odenet.PiecewiseConstant": lambda: {"nodes": [MLPBranch(2, 3)]},
     "odenet.PiecewiseLinear": lambda: {"nodes": [MLPBranch(2, 3), MLPBranch(2, 3)]},
+    "odenet.SecondOrder": lambda: {"acceleration": _Acceleration()},
     "odenet.Spline": lambda: {"nodes": [MLPBranch(2, 3) for _ in range(4)]},
     "odenet.Mixed": lambda: {"members": [FixedSteps(Euler()), FixedSteps(Euler(), 2)]},
     "odenet.StochasticDepth": lambda: {"survival": 0.5},

@@ -32,6 +32,7 @@ STORY = (
     "compile",
     "field",
     "branches",
+    "second_order",
     "solvers",
     "stochastic_depth",
     "stepping",

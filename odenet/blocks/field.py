@@ -55,6 +55,11 @@ class Field:
         self.piece += 1
         self._current = piece
 
+    @property
+    def nodes(self) -> tuple[object, ...]:
+        """Modules that the current piece evaluates."""
+        return (self.branch,) if self._current is None else self._current.nodes
+
     def at(self, piece: Piece) -> Self:
         """Return this field, ready for one more step, which lies on `piece`."""
         if piece is not self._current:

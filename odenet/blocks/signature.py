@@ -14,8 +14,13 @@ _OTHER_SIZE = re.compile(
 """Words of torch when a layer was made for another number of channels or features."""
 
 
-def signature_error(branch: nn.Module) -> TypeError | None:
-    """Return the error to raise if `branch.forward` does not take (t, x), or None if it does or that is unknown."""
+def signature_error(branch: nn.Module, arguments: tuple[str, ...] = ("t", "x")) -> TypeError | None:
+    """Return the error to raise if `branch.forward` does not take these arguments, or None if it does or may do so.
+
+    Args:
+        branch: module, called with (t, x) as a branch, or with (t, x, v) as an acceleration.
+        arguments: names of the arguments.
+    """
     if branch._forward_pre_hooks:
         return None  # they may change the arguments of forward
     try:
@@ -23,8 +28,14 @@ def signature_error(branch: nn.Module) -> TypeError | None:
     except (TypeError, ValueError):
         return None
     try:
-        signature.bind(0.0, None)
+        signature.bind(0.0, *arguments[1:])
     except TypeError:
+        if len(arguments) > 2:
+            return TypeError(
+                f"a {type(branch).__name__}, whose forward takes {signature}, was given as an acceleration "
+                f"F({', '.join(arguments)}), which is called with all of them: give forward these arguments, or make "
+                "HeavyBall(branch) of a branch of (t, x)."
+            )
         return TypeError(
             f"a {type(branch).__name__}, whose forward takes {signature}, was given as a branch; a branch is a vector "
             "field F(t, x) and is called with both: wrap a module of x alone in Autonomous(module), or give forward "
