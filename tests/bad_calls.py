@@ -70,6 +70,10 @@ NOT_CALLED_BY_USERS: Mapping[str, str] = {
     "odenet.training.Record": "what a run writes, compared with its file by `Record.load`",
     "odenet.training.fingerprint": "takes everything",
     "odenet.measure.Energy": "what measure_energy returns",
+    "odenet.measure.Evaluation": "what evaluation_points returns",
+    "odenet.measure.Path": "what solve_path returns",
+    "odenet.measure.PrincipalPath": "what principal_path returns",
+    "odenet.measure.ResidualAlignment": "what residual_alignment returns",
     "odenet.measure.LayerGradient": "what layer_gradients returns",
     "odenet.measure.Reach": "what reach returns",
 }
@@ -333,6 +337,14 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     },
     "odenet.measure.dropped": lambda: {"block": block(), "index": 1},
     "odenet.measure.final_state": lambda: {"model": _resnet(), "images": torch.zeros(1, 3, 8, 8)},
+    "odenet.measure.evaluation_points": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.finite_time_exponents": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.lyapunov_exponents": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.principal_path": lambda: {"states": torch.randn(3, 4, 5)},
+    "odenet.measure.require_plane": lambda: {"x": torch.zeros(1, 2)},
+    "odenet.measure.residual_alignment": lambda: {"block": block(), "x": torch.zeros(1, 2), "number": 1},
+    "odenet.measure.solve_path": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.vector_field": lambda: {"block": block(), "x": torch.zeros(1, 2)},
     "odenet.measure.interleaved": lambda: {"contestants": {"a": int}, "repetitions": 1},
     "odenet.measure.largest_eigenvalues": lambda: {"field": torch.neg, "x": torch.ones(2, 20), "number": 3},
     "odenet.measure.latencies": lambda: {
@@ -427,12 +439,16 @@ ZERO_IS_MEANT = {
     ("odenet.measure.dropped", "index"),
     ("odenet.measure.interleaved", "warm_up"),
     ("odenet.measure.latencies", "warm_up"),
+    ("odenet.measure.plane_grid", "low"),
+    ("odenet.measure.plane_grid", "high"),
     ("odenet.measure.receptive_field", "row"),
     ("odenet.measure.swapped", "index"),
 }
 """Where 0 is a value like others though it is no default."""
 
 NEGATIVE_IS_MEANT = {
+    ("odenet.measure.plane_grid", "low"),
+    ("odenet.measure.plane_grid", "high"),
     ("odenet.data.Batches", "mean"),
     ("odenet.training.Segmentation", "ignore_index"),
     ("odenet.measure.boundary_f1", "ignore_index"),

@@ -189,6 +189,7 @@ UNCHECKED: Mapping[str, str] = {
     **dict.fromkeys(("upsample", "upsample_channels", "natural_size", "apply"), _BATCH),
     **dict.fromkeys(("loss", "score", "combine"), _BATCH),
     "warn": "called by solves that stopped early",
+    "odenet.measure.ResidualAlignment.between_blocks": "takes one of three names, tested in its own file",
     "odenet.training.BatchSource.epoch": "of a protocol",
     "odenet.training.Task.check": "abstract",
     "odenet.training.Run.finish": "takes any plain data",

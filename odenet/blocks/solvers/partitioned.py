@@ -37,8 +37,8 @@ class SymplecticEuler(ReversibleSolver):
             )
         if x.dim() < 2 or x.shape[1] % 2:
             raise ValueError(
-                f"{type(self).__name__} was given a state of shape {tuple(x.shape)}; it moves one half of the channels, "
-                "dimension 1, by the other: pass an even number of channels."
+                f"{type(self).__name__} was given a state of shape {tuple(x.shape)}; it moves one half of the "
+                "channels, dimension 1, by the other: pass an even number of channels."
             )
         y, z = x.to(pair_dtype(x)).chunk(2, dim=1)
         return Pair((y, z), x.dtype)
