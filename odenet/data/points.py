@@ -139,7 +139,7 @@ def annuli(number: int, seed: Seed = 0, *, dimensions: int = 2) -> Points:
 
 
 @checked
-def spirals(number: int, seed: Seed = 0, *, noise: NumberFromZero = 0.02, turns: float = 1.5) -> Points:
+def spirals(number: int, seed: Seed = 0, *, noise: NumberFromZero = 0.02, turns: float = 1.0) -> Points:
     """Draw points of two spirals in the plane, each of which is the other one turned by half a turn.
 
     The spiral of class 0 is s·(cos φ, sin φ) with φ = 2π·turns·s and s from 0.1 to 1.
