@@ -24,11 +24,14 @@ from odenet.blocks.branches import (
 )
 from odenet.blocks.compile.programs import CompileWarning
 from odenet.blocks.configuration import configure
+from odenet.blocks.costs import Cost, JacobianNorm, KineticEnergy
 from odenet.blocks.errors import BudgetWarning, NonFiniteState, SolveReport, Status
 from odenet.blocks.gradients.base import Backprop, ContinuousAdjoint
 from odenet.blocks.gradients.checkpointed import Checkpointed
+from odenet.blocks.gradients.regularized import Regularized
 from odenet.blocks.gradients.reversible import Reversible
 from odenet.blocks.multilevel import coarsen_steps, coarsen_theta, refine_steps, refine_theta
+from odenet.blocks.penalty import penalty
 from odenet.blocks.projections import ConvexProjection, Nonnegative
 from odenet.blocks.second_order import HeavyBall, SecondOrder
 from odenet.blocks.solvers.embedded import Bosh3, Dopri5, Tsit5
@@ -84,6 +87,7 @@ __all__ = [
     "Constant",
     "ContinuousAdjoint",
     "ConvexProjection",
+    "Cost",
     "Coupled",
     "Dopri5",
     "Euler",
@@ -93,6 +97,8 @@ __all__ = [
     "HeavyBall",
     "Heun",
     "Heun3",
+    "JacobianNorm",
+    "KineticEnergy",
     "Leapfrog",
     "LinearTheta",
     "MLPBranch",
@@ -106,6 +112,7 @@ __all__ = [
     "PiecewiseConstant",
     "PiecewiseLinear",
     "Ralston",
+    "Regularized",
     "Reversible",
     "ReversibleHeun",
     "ReversibleSolver",
@@ -126,6 +133,7 @@ __all__ = [
     "configure",
     "group_norm",
     "linear_decay",
+    "penalty",
     "project_theta",
     "refine_steps",
     "refine_theta",

@@ -102,6 +102,14 @@ def _folder() -> Path:
     return folder
 
 
+def _regularized_block() -> ODEBlock:
+    solved = ODEBlock(
+        Constant(MLPBranch(2, 3)), gradient=odenet.Regularized(odenet.Backprop(), [odenet.KineticEnergy()])
+    )
+    solved(torch.zeros(1, 2))
+    return solved
+
+
 class _Acceleration(nn.Module):
     """x″ = -x - x′."""
 
@@ -183,6 +191,8 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.ODEBlock": lambda: {"theta": Constant(MLPBranch(2, 3))},
     "odenet.PiecewiseConstant": lambda: {"nodes": [MLPBranch(2, 3)]},
     "odenet.PiecewiseLinear": lambda: {"nodes": [MLPBranch(2, 3), MLPBranch(2, 3)]},
+    "odenet.Regularized": lambda: {"gradient": odenet.Backprop(), "costs": [odenet.KineticEnergy()]},
+    "odenet.penalty": lambda: {"model": _regularized_block()},
     "odenet.SecondOrder": lambda: {"acceleration": _Acceleration()},
     "odenet.Spline": lambda: {"nodes": [MLPBranch(2, 3) for _ in range(4)]},
     "odenet.Mixed": lambda: {"members": [FixedSteps(Euler()), FixedSteps(Euler(), 2)]},

@@ -178,12 +178,15 @@ UNCHECKED: Mapping[str, str] = {
     **dict.fromkeys(
         ("increment", "step", "step_back", "start", "finish", "partner", "shears", "growth", "fitted", "weights"), _STEP
     ),
-    **dict.fromkeys(("tangent",), _STEP),
+    **dict.fromkeys(("tangent", "density"), _STEP),
     **dict.fromkeys(("numbers", "from_numbers", "paint"), "called for each batch, with numbers of the batches' own"),
     **dict.fromkeys(("interval", "field_of_piece", "nodes_of_piece", "spans", "steps"), _PASS),
     **dict.fromkeys(("integrate", "integrate_with_adjoint", "plan", "reversible_plan", "drawn"), _PASS),
     **dict.fromkeys(("check_adjoint", "check_projection", "check_reversible"), _ASSIGNED),
-    **{f"odenet.{name}.check": _ASSIGNED for name in ("Backprop", "Checkpointed", "ContinuousAdjoint", "Reversible")},
+    **{
+        f"odenet.{name}.check": _ASSIGNED
+        for name in ("Backprop", "Checkpointed", "ContinuousAdjoint", "Regularized", "Reversible")
+    },
     "odenet.StochasticDepth.check": _PASS,
     **dict.fromkeys(("forward", "features", "scores", "zero_padded", "inputs"), _BATCH),
     **dict.fromkeys(("upsample", "upsample_channels", "natural_size", "apply"), _BATCH),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from odenet.blocks.compile.programs import Programs, first_line
 from odenet.blocks.errors import NonFiniteState, SolveReport
+from odenet.blocks.integrals import Integrals
 from odenet.blocks.replay.captures import Captures, ClosedNodes
 from odenet.blocks.signature import signature_error, size_error
 from odenet.blocks.theta.base import Piece, Time
@@ -41,6 +42,7 @@ class Field:
         self._closed = closed
         self.evaluations = 0
         self.last_solve: SolveReport | None = None
+        self.integrals = Integrals()
         self.step = -1
         self.piece = -1
         self.cost = 1

@@ -37,6 +37,7 @@ class MomentumEuler(ReversibleSolver):
     """
 
     order = 1
+    solves_any_field = False  # x″ = (1 - γ)·(F - x′)
 
     @checked
     def __init__(self, momentum: Number = 0.9) -> None:

@@ -23,6 +23,7 @@ class SymplecticEuler(ReversibleSolver):
     """
 
     order = 1
+    solves_any_field = False  # separable systems
 
     def start(self, f: VectorField, t0: float, x: Tensor) -> Pair:  # noqa: ARG002
         """Return the two halves of x.

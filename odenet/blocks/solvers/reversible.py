@@ -254,6 +254,7 @@ class Leapfrog(ReversibleSolver):
     """
 
     order = 2
+    solves_any_field = False  # x″ = F
 
     def partner(self, f: VectorField, t0: float, x: Tensor) -> Tensor:  # noqa: ARG002
         """Return v₀ = 0."""
