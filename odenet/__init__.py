@@ -24,7 +24,7 @@ from odenet.blocks.branches import (
 )
 from odenet.blocks.compile.programs import CompileWarning
 from odenet.blocks.configuration import configure
-from odenet.blocks.costs import Cost, JacobianNorm, KineticEnergy
+from odenet.blocks.costs import Cost, JacobianNorm, KineticEnergy, LocalError
 from odenet.blocks.errors import BudgetWarning, NonFiniteState, SolveReport, Status
 from odenet.blocks.gradients.base import Backprop, ContinuousAdjoint
 from odenet.blocks.gradients.checkpointed import Checkpointed
@@ -101,6 +101,7 @@ __all__ = [
     "KineticEnergy",
     "Leapfrog",
     "LinearTheta",
+    "LocalError",
     "MLPBranch",
     "Midpoint",
     "Mixed",

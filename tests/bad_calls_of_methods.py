@@ -181,7 +181,9 @@ UNCHECKED: Mapping[str, str] = {
     **dict.fromkeys(("tangent", "density"), _STEP),
     **dict.fromkeys(("numbers", "from_numbers", "paint"), "called for each batch, with numbers of the batches' own"),
     **dict.fromkeys(("interval", "field_of_piece", "nodes_of_piece", "spans", "steps"), _PASS),
-    **dict.fromkeys(("integrate", "integrate_with_adjoint", "plan", "reversible_plan", "drawn"), _PASS),
+    **dict.fromkeys(
+        ("integrate", "integrate_with_adjoint", "plan", "reversible_plan", "drawn", "with_local_error"), _PASS
+    ),
     **dict.fromkeys(("check_adjoint", "check_projection", "check_reversible"), _ASSIGNED),
     **{
         f"odenet.{name}.check": _ASSIGNED

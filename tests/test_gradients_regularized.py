@@ -304,6 +304,8 @@ def test_solvers_of_other_equations_are_refused(branch: nn.Module, solver: Any) 
         ODEBlock(Constant(branch), FixedSteps(solver), regularized())
     with pytest.raises(ValueError, match="which solves another equation"):
         ODEBlock(Constant(branch), Mixed([FixedSteps(Euler()), FixedSteps(solver)]), regularized())
+    with pytest.raises(ValueError, match="which solves another equation"):
+        ODEBlock(Constant(branch), Mixed([FixedSteps(Euler())], evaluation=FixedSteps(solver)), regularized())
 
 
 def test_what_the_gradient_method_refuses_is_refused() -> None:

@@ -26,6 +26,8 @@ class Cost(Value, ABC):
     """Name of the integral in `ODEBlock.integrals`."""
     needs_product = False
     """Whether the cost is made of the product εᵀ·∂F/∂x with a random vector ε."""
+    is_of_steps = False
+    """Whether the cost is one of the steps, which add it to the integral, and not a function c(t, x)."""
 
     @checked
     def __init__(self, weight: float = 1.0) -> None:
@@ -66,6 +68,21 @@ class JacobianNorm(Cost):
         """Return (εᵀ·∂F/∂x)²."""
         assert product is not None
         return product.square()
+
+
+class LocalError(Cost):
+    """Σ h·‖error/h‖² over the steps of each sample, the estimates of an embedded pair (Pal et al. 2021).
+
+    It needs fixed steps of a pair, such as `FixedSteps(Dopri5(), 2)`, and evaluates the last stage of the pair, which
+    such steps leave out. Where it is small, error control takes large steps.
+    """
+
+    name = "local_error"
+    is_of_steps = True
+
+    def density(self, slope: Tensor, product: Tensor | None) -> Tensor:  # noqa: ARG002
+        """Return zeros, because the steps add the cost."""
+        return torch.zeros_like(slope)
 
 
 class AugmentedField(NamedTuple):

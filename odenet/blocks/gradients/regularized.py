@@ -79,6 +79,8 @@ class Regularized(GradientMethod):
         start = torch.cat([x, x.new_zeros(len(x), len(self.costs), *x.shape[2:])], dim=1)
         if noise is not None and wants_gradient(pieces, x) and not x.requires_grad:
             start.requires_grad_()  # the derivatives with respect to the state are those with respect to a tensor of it
+        for index, cost in enumerate(self.costs):
+            stepping = stepping.with_local_error(channels, index) if cost.is_of_steps else stepping
         end = self.gradient.integrate(stepping, augmented, field, start, _augmented_projection(projection, channels))
         integrals = end[:, channels:].flatten(2).sum(2) if x.dim() > 2 else end[:, channels:]
         found = {cost.name: integral for cost, integral in zip(self.costs, integrals.unbind(1), strict=True)}
@@ -86,14 +88,17 @@ class Regularized(GradientMethod):
         return end[:, :channels]
 
     def check(self, stepping: Stepping, projection: Projection | None) -> None:
-        """Refuse what the gradient method refuses, and solvers that do not solve [x, r]′ = [F, c]."""
-        for part in getattr(stepping, "members", [stepping]):
+        """Refuse what the gradient method or a cost refuses, and solvers that do not solve [x, r]′ = [F, c]."""
+        parts = [*getattr(stepping, "members", [stepping]), getattr(stepping, "evaluation", None)]
+        for part in (part for part in parts if part is not None):
             solver = getattr(part, "solver", None)
             if isinstance(solver, Solver) and not solver.solves_any_field:
                 raise ValueError(
                     f"{self!r} was asked for with {solver!r}, which solves another equation than x′ = F for a field of "
                     "any form, so that r′ = c would not be integrated: use a Runge-Kutta method or error control."
                 )
+            if any(cost.is_of_steps for cost in self.costs):
+                part.with_local_error(1, 0)
         self.gradient.check(stepping, projection)
 
     def __eq__(self, other: object) -> bool:
