@@ -70,6 +70,10 @@ NOT_CALLED_BY_USERS: Mapping[str, str] = {
     "odenet.training.Record": "what a run writes, compared with its file by `Record.load`",
     "odenet.training.fingerprint": "takes everything",
     "odenet.measure.Energy": "what measure_energy returns",
+    "odenet.measure.Evaluation": "what evaluation_points returns",
+    "odenet.measure.Path": "what solve_path returns",
+    "odenet.measure.PrincipalPath": "what principal_path returns",
+    "odenet.measure.ResidualAlignment": "what residual_alignment returns",
     "odenet.measure.LayerGradient": "what layer_gradients returns",
     "odenet.measure.Reach": "what reach returns",
 }
@@ -96,6 +100,21 @@ def _folder() -> Path:
     save_model(net, folder / "model.safetensors", partial(MLPBranch, 2, 3))
     save_weights(net, folder / "weights.safetensors")
     return folder
+
+
+def _regularized_block() -> ODEBlock:
+    solved = ODEBlock(
+        Constant(MLPBranch(2, 3)), gradient=odenet.Regularized(odenet.Backprop(), [odenet.KineticEnergy()])
+    )
+    solved(torch.zeros(1, 2))
+    return solved
+
+
+class _Acceleration(nn.Module):
+    """x″ = -x - x′."""
+
+    def forward(self, t: float, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return -x - v
 
 
 def _optimizer_and_nets() -> dict[str, Any]:
@@ -167,10 +186,14 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.Coupled": lambda: {"solver": odenet.Heun(), "coupling": 0.99},
     "odenet.Galerkin": lambda: {"nodes": [MLPBranch(2, 3)]},
     "odenet.HamiltonianBranch": lambda: {"channels": 4},
+    "odenet.HeavyBall": lambda: {"branch": MLPBranch(2, 3)},
     "odenet.MLPBranch": lambda: {"features": 2},
     "odenet.ODEBlock": lambda: {"theta": Constant(MLPBranch(2, 3))},
     "odenet.PiecewiseConstant": lambda: {"nodes": [MLPBranch(2, 3)]},
     "odenet.PiecewiseLinear": lambda: {"nodes": [MLPBranch(2, 3), MLPBranch(2, 3)]},
+    "odenet.Regularized": lambda: {"gradient": odenet.Backprop(), "costs": [odenet.KineticEnergy()]},
+    "odenet.penalty": lambda: {"model": _regularized_block()},
+    "odenet.SecondOrder": lambda: {"acceleration": _Acceleration()},
     "odenet.Spline": lambda: {"nodes": [MLPBranch(2, 3) for _ in range(4)]},
     "odenet.Mixed": lambda: {"members": [FixedSteps(Euler()), FixedSteps(Euler(), 2)]},
     "odenet.StochasticDepth": lambda: {"survival": 0.5},
@@ -238,6 +261,8 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.models.backbone_of": lambda: {"classifier": odenet.models.VGG([[2], [2], [2]], 2, hidden=2)},
     "odenet.models.unet": lambda: {"widths": (2, 4)},
     "odenet.models.with_skip": lambda: {"net": odenet.models.FCN(_fcn_backbone(), 2)},
+    "odenet.layers.Augment": lambda: {"appended": 2},
+    "odenet.layers.DropChannels": lambda: {"channels": 2},
     "odenet.layers.Inception": lambda: {"in_channels": 2, "widths": InceptionWidths(1, 1, 1, 1, 1, 1)},
     "odenet.layers.NaiveInception": lambda: {"in_channels": 2, "ones": 1, "threes": 1, "fives": 1},
     "odenet.layers.Parallel": lambda: {"branches": {"a": nn.Conv2d(1, 2, 1)}, "channels": 2},
@@ -258,6 +283,9 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
         "classes": ("a", "b"),
         "values": (0, 1),
     },
+    "odenet.data.PointBatches": lambda: {"split": odenet.data.moons(4), "batch_size": 2},
+    "odenet.data.Points": lambda: {"x": torch.zeros(2, 2), "labels": torch.arange(2)},
+    **{f"odenet.data.{name}": lambda: {"number": 4} for name in ("annuli", "moons", "spirals", "swapped_line")},
     "odenet.data.RandomCrop": lambda: {"padding": 1},
     "odenet.data.SceneBatches": lambda: {"scenes": odenet.data.Scenes(size=(8, 8)), "count": 2, "batch_size": 2},
     "odenet.data.Split": lambda: {"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8), "labels": torch.arange(2)},
@@ -326,6 +354,14 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     },
     "odenet.measure.dropped": lambda: {"block": block(), "index": 1},
     "odenet.measure.final_state": lambda: {"model": _resnet(), "images": torch.zeros(1, 3, 8, 8)},
+    "odenet.measure.evaluation_points": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.finite_time_exponents": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.lyapunov_exponents": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.principal_path": lambda: {"states": torch.randn(3, 4, 5)},
+    "odenet.measure.require_plane": lambda: {"x": torch.zeros(1, 2)},
+    "odenet.measure.residual_alignment": lambda: {"block": block(), "x": torch.zeros(1, 2), "number": 1},
+    "odenet.measure.solve_path": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.vector_field": lambda: {"block": block(), "x": torch.zeros(1, 2)},
     "odenet.measure.interleaved": lambda: {"contestants": {"a": int}, "repetitions": 1},
     "odenet.measure.largest_eigenvalues": lambda: {"field": torch.neg, "x": torch.ones(2, 20), "number": 3},
     "odenet.measure.latencies": lambda: {
@@ -394,6 +430,9 @@ ZERO_IS_MEANT = {
     ("odenet.data.Batches.epoch", "epoch"),
     ("odenet.data.Batches.global_size", "index"),
     ("odenet.data.CropBatches.epoch", "epoch"),
+    ("odenet.data.PointBatches", "seed"),
+    ("odenet.data.PointBatches.epoch", "epoch"),
+    *((f"odenet.data.{name}", "noise") for name in ("moons", "spirals", "swapped_line")),
     ("odenet.data.SceneBatches.epoch", "epoch"),
     ("odenet.data.MaskedImages.read", "index"),
     ("odenet.data.Scenes.draw", "indices"),
@@ -418,12 +457,16 @@ ZERO_IS_MEANT = {
     ("odenet.measure.dropped", "index"),
     ("odenet.measure.interleaved", "warm_up"),
     ("odenet.measure.latencies", "warm_up"),
+    ("odenet.measure.plane_grid", "low"),
+    ("odenet.measure.plane_grid", "high"),
     ("odenet.measure.receptive_field", "row"),
     ("odenet.measure.swapped", "index"),
 }
 """Where 0 is a value like others though it is no default."""
 
 NEGATIVE_IS_MEANT = {
+    ("odenet.measure.plane_grid", "low"),
+    ("odenet.measure.plane_grid", "high"),
     ("odenet.data.Batches", "mean"),
     ("odenet.training.Segmentation", "ignore_index"),
     ("odenet.measure.boundary_f1", "ignore_index"),

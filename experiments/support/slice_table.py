@@ -30,6 +30,7 @@ EXPERIMENTS: Mapping[str, Ranks] = {
     "upsampling": Ranks(5, 7),
     "inception": Ranks(5, 7),
     "sliding_window": Ranks(5, 7),
+    "plane": Ranks(5, 7),
 }
 """Ranks of each experiment with a preset `gpu`."""
 

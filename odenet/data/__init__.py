@@ -1,4 +1,4 @@
-"""Data sets of labelled images, loaded by name, and batches of them that live on the device.
+"""Data sets of labelled images, loaded by name, points of two classes, and batches of them on the device.
 
 >>> data = load("digits")
 >>> for images, labels in data.train_batches(64, seed=0).epoch(0):
@@ -11,6 +11,7 @@ from odenet.data.catalogue import DATA_SETS, data_root, load
 from odenet.data.crop_batches import CropBatches
 from odenet.data.image_data import ImageData
 from odenet.data.masked_images import MaskedImages, masked_folder, voc2012
+from odenet.data.points import POINT_SETS, PointBatches, Points, annuli, moons, spirals, swapped_line
 from odenet.data.scenes.batch import SceneBatch
 from odenet.data.scenes.batches import SceneBatches
 from odenet.data.scenes.garments import garment_scenes
@@ -19,12 +20,15 @@ from odenet.data.split import Split
 
 __all__ = [
     "DATA_SETS",
+    "POINT_SETS",
     "Augmentation",
     "Batches",
     "Compose",
     "CropBatches",
     "ImageData",
     "MaskedImages",
+    "PointBatches",
+    "Points",
     "RandomCrop",
     "RandomErasing",
     "RandomFlip",
@@ -32,9 +36,13 @@ __all__ = [
     "SceneBatches",
     "Scenes",
     "Split",
+    "annuli",
     "data_root",
     "garment_scenes",
     "load",
     "masked_folder",
+    "moons",
+    "spirals",
+    "swapped_line",
     "voc2012",
 ]

@@ -20,7 +20,7 @@ from odenet.training.optimizers import describe_optimizer
 from odenet.training.settings import Training
 from odenet.training.tasks import Task
 
-_CHANGING = ("training", "evaluations", "label", "last_solve")
+_CHANGING = ("training", "evaluations", "label", "last_solve", "integrals")
 """Attributes of modules that are not settings."""
 
 _NUMBERS_AND_TEXT = (type(None), bool, int, float, complex, str, bytes, np.generic, Enum, PurePath, torch.dtype)
