@@ -347,7 +347,10 @@ def batch_norm_branch(momentum: float | None = 0.1) -> nn.Module:
 
 
 class GradientLaws(ABC):
-    """Laws of gradient methods: the gradient of backpropagation, and evaluations as in the forward pass."""
+    """Laws of every gradient method: the gradient of backpropagation, and evaluations as in the forward pass.
+
+    Methods that take batch statistics inherit `BatchNormLaws` too, and those that take dropout `DropoutLaws`.
+    """
 
     gradient: GradientMethod
     stepping: Stepping = FixedSteps(RK4(), per_piece=3)
@@ -414,25 +417,6 @@ class GradientLaws(ABC):
         first, second = (torch.autograd.grad(y, list(block.parameters()), retain_graph=True) for _ in range(2))
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
-    def test_batch_norm_statistics_are_updated_once_per_evaluation_of_the_forward_pass(self) -> None:
-        torch.manual_seed(0)
-        block = ODEBlock(PiecewiseConstant([batch_norm_branch() for _ in range(2)], horizon=0.2), self.stepping)
-        x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
-        reference = copy.deepcopy(block)
-        reference(x)
-        block.gradient = self.gradient
-        block(x).sum().backward()
-        buffers, expected = dict(block.named_buffers()), dict(reference.named_buffers())
-        torch.testing.assert_close(buffers, expected, rtol=1e-12, atol=1e-12)
-        counts = [int(count) for name, count in buffers.items() if name.endswith("norm1.num_batches_tracked")]
-        assert sum(counts) == block.evaluations
-
-    def test_batch_norm_continues_to_track_statistics_afterwards(self) -> None:
-        block = ODEBlock(PiecewiseConstant([batch_norm_branch()]), self.stepping, self.gradient)
-        block(torch.randn(3, 2, 4, 4, dtype=torch.float64)).sum().backward()
-        norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
-        assert all(norm.track_running_stats and norm.training for norm in norms)
-
     def test_under_autocast_both_passes_compute_in_bfloat16_unless_errors_are_controlled(self) -> None:
         branch = RecordingDtypes(BasicBranch(2, norm=group_norm))
         block = ODEBlock(Constant(branch), self.stepping, self.gradient)
@@ -487,6 +471,29 @@ class GradientLaws(ABC):
         assert repr(eval(repr(self.gradient), dict(vars(odenet)))) == repr(self.gradient)
 
 
+class BatchNormLaws(GradientLaws):
+    """Laws of gradient methods with batch statistics: each batch is counted once."""
+
+    def test_batch_norm_statistics_are_updated_once_per_evaluation_of_the_forward_pass(self) -> None:
+        torch.manual_seed(0)
+        block = ODEBlock(PiecewiseConstant([batch_norm_branch() for _ in range(2)], horizon=0.2), self.stepping)
+        x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+        reference = copy.deepcopy(block)
+        reference(x)
+        block.gradient = self.gradient
+        block(x).sum().backward()
+        buffers, expected = dict(block.named_buffers()), dict(reference.named_buffers())
+        torch.testing.assert_close(buffers, expected, rtol=1e-12, atol=1e-12)
+        counts = [int(count) for name, count in buffers.items() if name.endswith("norm1.num_batches_tracked")]
+        assert sum(counts) == block.evaluations
+
+    def test_batch_norm_continues_to_track_statistics_afterwards(self) -> None:
+        block = ODEBlock(PiecewiseConstant([batch_norm_branch()]), self.stepping, self.gradient)
+        block(torch.randn(3, 2, 4, 4, dtype=torch.float64)).sum().backward()
+        norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+        assert all(norm.track_running_stats and norm.training for norm in norms)
+
+
 class ExactGradientLaws(GradientLaws):
     """Laws of exact gradient methods: the same random numbers in both passes, and exact second derivatives."""
 
@@ -503,11 +510,6 @@ class ExactGradientLaws(GradientLaws):
             within = self.closeness_on_random_branches
             torch.testing.assert_close(ours, exact, rtol=within, atol=within)
         assert torch.equal(*ends)
-
-    def test_dropout_draws_the_same_masks_in_both_passes_and_leaves_the_generator_as_backpropagation_does(self) -> None:
-        branches = [nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.4), nn.Tanh(), nn.Dropout(0.2)) for _ in range(3)]
-        theta = PiecewiseConstant([Autonomous(branch.double()) for branch in branches])
-        self.compare_on_random_branches(ODEBlock(theta, self.stepping))
 
     @pytest.mark.parametrize("per", ["batch", "sample"])
     def test_the_random_model_of_stochastic_depth_is_the_same_in_both_passes(self, per: Any) -> None:
@@ -526,6 +528,10 @@ class ExactGradientLaws(GradientLaws):
         found = [torch.autograd.grad(module(states()).sum(), list(block.parameters())) for module in modules]
         torch.testing.assert_close(*found, rtol=1e-14, atol=1e-14)
 
+
+class ExactBatchNormLaws(BatchNormLaws):
+    """Laws of exact gradient methods with batch statistics: averages over all batches are equal bit for bit."""
+
     def test_batch_norm_that_averages_over_all_batches_counts_each_once(self) -> None:
         block = ODEBlock(PiecewiseConstant([batch_norm_branch(momentum=None)], 0.2), self.stepping)
         again, x = copy.deepcopy(block), torch.randn(3, 2, 4, 4, dtype=torch.float64)
@@ -534,6 +540,15 @@ class ExactGradientLaws(GradientLaws):
             block(x).sum().backward()
             again(x).sum().backward()
         assert all(map(torch.equal, block.buffers(), again.buffers()))
+
+
+class DropoutLaws(ExactGradientLaws):
+    """Laws of exact gradient methods with dropout: its masks are those of the forward pass."""
+
+    def test_dropout_draws_the_same_masks_in_both_passes_and_leaves_the_generator_as_backpropagation_does(self) -> None:
+        branches = [nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.4), nn.Tanh(), nn.Dropout(0.2)) for _ in range(3)]
+        theta = PiecewiseConstant([Autonomous(branch.double()) for branch in branches])
+        self.compare_on_random_branches(ODEBlock(theta, self.stepping))
 
 
 class RecomputationLaws(ExactGradientLaws):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -85,13 +85,32 @@ def test_every_experiment_has_presets_and_a_figure(name):
     assert FIGURES[name]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_the_same(name, tmp_path):
-    outcome = run(f"experiments.{name}", "smoke", folder=tmp_path)
-    assert outcome.returncode == 0, outcome.stderr
+@dataclass(frozen=True)
+class Smoke:
+    """A finished run of an experiment's smoke preset."""
+
+    name: str
+    folder: Path
+    outcome: subprocess.CompletedProcess[str]
+
+    def copied_to(self, folder: Path) -> Path:
+        """The record, in a copy of the run's folder."""
+        assert self.outcome.returncode == 0, self.outcome.stderr
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return record_of(self.name, folder)
+
+
+@pytest.fixture(scope="module", params=EXPERIMENTS)
+def smoke(request, tmp_path_factory) -> Smoke:
+    """Return a finished run of each experiment's smoke preset; tests work on copies of its folder."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return Smoke(request.param, folder, run(f"experiments.{request.param}", "smoke", folder=folder))
+
+
+def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_the_same(smoke, tmp_path):
+    name, outcome, path = smoke.name, smoke.outcome, smoke.copied_to(tmp_path)
     assert name.replace("_", " ") in outcome.stdout
     assert "record: runs" in outcome.stdout
-    path = record_of(name, tmp_path)
     record = Record.load(path)
     assert record.finished
     assert record.preset == "smoke"
@@ -120,10 +139,8 @@ def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_
         assert {file: file.read_bytes() for file in checkpoints} == checkpoints, "read back, not trained once more"
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_record_with_all_its_results_but_without_its_checkpoints_is_finished_without_training(name, tmp_path):
-    assert run(f"experiments.{name}", "smoke", folder=tmp_path).returncode == 0
-    path = record_of(name, tmp_path)
+def test_a_record_with_all_its_results_but_without_its_checkpoints_is_finished_without_training(smoke, tmp_path):
+    name, path = smoke.name, smoke.copied_to(tmp_path)
     record = Record.load(path)
     unfinish(path)
     shutil.rmtree(path.with_name(f"{path.name}.d"), ignore_errors=True)

@@ -1,3 +1,5 @@
+"""`Reversible` has the gradient of backpropagation through the same steps, in memory independent of their number."""
+
 from __future__ import annotations
 
 import copy
@@ -34,7 +36,16 @@ from odenet import (
 from odenet.blocks.gradients.reversible import DriftWarning
 from odenet.blocks.solvers.named import SOLVERS
 from odenet.measure import peak_bytes
-from tests.laws import STEP_COUNTS, RecomputationLaws, Spy, logistic_nodes, slope, states
+from tests.laws import (
+    STEP_COUNTS,
+    DropoutLaws,
+    ExactBatchNormLaws,
+    RecomputationLaws,
+    Spy,
+    logistic_nodes,
+    slope,
+    states,
+)
 from tests.problems import Logistic
 from tests.test_gradients_checkpointed import THETAS, Meter
 from tests.test_solvers_runge_kutta import Leapfrog as TwoStep
@@ -42,7 +53,7 @@ from tests.test_solvers_runge_kutta import Leapfrog as TwoStep
 REVERSIBLE = [Coupled(Euler()), Coupled(RK4()), AsynchronousLeapfrog(), ReversibleHeun(), Leapfrog()]
 
 
-class ReversibleLaws(RecomputationLaws):
+class ReversibleLaws(RecomputationLaws, DropoutLaws, ExactBatchNormLaws):
     gradient = Reversible()
     closeness = 1e-12
     closeness_on_random_branches = 1e-9

@@ -1,3 +1,5 @@
+"""Coupled steps per sample have the gradient of the steps taken, in memory independent of their number."""
+
 from __future__ import annotations
 
 import warnings

@@ -1,3 +1,5 @@
+"""A compiled block takes the same steps in as few graphs as its steps have in common."""
+
 from __future__ import annotations
 
 import copy
