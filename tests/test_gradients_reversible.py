@@ -245,7 +245,7 @@ def test_a_coupling_too_small_for_the_number_of_steps_is_refused_before_the_firs
     spy = Spy(Logistic(1.0))
     block = ODEBlock(Constant(spy), FixedSteps(Euler(), 1024), Reversible(0.9))
     with pytest.raises(
-        ValueError, match=r"with 1024 steps in ODEBlock; undoing them multiplies .* by 1e47.* leave the co"
+        ValueError, match=r"with 1024 steps in ODEBlock; undoing them multiplies .* by 1e47.* leave the coupling"
     ):
         block(states())
     assert spy.times == []
