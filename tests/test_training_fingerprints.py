@@ -99,7 +99,8 @@ def test_the_fingerprint_is_the_same_in_another_process_whatever_its_hashes_of_t
     ran = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env={"PYTHONHASHSEED": seed}, check=True, capture_output=True
     )
-    assert ran.stdout.decode().strip() == fingerprint(eval(made, {"nn": nn, "torch": torch, "RandomCrop": RandomCrop}))
+    names = {"__name__": "__main__", "nn": nn, "torch": torch, "RandomCrop": RandomCrop}
+    assert ran.stdout.decode().strip() == fingerprint(eval(made, names))
 
 
 def test_layout_and_memory_of_a_tensor_do_not_count() -> None:
