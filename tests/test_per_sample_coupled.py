@@ -86,13 +86,13 @@ def test_a_sample_has_the_same_output_and_gradient_alone_and_in_any_batch() -> N
 
 
 def test_many_steps_are_undone_without_drift() -> None:
-    block = ODEBlock(Constant(Logistic(1.0, -0.5), 3.0), per_sample(1e-12, "bosh3"), Reversible())
+    block = ODEBlock(Constant(Logistic(1.0, -0.5), 3.0), per_sample(1e-11, "bosh3"), Reversible())
     x = states().requires_grad_()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         block(x).sum().backward()
     assert block.last_solve is not None
-    assert block.last_solve.accepted.max() > 500
+    assert block.last_solve.accepted.max() > 250
 
 
 def memory(tolerance: float, gradient: Any) -> int:
