@@ -72,7 +72,7 @@ def trained(net: nn.Module, settings: Training, folder: Path, **options: Any) ->
     return net, history
 
 
-def require_equal(a: tuple[nn.Module, History], b: tuple[nn.Module, History], case: str = "") -> None:
+def require_equal(a: tuple[nn.Module, History], b: tuple[nn.Module, History], *, case: str = "") -> None:
     for name, tensor in a[0].state_dict().items():
         assert torch.equal(tensor, b[0].state_dict()[name]), (case, name)
     assert without_clock(a[1].rows) == without_clock(b[1].rows), case
@@ -185,7 +185,7 @@ def test_a_training_with_graphs_goes_on_from_its_checkpoint_bit_for_bit(
         with pytest.raises(Stopped):
             trained(noisy_net(), settings, folder)
         monkeypatch.setattr(loop.TrainingState, "count", count)
-        require_equal(whole, trained(noisy_net(), settings, folder), folder.name)
+        require_equal(whole, trained(noisy_net(), settings, folder), case=folder.name)
 
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "adamw"])
