@@ -145,16 +145,23 @@ def _resnet() -> Any:
     return cifar_resnet(2, widths=(2, 3))
 
 
+@cache
 def _torchvision_googlenet() -> Any:
     import torchvision
 
     return torchvision.models.googlenet(init_weights=False, aux_logits=False, num_classes=2)
 
 
+@cache
 def _torchvision_resnet() -> Any:
     import torchvision
 
     return torchvision.models.resnet18(num_classes=2)
+
+
+@cache
+def _resnet18() -> Any:
+    return odenet.models.resnet18(2)
 
 
 def _unet_parts() -> dict[str, Any]:
@@ -257,7 +264,7 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.models.plain_backbone": lambda: {"widths": ((2,), (3,))},
     "odenet.models.set_stochastic_depth": lambda: {"model": _resnet()},
     "odenet.models.shift_and_stitch": lambda: {"classifier": _classifier(), "x": torch.zeros(1, 1, 8, 8)},
-    "odenet.models.to_torchvision": lambda: {"net": odenet.models.resnet18(2)},
+    "odenet.models.to_torchvision": lambda: {"net": _resnet18()},
     "odenet.models.backbone_of": lambda: {"classifier": odenet.models.VGG([[2], [2], [2]], 2, hidden=2)},
     "odenet.models.unet": lambda: {"widths": (2, 4)},
     "odenet.models.with_skip": lambda: {"net": odenet.models.FCN(_fcn_backbone(), 2)},
@@ -744,9 +751,12 @@ def _within(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, former)
 
 
-def call(name: str, arguments: Mapping[str, Any]) -> Any:
-    """The callable with these arguments; networks on the meta device, where they cost nothing."""
-    target = _method(name) if name in METHODS else callables()[name]
+def call(name: str, arguments: Mapping[str, Any], target: Callable[..., Any] | None = None) -> Any:
+    """The callable with these arguments; networks on the meta device, where they cost nothing.
+
+    A method is that of a new object unless a `target` is given, because a call that is right may change the object.
+    """
+    target = target or (_method(name) if name in METHODS else callables()[name])
     positional = [p.name for p in inspect.signature(target).parameters.values() if p.kind is p.VAR_POSITIONAL]
     named = {key: value for key, value in arguments.items() if key not in positional}
     makes_network = (
@@ -765,7 +775,7 @@ def fault(parameter: Parameter, value: Any) -> str | None:
     """What is wrong with the answer to a bad call; None where it is refused as it should be."""
     arguments = right(parameter.callable_name) | {parameter.name: value}
     try:
-        call(parameter.callable_name, arguments)
+        call(parameter.callable_name, arguments, callables()[parameter.callable_name])
     except (ValueError, TypeError) as error:
         return None if _is_clear(error, parameter, value) else f"confusing: {type(error).__name__}: {error}"
     except (Exception, _TooLong) as error:

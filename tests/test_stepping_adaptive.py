@@ -1,3 +1,5 @@
+"""Error control meets its tolerance, shows its options, and refuses tolerances and budgets without meaning."""
+
 from __future__ import annotations
 
 import math
