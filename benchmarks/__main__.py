@@ -17,14 +17,16 @@ from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 
-import tyro
-
 from benchmarks import adaptive, fixed_steps
 from benchmarks.command import FOLDER, device, path_of
 from odenet.blocks.errors import unknown_name
+from odenet.blocks.extras import Extra
 from odenet.training import Record, Run
 from paper_figs import gradient_peers, peers, scaling
 from paper_figs.support.command import draw_records
+
+with Extra("experiments"):
+    import tyro
 
 
 def benchmarks() -> dict[str, ModuleType]:

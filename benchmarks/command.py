@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-import tyro
 
 from benchmarks.peers.packages import versions
 from experiments.support.tables import print_table
+from odenet.blocks.extras import Extra
 from odenet.training import Record, Run
+
+with Extra("experiments"):
+    import tyro
 
 FOLDER = Path("runs/benchmarks")
 """Folder of the records."""

@@ -18,13 +18,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
+from experiments.support.invocation import as_invoked
 from experiments.support.jobs import Jobs
 from experiments.support.points import Point, points
 from experiments.support.tables import print_table
 from odenet.blocks.errors import unknown_name
+from odenet.blocks.extras import Extra
 from odenet.training import Record
+
+with Extra("experiments"):
+    import tyro
 
 
 class PointsFailed(RuntimeError):  # noqa: N818 (named, as NonFiniteLoss, after what happened)
@@ -105,9 +108,9 @@ def _preset(given: Sweep) -> Any:
 def main() -> None:
     """Run the sweep that the command line describes."""
     try:
-        sweep(tyro.cli(Sweep, prog="python -m experiments.sweep", description=__doc__))
+        sweep(tyro.cli(Sweep, prog=as_invoked("python -m experiments.sweep"), description=as_invoked(__doc__ or "")))
     except (ValueError, TypeError, OSError, ModuleNotFoundError, PointsFailed) as error:
-        sys.exit(f"sweep: {error}")
+        sys.exit(as_invoked(f"sweep: {error}"))
 
 
 if __name__ == "__main__":

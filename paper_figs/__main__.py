@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import tyro
-
+from experiments.support.invocation import as_invoked
+from odenet.blocks.extras import Extra
 from paper_figs.support.command import FIGURES, draw_records, scripts
+
+with Extra("figures"):
+    import tyro
 
 
 def main(out: Path = FIGURES) -> None:
@@ -20,4 +23,4 @@ def main(out: Path = FIGURES) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main, prog="python -m paper_figs")
+    tyro.cli(main, prog=as_invoked("python -m paper_figs"))

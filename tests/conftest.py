@@ -48,7 +48,7 @@ def _machine_code_of_this_processor() -> Path:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Names a parameter of bytes by its length: its content may hold a time, and xdist's workers must agree on names."""
+    """Names a parameter of bytes by its length: its content may hold a time, and the workers must agree on names."""
     return f"{len(val)} bytes" if isinstance(val, bytes) else None
 
 

@@ -8,13 +8,16 @@ from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NoReturn, Protocol, TypeVar, runtime_checkable
 
-import tyro
-
+from experiments.support.invocation import as_invoked
 from experiments.support.parts import PartedRun, number_of_jobs
 from experiments.support.tables import print_table
+from odenet.blocks.extras import Extra
 from odenet.data import ImageData, load
 from odenet.training import Record, Training, is_main_process
 from odenet.training.checked import Checked, Different, Within
+
+with Extra("experiments"):
+    import tyro
 
 Seeds = Annotated[tuple[int, ...], Within(0, 2**32 - 1), Different()]
 """Seeds of the repetitions."""
@@ -49,7 +52,7 @@ class Settings(Checked):
 S = TypeVar("S")
 T = TypeVar("T", bound=Settings)
 
-REFUSALS = (ValueError, TypeError, OSError, FloatingPointError)
+REFUSALS = (ValueError, TypeError, OSError, FloatingPointError, ModuleNotFoundError)
 """Errors whose message tells the user what to change; they end a run without a traceback."""
 
 
@@ -105,7 +108,7 @@ class Experiment(Generic[S]):
             jobs = number_of_jobs(jobs, settings.training.threads if isinstance(settings, Settings) else None)
             self.run(settings, path, preset=preset, root=root, jobs=jobs)
         except REFUSALS as error:
-            sys.exit(f"{self.name}: {error}")
+            sys.exit(as_invoked(f"{self.name}: {error}"))
 
 
 def on_images(work: Callable[[T, ImageData, PartedRun], None]) -> Callable[[T, Path | None, PartedRun], None]:
@@ -143,14 +146,15 @@ def _parse(
     if parted:
         fields.append(("jobs", Annotated[int | Literal["auto"], tyro.conf.arg(help=jobs_help)], 1))
     options = make_dataclass("Options", fields)
-    given = tyro.cli(options, prog=f"python -m experiments.{experiment} {preset}", description="", args=arguments)
+    prog = as_invoked(f"python -m experiments.{experiment} {preset}")
+    given = tyro.cli(options, prog=prog, description="", args=arguments)
     return given.settings, given.record, getattr(given, "data_root", None), getattr(given, "jobs", 1)
 
 
 def _explain(experiment: str, presets: Mapping[str, object], given: str) -> NoReturn:
     known = ", ".join(presets)
-    usage = f"usage: python -m experiments.{experiment} {{{known}}} [--help] [settings]"
+    usage = as_invoked(f"usage: python -m experiments.{experiment} {{{known}}} [--help] [settings]")
     if given in ("-h", "--help"):
-        print(f"{sys.modules['__main__'].__doc__}\n{usage}")
+        print(as_invoked(f"{sys.modules['__main__'].__doc__}\n{usage}"))
         sys.exit(0)
     sys.exit(f"{usage}\n{experiment}: unknown preset {given!r}; the first argument is one of {known}.")

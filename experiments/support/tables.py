@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from odenet.blocks.extras import Extra
+
+with Extra("experiments"):
+    from rich.console import Console
+    from rich.table import Table
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -9,12 +9,16 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import NamedTuple, TypeAlias
 
-import tyro
 from matplotlib.figure import Figure
 
+from experiments.support.invocation import as_invoked
+from odenet.blocks.extras import Extra
 from odenet.training import Record
 from paper_figs.support.cards import cards, of_gpus_first
 from paper_figs.support.style import save
+
+with Extra("figures"):
+    import tyro
 
 Draw: TypeAlias = Callable[[Record], Figure]
 
@@ -41,9 +45,9 @@ def main(name: str, draw: Draw, experiment: str | None = None) -> None:
         try:
             draw_records(name, draw, [record] if record else None, folder, experiment)
         except (ValueError, OSError) as error:
-            sys.exit(f"{name}: {error}")
+            sys.exit(as_invoked(f"{name}: {error}"))
 
-    tyro.cli(options, prog=f"python -m paper_figs.{name}")
+    tyro.cli(options, prog=as_invoked(f"python -m paper_figs.{name}"))
 
 
 def draw_records(name: str, draw: Draw, paths: list[Path] | None, out: Path, experiment: str | None = None) -> None:
