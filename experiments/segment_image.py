@@ -19,6 +19,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from experiments.support.endings import ends_in_a_line
 from experiments.support.invocation import as_invoked
 from experiments.support.segmentation_nets import segmentation_net
 from experiments.support.tables import print_table
@@ -123,10 +124,8 @@ def overlay(photo: Tensor, classes: Tensor, opacity: float) -> Tensor:
 def main() -> None:
     """Segment the photograph that the command line names."""
     prog, description = map(as_invoked, ("python -m experiments.segment_image", __doc__ or ""))
-    try:
+    with ends_in_a_line("experiments.segment_image", sys.argv[1:]):
         segment_image(tyro.cli(Options, prog=prog, description=description))
-    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
-        sys.exit(as_invoked(f"segment_image: {error}"))
 
 
 if __name__ == "__main__":

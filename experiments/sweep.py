@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
+from experiments.support.endings import ends_in_a_line
 from experiments.support.invocation import as_invoked
 from experiments.support.jobs import Jobs
 from experiments.support.points import Point, points
@@ -107,10 +108,9 @@ def _preset(given: Sweep) -> Any:
 
 def main() -> None:
     """Run the sweep that the command line describes."""
-    try:
+    kept = "what is finished is kept"
+    with ends_in_a_line("experiments.sweep", sys.argv[1:], PointsFailed, kept=kept):
         sweep(tyro.cli(Sweep, prog=as_invoked("python -m experiments.sweep"), description=as_invoked(__doc__ or "")))
-    except (ValueError, TypeError, OSError, ModuleNotFoundError, PointsFailed) as error:
-        sys.exit(as_invoked(f"sweep: {error}"))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, NoReturn, Protocol, TypeVar, runtime_checkable
 
+from experiments.support.endings import ends_in_a_line
 from experiments.support.invocation import as_invoked
+from experiments.support.parsing import parse
 from experiments.support.parts import PartedRun, number_of_jobs
 from experiments.support.tables import print_table
 from odenet.blocks.extras import Extra
@@ -51,9 +53,6 @@ class Settings(Checked):
 
 S = TypeVar("S")
 T = TypeVar("T", bound=Settings)
-
-REFUSALS = (ValueError, TypeError, OSError, FloatingPointError, ModuleNotFoundError)
-"""Errors whose message tells the user what to change; they end a run without a traceback."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +98,15 @@ class Experiment(Generic[S]):
         Args:
             arguments: Preset and settings; by default the arguments of the process.
         """
-        preset, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        preset, *rest = given or ["--help"]
         if preset not in self.presets:
             _explain(self.name, self.presets, preset)
-        try:
+        with ends_in_a_line(f"experiments.{self.name}", given, kept="results and checkpoints are kept"):
             settings, record, root, jobs = _parse(self.name, preset, self.presets[preset], rest, self.parted)
             path = record or Path("runs") / self.name / f"{'-'.join([preset, *_data_of(settings)])}.json"
             jobs = number_of_jobs(jobs, settings.training.threads if isinstance(settings, Settings) else None)
             self.run(settings, path, preset=preset, root=root, jobs=jobs)
-        except REFUSALS as error:
-            sys.exit(as_invoked(f"{self.name}: {error}"))
 
 
 def on_images(work: Callable[[T, ImageData, PartedRun], None]) -> Callable[[T, Path | None, PartedRun], None]:
@@ -145,9 +143,8 @@ def _parse(
         fields.append(("data_root", Annotated[Path | None, tyro.conf.arg(help=root_help)], None))
     if parted:
         fields.append(("jobs", Annotated[int | Literal["auto"], tyro.conf.arg(help=jobs_help)], 1))
-    options = make_dataclass("Options", fields)
     prog = as_invoked(f"python -m experiments.{experiment} {preset}")
-    given = tyro.cli(options, prog=prog, description="", args=arguments)
+    given: Any = parse(make_dataclass("Options", fields), arguments, prog)
     return given.settings, given.record, getattr(given, "data_root", None), getattr(given, "jobs", 1)
 
 

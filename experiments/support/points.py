@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import quote_plus
 
-from experiments.support.command import REFUSALS, Experiment
+from experiments.support.command import Experiment
+from experiments.support.endings import REFUSALS
 from odenet.blocks.errors import unknown_name
 from odenet.blocks.extras import Extra
 from odenet.training import RecordError, Run
