@@ -1,4 +1,4 @@
-"""What a user installs is whole: the sdist has all that its tests read, the wheel all that the command runs."""
+"""The package is whole: the sdist has all that its tests read, the wheel all that the command runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the scripts show in a terminal: tables of any width, one line for a refusal and for Ctrl-C."""
+"""The scripts in a terminal: tables of any width, one line for a refusal and for Ctrl-C."""
 
 from __future__ import annotations
 

@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, NoReturn, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Generic, Literal, NoReturn, Protocol, TypeVar, get_args, runtime_checkable
 
 from experiments.support.endings import ends_in_a_line
 from experiments.support.invocation import as_invoked
+from experiments.support.logs import LogName, log_folder
 from experiments.support.parsing import parse
 from experiments.support.parts import PartedRun, number_of_jobs
 from experiments.support.tables import print_table
@@ -69,7 +70,16 @@ class Experiment(Generic[S]):
     parted: bool = False
     """Whether `work` computes its results through `run.each`; the command line then has the option `--jobs`."""
 
-    def run(self, settings: S, path: Path, *, preset: str, root: Path | None = None, jobs: int = 1) -> Record:
+    def run(
+        self,
+        settings: S,
+        path: Path,
+        *,
+        preset: str,
+        root: Path | None = None,
+        jobs: int = 1,
+        log: tuple[LogName, ...] = (),
+    ) -> Record:
         """Run the experiment, or continue an interrupted run, and print the table of its record.
 
         Args:
@@ -78,14 +88,17 @@ class Experiment(Generic[S]):
             preset: Name of the preset that the settings started from.
             root: Folder of the data sets; by default that of ODENET_DATA, or data/.
             jobs: Number of parts of the run that are computed at a time.
+            log: Names of the logs that each training leaves beside the record.
         """
         with PartedRun.open(self.name, settings, path, preset=preset) as run:
-            run.jobs = jobs
+            run.jobs, run.log = jobs, log
             if not run.finished:
                 self.work(settings, root, run)
         if is_main_process():
             print_table(self.name.replace("_", " "), run.record.summary.get("table", []))
             print(f"record: {path}")
+            if log and log_folder(path).exists():
+                print(f"logs: {log_folder(path)}")
         return run.record
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
@@ -103,10 +116,10 @@ class Experiment(Generic[S]):
         if preset not in self.presets:
             _explain(self.name, self.presets, preset)
         with ends_in_a_line(f"experiments.{self.name}", given, kept="results and checkpoints are kept"):
-            settings, record, root, jobs = _parse(self.name, preset, self.presets[preset], rest, self.parted)
+            settings, record, root, jobs, log = _parse(self.name, preset, self.presets[preset], rest, self.parted)
             path = record or Path("runs") / self.name / f"{'-'.join([preset, *_data_of(settings)])}.json"
             jobs = number_of_jobs(jobs, settings.training.threads if isinstance(settings, Settings) else None)
-            self.run(settings, path, preset=preset, root=root, jobs=jobs)
+            self.run(settings, path, preset=preset, root=root, jobs=jobs, log=log)
 
 
 def on_images(work: Callable[[T, ImageData, PartedRun], None]) -> Callable[[T, Path | None, PartedRun], None]:
@@ -131,7 +144,7 @@ def _data_of(settings: object) -> list[str]:
 
 def _parse(
     experiment: str, preset: str, settings: S, arguments: list[str], parted: bool
-) -> tuple[S, Path | None, Path | None, int | Literal["auto"]]:
+) -> tuple[S, Path | None, Path | None, int | Literal["auto"], tuple[LogName, ...]]:
     record_help = f"File of the record; by default runs/{experiment}/{'-'.join([preset, *_data_of(settings)])}.json."
     root_help = "Folder of the data sets; by default that of ODENET_DATA, or data/."
     jobs_help = "Number of parts of the run that are computed at a time, each in its own process; auto fills the cores."
@@ -139,13 +152,16 @@ def _parse(
         ("settings", Annotated[type(settings), tyro.conf.arg(name="")], settings),
         ("record", Annotated[Path | None, tyro.conf.arg(help=record_help)], None),
     ]
+    log_help = f"Logs of each training beside the record, for its epochs: {' or '.join(get_args(LogName))}, or both."
+    fields.append(("log", Annotated[tuple[LogName, ...], tyro.conf.arg(help=log_help)], ()))
     if _data_of(settings):
         fields.append(("data_root", Annotated[Path | None, tyro.conf.arg(help=root_help)], None))
     if parted:
         fields.append(("jobs", Annotated[int | Literal["auto"], tyro.conf.arg(help=jobs_help)], 1))
     prog = as_invoked(f"python -m experiments.{experiment} {preset}")
     given: Any = parse(make_dataclass("Options", fields), arguments, prog)
-    return given.settings, given.record, getattr(given, "data_root", None), getattr(given, "jobs", 1)
+    root, jobs = getattr(given, "data_root", None), getattr(given, "jobs", 1)
+    return given.settings, given.record, root, jobs, given.log
 
 
 def _explain(experiment: str, presets: Mapping[str, object], given: str) -> NoReturn:
