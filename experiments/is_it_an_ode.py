@@ -31,8 +31,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from experiments.support.command import Experiment, Settings, on_images
@@ -40,9 +38,14 @@ from experiments.support.ode_questions import QUESTIONS
 from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
 from experiments.support.training import train
+from odenet.blocks.extras import Extra
 from odenet.data import ImageData
 from odenet.models import cifar_resnet, from_torchvision
 from odenet.training import Record, Run, Training, WeightsError, load_model
+
+with Extra("experiments"):
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
 
 @dataclass(frozen=True)

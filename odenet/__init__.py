@@ -8,7 +8,7 @@ solvers, the stepping, the gradient methods, the block, refinement. Networks are
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
 
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import (
@@ -149,11 +149,25 @@ __all__ = [
 _WINGS = ("layers", "models", "data", "measure", "training")
 _CONVERTERS = ("from_torchvision", "to_torchvision")
 
+if TYPE_CHECKING:  # a name that is not there is an error to type checkers, which __getattr__ would hide from them
+    from odenet import data as data
+    from odenet import layers as layers
+    from odenet import measure as measure
+    from odenet import models as models
+    from odenet import training as training
+    from odenet.models import from_torchvision as from_torchvision
+    from odenet.models import to_torchvision as to_torchvision
+else:
 
-def __getattr__(name: str) -> Any:
-    """A wing, imported when it is first asked for: `odenet.models.resnet18()` after `import odenet` alone."""
-    if name in _WINGS:
-        return import_module(f"odenet.{name}")
-    if name in _CONVERTERS:  # of networks, which a block can do without
-        return getattr(import_module("odenet.models"), name)
-    raise AttributeError(f"module 'odenet' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Import a wing when it is first asked for: `odenet.models.resnet18()` after `import odenet` alone."""
+        if name in _WINGS:
+            return import_module(f"odenet.{name}")
+        if name in _CONVERTERS:  # of networks, which a block can do without
+            return getattr(import_module("odenet.models"), name)
+        raise AttributeError(f"module 'odenet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the names of the module with those that are imported when they are asked for."""
+    return sorted({*globals(), *_WINGS, *_CONVERTERS})

@@ -236,6 +236,7 @@ OPTIONS: Mapping[str, tuple[Callable[..., Any], set[str]]] = {
 
 OTHER_OPTIONS = {
     "odenet.configure": "refuses each by name",
+    "odenet.models.get_model": "hands them to the constructor that the name stands for",
     "odenet.Adaptive": "hands them to torchdiffeq: see `ADAPTIVES`",
 }
 """Callables with **options that go to no other callable of odenet."""

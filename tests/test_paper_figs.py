@@ -114,6 +114,22 @@ def test_all_figures_go_into_the_folder_that_is_named(tmp_path, monkeypatch):
     assert {file.name for file in (tmp_path / "here").iterdir()} == drawn
 
 
+def test_help_lists_the_figures_with_their_experiments():
+    shown = paper_figs.__main__.description()
+    for script in scripts():
+        assert f"{script.name}: " in shown
+        assert f"(of {script.experiment})" in shown
+    assert "python -m paper_figs.NAME --record FILE" in shown
+
+
+def test_where_there_are_no_records_a_figure_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"records here has none of depth_refinement: give one of your own"):
+        draw_records("depth_refinement", lambda _: pytest.fail("drawn"), None, tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"records here has no records: give one of your own"):
+        paper_figs.__main__.main(tmp_path)
+
+
 def test_the_tables_in_the_readme_are_made_from_the_records():
     text = Path("README.md").read_text(encoding="utf-8")
     assert all(f"<!-- {name} -->" in text and f"<!-- end of {name} -->" in text for name in TABLES)

@@ -20,6 +20,7 @@ from odenet.models.plain import (
     plain56,
     plain110,
 )
+from odenet.models.registry import get_constructor, get_model, list_models
 from odenet.models.resnet import (
     ResNet,
     cifar_resnet,
@@ -87,10 +88,13 @@ __all__ = [
     "fcn16s",
     "fcn32s",
     "from_torchvision",
+    "get_constructor",
+    "get_model",
     "googlenet",
     "googlenet_bn",
     "googlenet_from_torchvision",
     "imagenet_resnet",
+    "list_models",
     "ode_net",
     "patch_backbone",
     "plain18",

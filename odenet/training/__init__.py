@@ -6,6 +6,7 @@ they are first used, so that a figure can read records without them.
 
 from odenet.training.auxiliary import AuxiliaryClassification
 from odenet.training.batches import BatchSource
+from odenet.training.callbacks import EarlyStopping, EpochEnd
 from odenet.training.checkpoints import CheckpointError
 from odenet.training.devices import is_main_process, launch
 from odenet.training.evaluation import evaluate
@@ -34,6 +35,8 @@ __all__ = [
     "CannotWrite",
     "CheckpointError",
     "Classification",
+    "EarlyStopping",
+    "EpochEnd",
     "GraphWarning",
     "History",
     "MultiLabel",

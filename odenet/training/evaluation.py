@@ -9,6 +9,7 @@ from torch import nn
 
 from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import checked
+from odenet.blocks.extras import Extra
 from odenet.measure.mode import in_mode
 from odenet.training.arguments import require_batches, require_model, require_task
 from odenet.training.batches import BatchSource
@@ -33,7 +34,8 @@ def evaluate(
         TypeError: if an argument has the wrong type, such as a DataLoader for `batches`.
         ValueError: if there is no batch.
     """
-    from torchmetrics import SumMetric
+    with Extra("experiments"):
+        from torchmetrics import SumMetric
 
     require_model(model)
     require_task(task)

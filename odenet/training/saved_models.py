@@ -136,6 +136,13 @@ def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
     return model.train(description["training"])
 
 
+def construction_of(path: Path | str) -> Callable[..., nn.Module]:
+    """Return the construction with which `save_model` wrote the file at `path`, of classes of odenet and torch."""
+    description, _ = _content(Path(path))
+    read = setting_from_expression if description["format"] < 3 else setting_from_json
+    return read(description["construction"])
+
+
 @contextmanager
 def _limited_modules(number: int) -> Iterator[None]:
     """Limit the number of modules, parameters and buffers, because a short file can describe a billion layers."""

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from odenet.blocks.annotations import Number, Whole
 from odenet.blocks.arguments import check_fields, checked
+from odenet.blocks.extras import Extra
 from odenet.data.counts import whole_number
 
 if TYPE_CHECKING:
@@ -107,8 +108,9 @@ class Classification(Task):
 
     def metrics(self) -> MetricCollection:
         """Return the metrics: the accuracy over all examples, and the top-k accuracies of `top`."""
-        from torchmetrics import Metric, MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy
+        with Extra("experiments"):
+            from torchmetrics import Metric, MetricCollection
+            from torchmetrics.classification import MulticlassAccuracy
 
         # validate_args would read values from the device at every batch; check() has validated the targets.
         def accuracy(k: int) -> Metric | MetricCollection:
