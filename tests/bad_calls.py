@@ -120,6 +120,13 @@ def _fcn_backbone() -> Any:
     return plain_backbone(((2,), (3,), (4,)))
 
 
+def _torchvision_detector() -> Any:
+    from torchvision.models.detection import fcos_resnet50_fpn
+
+    with torch.device("meta"):
+        return fcos_resnet50_fpn(weights_backbone=None, num_classes=2)
+
+
 def _resnet() -> Any:
     from odenet.models import cifar_resnet
 
@@ -223,6 +230,20 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.models.add_identity_layers": lambda: {"model": _resnet(), "layers": 1},
     "odenet.models.cifar_resnet": lambda: {"blocks": 1, "widths": (2, 3)},
     "odenet.models.from_torchvision": lambda: {"model": _torchvision_resnet()},
+    **{
+        f"odenet.models.{name}": lambda: {"backbone": _fcn_backbone(), "num_classes": 2, "channels": 32, "hidden": 2}
+        for name in ("faster_rcnn", "mask_rcnn")
+    },
+    **{
+        f"odenet.models.{name}": lambda: {"backbone": _fcn_backbone(), "num_classes": 2, "channels": 32}
+        for name in ("fcos", "retinanet")
+    },
+    "odenet.models.Pyramid": lambda: {"backbone": _fcn_backbone(), "fpn": odenet.models.pyramid(_fcn_backbone()).fpn},
+    "odenet.models.pyramid": lambda: {"backbone": _fcn_backbone(), "channels": 2},
+    "odenet.models.detector_from_torchvision": lambda: {"model": _torchvision_detector()},
+    "odenet.models.detector_to_torchvision": lambda: {
+        "detector": odenet.models.detector_from_torchvision(_torchvision_detector())
+    },
     "odenet.models.googlenet_from_torchvision": lambda: {"model": _torchvision_googlenet()},
     "odenet.models.imagenet_resnet": lambda: {"blocks": [1, 1]},
     "odenet.models.patch_backbone": lambda: {"classifier": _classifier()},
@@ -364,6 +385,7 @@ NEEDS_WHAT_IS_NOT_HERE = {"odenet.data.garment_scenes", "odenet.data.voc2012", "
 
 
 ZERO_IS_MEANT = {
+    *((f"odenet.models.{name}", "mean") for name in ("fcos", "retinanet", "faster_rcnn", "mask_rcnn")),
     ("odenet.Adaptive", "rtol"),
     ("odenet.Adaptive", "atol"),
     ("odenet.ContinuousAdjoint", "rtol"),
@@ -416,6 +438,7 @@ ZERO_IS_MEANT = {
 """Where 0 is a value like others though it is no default."""
 
 NEGATIVE_IS_MEANT = {
+    *((f"odenet.models.{name}", "mean") for name in ("fcos", "retinanet", "faster_rcnn", "mask_rcnn")),
     ("odenet.data.Batches", "mean"),
     ("odenet.training.Segmentation", "ignore_index"),
     ("odenet.measure.boundary_f1", "ignore_index"),

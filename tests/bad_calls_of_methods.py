@@ -223,6 +223,12 @@ OPTIONS: Mapping[str, tuple[Callable[..., Any], set[str]]] = {
 OTHER_OPTIONS = {
     "odenet.configure": "refuses each by name",
     "odenet.Adaptive": "hands them to torchdiffeq: see `ADAPTIVES`",
+    **{f"odenet.models.{name}": "hands them to torchvision" for name in ("fcos", "retinanet")},
+    **{f"odenet.models.{name}": "hands them to torchvision" for name in ("faster_rcnn", "mask_rcnn")},
+    **{
+        f"odenet.models.{name}_resnet50_fpn": "hands them to torchvision"
+        for name in ("fcos", "retinanet", "fasterrcnn", "maskrcnn")
+    },
 }
 """Callables with **options that go to no other callable of odenet."""
 

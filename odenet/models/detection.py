@@ -98,15 +98,23 @@ def fcos(
         num_classes: number of classes, with the background, which is number 0.
         size: side of the images in pixels, a multiple of 32. In evaluation larger and smaller ones are resized to it;
             in training they are not, unless `_skip_resize=False` is among the options.
-        channels: number of channels of the pyramid and of the heads.
+        channels: number of channels of the pyramid and of the heads, a multiple of 32 because of their GroupNorm.
         convolutions: number of 3×3 convolutions of each of the two heads; 4 in the paper.
         mean: mean of every colour channel of the images, pixels in [0, 1], by which the detector normalizes.
         std: standard deviation of the same.
         options: further options of torchvision's `FCOS`.
+
+    Raises:
+        ValueError: if `size` or `channels` is not a multiple of 32.
     """
     from torchvision.models.detection import FCOS
     from torchvision.models.detection.fcos import FCOSHead
 
+    if channels % 32:
+        raise ValueError(
+            f"channels must be a multiple of 32, got {channels}: the heads of torchvision's FCOS normalize 32 groups "
+            f"of channels; give {channels // 32 * 32 + 32}."
+        )
     maps = pyramid(backbone, channels)
     anchors = _anchors([(grid.stride,) for grid in backbone.grids], (1.0,))
     defaults: dict[str, Any] = {"head": FCOSHead(channels, 1, num_classes, convolutions), "anchor_generator": anchors}
