@@ -25,7 +25,7 @@ from odenet.blocks.stepping.base import Stepping
 from odenet.blocks.stepping.torchdiffeq_bridge import _options_of
 from odenet.blocks.stepping.torchdiffeq_options import HINTS
 from odenet.blocks.theta.base import Theta
-from odenet.data import Batches, CropBatches, ImageData, MaskedImages, SceneBatches, Scenes, Split
+from odenet.data import Batches, CropBatches, ImageData, MaskedImages, ObjectBatches, SceneBatches, Scenes, Split
 from odenet.models import SigmoidChain, cifar_resnet, imagenet_resnet, plain_backbone
 from odenet.training import AuxiliaryClassification, Classification, History, MultiLabel, Record, Run, Segmentation
 
@@ -89,6 +89,7 @@ METHODS: Mapping[str, Callable[[Path], Any]] = {
     "odenet.data.Split.to": lambda _: split(),
     "odenet.training.AuxiliaryClassification.check": lambda _: AuxiliaryClassification(3),
     "odenet.training.Classification.check": lambda _: Classification(3),
+    "odenet.data.ObjectBatches.epoch": lambda _: ObjectBatches(Scenes(size=(8, 8)), 2, 2),
     "odenet.training.MultiLabel.check": lambda _: MultiLabel(("a", "b")),
     "odenet.training.Segmentation.check": lambda _: Segmentation(3),
     "odenet.training.History.column": lambda _: _history(),
@@ -131,6 +132,7 @@ RIGHT_OF_METHODS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "odenet.data.Split.to": lambda _: {"device": "cpu"},
     "odenet.training.AuxiliaryClassification.check": lambda _: {"targets": torch.zeros(2, dtype=torch.int64)},
     "odenet.training.Classification.check": lambda _: {"targets": torch.zeros(2, dtype=torch.int64)},
+    "odenet.data.ObjectBatches.epoch": lambda _: {"epoch": 1},
     "odenet.training.MultiLabel.check": lambda _: {"targets": torch.zeros(2, 2, dtype=torch.int64)},
     "odenet.training.Segmentation.check": lambda _: {"targets": torch.zeros(2, 4, 4, dtype=torch.int64)},
     "odenet.training.History.column": lambda _: {"name": "seconds"},
@@ -183,10 +185,11 @@ UNCHECKED: Mapping[str, str] = {
     "odenet.StochasticDepth.check": _PASS,
     **dict.fromkeys(("forward", "features", "scores", "zero_padded", "inputs"), _BATCH),
     **dict.fromkeys(("upsample", "upsample_channels", "natural_size", "apply"), _BATCH),
-    **dict.fromkeys(("loss", "score", "combine"), _BATCH),
+    **dict.fromkeys(("loss", "score", "outputs", "combine"), _BATCH),
     "warn": "called by solves that stopped early",
     "odenet.training.BatchSource.epoch": "of a protocol",
     "odenet.training.Task.check": "abstract",
+    "odenet.training.Detection.check": "takes anything, and says what it must be",
     "odenet.training.Run.finish": "takes any plain data",
 }
 """Methods that no bad value is tried on, by name or by full name, and why."""

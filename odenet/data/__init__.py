@@ -9,11 +9,13 @@ from odenet.data.augmentation import Augmentation, Compose, RandomCrop, RandomEr
 from odenet.data.batches import Batches
 from odenet.data.catalogue import DATA_SETS, data_root, load
 from odenet.data.crop_batches import CropBatches
+from odenet.data.detection_targets import DetectionTargets
 from odenet.data.image_data import ImageData
 from odenet.data.masked_images import MaskedImages, masked_folder, voc2012
 from odenet.data.scenes.batch import SceneBatch
 from odenet.data.scenes.batches import SceneBatches
 from odenet.data.scenes.garments import garment_scenes
+from odenet.data.scenes.objects import ObjectBatches
 from odenet.data.scenes.scenes import Scenes
 from odenet.data.split import Split
 
@@ -23,8 +25,10 @@ __all__ = [
     "Batches",
     "Compose",
     "CropBatches",
+    "DetectionTargets",
     "ImageData",
     "MaskedImages",
+    "ObjectBatches",
     "RandomCrop",
     "RandomErasing",
     "RandomFlip",
