@@ -60,9 +60,13 @@ class ObjectPrecision(MeanAveragePrecision):
                 )
         super().update([self._prepared(found) for found in preds], [self._prepared(truth) for truth in target])
 
+    def values(self) -> dict[str, Tensor]:
+        """Return torchmetrics' values by torchmetrics' names, such as its `extended_summary`."""
+        return MeanAveragePrecision.compute(self)
+
     def compute(self) -> dict[str, Tensor]:
         """Return the values by name; NaN where the split has no object."""
-        values = super().compute()
+        values = self.values()
         found = values["classes"].flatten().tolist()
         prefixes = {"bbox_": "", "segm_": "mask "} if self.masks else {"": ""}
         named: dict[str, Tensor] = {}
