@@ -43,6 +43,7 @@ import odenet
 from odenet import Constant, Euler, FixedSteps, MLPBranch, ODEBlock, PiecewiseConstant
 from odenet.layers import InceptionWidths
 from odenet.layers.grid import Grid
+from tests import coco_files
 from tests.bad_calls_of_methods import (
     ADAPTIVES,
     METHODS,
@@ -118,6 +119,15 @@ def _fcn_backbone() -> Any:
     from odenet.models import plain_backbone
 
     return plain_backbone(((2,), (3,), (4,)))
+
+
+@cache
+def _coco_files() -> tuple[Path, Path]:
+    return coco_files.write(Path(tempfile.mkdtemp(dir=_folder())))
+
+
+def _detection_images() -> Any:
+    return odenet.data.coco_folder(*_coco_files())
 
 
 def _torchvision_detector() -> Any:
@@ -278,6 +288,15 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
         "of_images": [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}],
         "sizes": [(4, 4)],
     },
+    "odenet.data.DetectionBatches": lambda: {"images": _detection_images(), "batch_size": 2, "train": True},
+    "odenet.data.DetectionImages": lambda: {
+        "images": (_folder() / "a.png",),
+        "sizes": ((4, 4),),
+        "objects": ((),),
+        "classes": ("a",),
+    },
+    "odenet.data.coco_folder": lambda: dict(zip(("annotations", "images"), _coco_files(), strict=True)),
+    "odenet.data.voc_detection": lambda: {"root": Path("nowhere"), "download": False},
     "odenet.data.ObjectBatches": lambda: {"scenes": odenet.data.Scenes(size=(8, 8)), "count": 2, "batch_size": 2},
     "odenet.data.RandomCrop": lambda: {"padding": 1},
     "odenet.data.SceneBatches": lambda: {"scenes": odenet.data.Scenes(size=(8, 8)), "count": 2, "batch_size": 2},
@@ -386,7 +405,12 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
 }
 """Arguments that are right, by callable; those without an entry are called without any."""
 
-NEEDS_WHAT_IS_NOT_HERE = {"odenet.data.garment_scenes", "odenet.data.voc2012", "odenet.measure.peak_cuda_bytes"}
+NEEDS_WHAT_IS_NOT_HERE = {
+    "odenet.data.garment_scenes",
+    "odenet.data.voc2012",
+    "odenet.data.voc_detection",
+    "odenet.measure.peak_cuda_bytes",
+}
 """Right arguments raise where a data set or a device is absent; bad ones are refused before."""
 
 
@@ -417,6 +441,9 @@ ZERO_IS_MEANT = {
     ("odenet.data.CropBatches.epoch", "epoch"),
     ("odenet.data.SceneBatches.epoch", "epoch"),
     ("odenet.data.ObjectBatches.epoch", "epoch"),
+    ("odenet.data.DetectionBatches.epoch", "epoch"),
+    ("odenet.data.DetectionBatches.epoch", "start"),
+    ("odenet.data.DetectionImages.read", "index"),
     ("odenet.data.MaskedImages.read", "index"),
     ("odenet.data.Scenes.draw", "indices"),
     ("odenet.data.Batches", "mean"),

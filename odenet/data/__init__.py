@@ -8,7 +8,10 @@
 from odenet.data.augmentation import Augmentation, Compose, RandomCrop, RandomErasing, RandomFlip
 from odenet.data.batches import Batches
 from odenet.data.catalogue import DATA_SETS, data_root, load
+from odenet.data.coco import coco_folder, voc_detection
 from odenet.data.crop_batches import CropBatches
+from odenet.data.detection_batches import DetectionBatches
+from odenet.data.detection_images import DetectionImages
 from odenet.data.detection_targets import DetectionTargets
 from odenet.data.image_data import ImageData
 from odenet.data.masked_images import MaskedImages, masked_folder, voc2012
@@ -25,6 +28,8 @@ __all__ = [
     "Batches",
     "Compose",
     "CropBatches",
+    "DetectionBatches",
+    "DetectionImages",
     "DetectionTargets",
     "ImageData",
     "MaskedImages",
@@ -36,9 +41,11 @@ __all__ = [
     "SceneBatches",
     "Scenes",
     "Split",
+    "coco_folder",
     "data_root",
     "garment_scenes",
     "load",
     "masked_folder",
     "voc2012",
+    "voc_detection",
 ]
