@@ -60,8 +60,8 @@ def test_a_smaller_last_batch_counts_in_a_test_only(images: DetectionImages) -> 
 def test_a_detector_is_trained_and_tested_on_a_folder_with_crowds(images: DetectionImages, tmp_path: Path) -> None:
     backbone = backbone_of(cifar_resnet(1, widths=(4, 6, 8), activation="pre"))
     net = mask_rcnn(backbone, 3, size=32, channels=8, hidden=8, _skip_resize=False)
-    batches = [DetectionBatches(images, 2, train=train, masks=True) for train in (True, False)]
+    train, test = (DetectionBatches(images, 2, train=train, masks=True) for train in (True, False))
     settings = Training(epochs=1, batch_size=2, optimizer="adamw", lr=1e-3, device="cpu", threads=1)
     task = Detection(images.classes, masks=True)
-    history = fit(net, task, *batches, settings, seed=0, folder=tmp_path / "run", quiet=True)
+    history = fit(net, task, train, test, settings, seed=0, folder=tmp_path / "run", quiet=True)
     assert {"test_mAP", "test_mask mAP", "train_loss"} <= history.last.keys()

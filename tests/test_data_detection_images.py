@@ -39,7 +39,7 @@ def test_polygons_and_run_lengths_become_masks(images: DetectionImages) -> None:
 
 
 def test_compressed_run_lengths_are_the_same() -> None:
-    packed = codes.frPyObjects(RUNS, 8, 10)
+    packed: Any = codes.frPyObjects(RUNS, 8, 10)
     for counts in (packed["counts"], packed["counts"].decode("ascii")):
         assert torch.equal(mask_of(packed | {"counts": counts}, (8, 10), "it"), mask_of(RUNS, (8, 10), "it"))
 

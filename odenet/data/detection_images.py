@@ -58,8 +58,8 @@ class DetectionImages:
         object.__setattr__(self, "classes", class_names(self.classes))
         if not len(self.images) == len(self.sizes) == len(self.objects) > 0:
             raise ValueError(
-                f"images has {len(self.images)} entries, sizes {len(self.sizes)}, and objects {len(self.objects)}: each "
-                "image has a size, and a sequence of objects that may be empty; give at least one image."
+                f"images has {len(self.images)} entries, sizes {len(self.sizes)}, and objects {len(self.objects)}: "
+                "each image has a size, and a sequence of objects that may be empty; give at least one image."
             )
         for file, size, objects in zip(self.images, self.sizes, self.objects, strict=True):
             require_target(_without_masks(objects), size, f"'{file}'")
