@@ -17,6 +17,7 @@ for `experiments/detect_image.py`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -161,13 +162,14 @@ def train_and_test(key: str, name: str, settings: SceneDetection, data: Data, se
 
 
 def facts(net: nn.Module, settings: SceneDetection, data: Data) -> dict[str, Any]:
-    """Measure the costs and the precision of a trained net, and return what it finds in the first test scenes."""
+    """Measure the costs and the precisions of a net, and what it finds in the first test scenes; leave out NaN."""
     images, _ = next(data.test.epoch(0))
     size = {"parameters": count_parameters(net), "backbone": count_parameters(net.get_submodule("backbone.backbone"))}
     size |= {"multiply_adds": count_multiply_adds(net.get_submodule("backbone"), images[:1])}
     found = found_in(net, images[: settings.pictures])
     curves = precision_recall(net, data.task, data.test)
-    return size | evaluate(net, data.task, data.test) | {"curves": curves, "found": found}
+    scores = {name: value for name, value in evaluate(net, data.task, data.test).items() if not math.isnan(value)}
+    return size | scores | {"curves": curves, "found": found}
 
 
 def pictures(data: Data, settings: SceneDetection) -> dict[str, Any]:
