@@ -43,6 +43,7 @@ import odenet
 from odenet import Constant, Euler, FixedSteps, MLPBranch, ODEBlock, PiecewiseConstant
 from odenet.layers import InceptionWidths
 from odenet.layers.grid import Grid
+from tests import coco_files
 from tests.bad_calls_of_methods import (
     ADAPTIVES,
     METHODS,
@@ -138,6 +139,22 @@ def _fcn_backbone() -> Any:
     from odenet.models import plain_backbone
 
     return plain_backbone(((2,), (3,), (4,)))
+
+
+@cache
+def _coco_files() -> tuple[Path, Path]:
+    return coco_files.write(Path(tempfile.mkdtemp(dir=_folder())))
+
+
+def _detection_images() -> Any:
+    return odenet.data.coco_folder(*_coco_files())
+
+
+def _torchvision_detector() -> Any:
+    from torchvision.models.detection import fcos_resnet50_fpn
+
+    with torch.device("meta"):
+        return fcos_resnet50_fpn(weights_backbone=None, num_classes=2)
 
 
 def _resnet() -> Any:
@@ -259,6 +276,20 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.models.add_identity_layers": lambda: {"model": _resnet(), "layers": 1},
     "odenet.models.cifar_resnet": lambda: {"blocks": 1, "widths": (2, 3)},
     "odenet.models.from_torchvision": lambda: {"model": _torchvision_resnet()},
+    **{
+        f"odenet.models.{name}": lambda: {"backbone": _fcn_backbone(), "num_classes": 2, "channels": 32, "hidden": 2}
+        for name in ("faster_rcnn", "mask_rcnn")
+    },
+    **{
+        f"odenet.models.{name}": lambda: {"backbone": _fcn_backbone(), "num_classes": 2, "channels": 32}
+        for name in ("fcos", "retinanet")
+    },
+    "odenet.models.Pyramid": lambda: {"backbone": _fcn_backbone(), "fpn": odenet.models.pyramid(_fcn_backbone()).fpn},
+    "odenet.models.pyramid": lambda: {"backbone": _fcn_backbone(), "channels": 2},
+    "odenet.models.detector_from_torchvision": lambda: {"model": _torchvision_detector()},
+    "odenet.models.detector_to_torchvision": lambda: {
+        "detector": odenet.models.detector_from_torchvision(_torchvision_detector())
+    },
     "odenet.models.googlenet_from_torchvision": lambda: {"model": _torchvision_googlenet()},
     "odenet.models.get_constructor": lambda: {"name": "resnet20"},
     "odenet.models.get_model": lambda: {"name": "res_net"},
@@ -297,6 +328,20 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.data.PointBatches": lambda: {"split": odenet.data.moons(4), "batch_size": 2},
     "odenet.data.Points": lambda: {"x": torch.zeros(2, 2), "labels": torch.arange(2)},
     **{f"odenet.data.{name}": lambda: {"number": 4} for name in ("annuli", "moons", "spirals", "swapped_line")},
+    "odenet.data.DetectionTargets": lambda: {
+        "of_images": [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}],
+        "sizes": [(4, 4)],
+    },
+    "odenet.data.DetectionBatches": lambda: {"images": _detection_images(), "batch_size": 2, "train": True},
+    "odenet.data.DetectionImages": lambda: {
+        "images": (_folder() / "a.png",),
+        "sizes": ((4, 4),),
+        "objects": ((),),
+        "classes": ("a",),
+    },
+    "odenet.data.coco_folder": lambda: dict(zip(("annotations", "images"), _coco_files(), strict=True)),
+    "odenet.data.voc_detection": lambda: {"root": Path("nowhere"), "download": False},
+    "odenet.data.ObjectBatches": lambda: {"scenes": odenet.data.Scenes(size=(8, 8)), "count": 2, "batch_size": 2},
     "odenet.data.RandomCrop": lambda: {"padding": 1},
     "odenet.data.SceneBatches": lambda: {"scenes": odenet.data.Scenes(size=(8, 8)), "count": 2, "batch_size": 2},
     "odenet.data.Split": lambda: {"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8), "labels": torch.arange(2)},
@@ -307,6 +352,7 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.training.AuxiliaryClassification": lambda: {"num_classes": 5, "top": (2,)},
     "odenet.training.EarlyStopping": lambda: {"metric": "test_loss"},
     "odenet.training.Classification": lambda: {"num_classes": 5, "top": (2,)},
+    "odenet.training.Detection": lambda: {"classes": ("a", "b")},
     "odenet.training.MultiLabel": lambda: {"classes": ("a", "b")},
     "odenet.training.ParameterGroup": lambda: {"parameters": "head.*"},
     "odenet.training.Run": lambda: {"record": odenet.training.Record("a", "", {}), "path": Path("nowhere.json")},
@@ -414,11 +460,17 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
 }
 """Arguments that are right, by callable; those without an entry are called without any."""
 
-NEEDS_WHAT_IS_NOT_HERE = {"odenet.data.garment_scenes", "odenet.data.voc2012", "odenet.measure.peak_cuda_bytes"}
+NEEDS_WHAT_IS_NOT_HERE = {
+    "odenet.data.garment_scenes",
+    "odenet.data.voc2012",
+    "odenet.data.voc_detection",
+    "odenet.measure.peak_cuda_bytes",
+}
 """Right arguments raise where a data set or a device is absent; bad ones are refused before."""
 
 
 ZERO_IS_MEANT = {
+    *((f"odenet.models.{name}", "mean") for name in ("fcos", "retinanet", "faster_rcnn", "mask_rcnn")),
     ("odenet.Adaptive", "rtol"),
     ("odenet.Adaptive", "atol"),
     ("odenet.ContinuousAdjoint", "rtol"),
@@ -446,6 +498,10 @@ ZERO_IS_MEANT = {
     ("odenet.data.PointBatches.epoch", "epoch"),
     *((f"odenet.data.{name}", "noise") for name in ("moons", "spirals", "swapped_line")),
     ("odenet.data.SceneBatches.epoch", "epoch"),
+    ("odenet.data.ObjectBatches.epoch", "epoch"),
+    ("odenet.data.DetectionBatches.epoch", "epoch"),
+    ("odenet.data.DetectionBatches.epoch", "start"),
+    ("odenet.data.DetectionImages.read", "index"),
     ("odenet.data.MaskedImages.read", "index"),
     ("odenet.data.Scenes.draw", "indices"),
     ("odenet.data.Batches", "mean"),
@@ -479,6 +535,7 @@ ZERO_IS_MEANT = {
 NEGATIVE_IS_MEANT = {
     ("odenet.measure.plane_grid", "low"),
     ("odenet.measure.plane_grid", "high"),
+    *((f"odenet.models.{name}", "mean") for name in ("fcos", "retinanet", "faster_rcnn", "mask_rcnn")),
     ("odenet.data.Batches", "mean"),
     ("odenet.training.Segmentation", "ignore_index"),
     ("odenet.measure.boundary_f1", "ignore_index"),

@@ -24,7 +24,7 @@ EXPERIMENTS = sorted({script.experiment for script in scripts()})
 with contextlib.chdir(ROOT):
     RECORDED = {name: records_of(name) for name in EXPERIMENTS}
 RECORDS = sorted(path for paths in RECORDED.values() for path in paths)
-AWAITED: set[str] = set()
+AWAITED: set[str] = {"detection"}
 """Experiments whose record has not been made yet."""
 FIGURES = [(script, path) for script in scripts() for path in RECORDED[script.experiment]]
 

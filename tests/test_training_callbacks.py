@@ -102,6 +102,14 @@ def test_a_training_that_was_ended_is_complete_and_read_back(tmp_path):
     assert kept.steps == [1, 2]
 
 
+def test_a_training_that_is_followed_on_validation_and_ended_early_is_tested_at_its_end(tmp_path):
+    history = train(tmp_path, validation=evaluation_batches(), callbacks=[lambda end: len(end.rows) == 2])
+    assert [sorted(name for name in row if name.startswith("test_")) for row in history.rows] == [
+        [],
+        ["test_accuracy", "test_loss"],
+    ]
+
+
 def test_a_training_with_another_rule_does_not_take_the_checkpoint(tmp_path):
     train(tmp_path, callbacks=[EarlyStopping("test_loss", patience=3)])
     train(tmp_path, callbacks=[EarlyStopping("test_loss", patience=3)])

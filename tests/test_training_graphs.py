@@ -26,7 +26,7 @@ from odenet import (
     StochasticDepth,
 )
 from odenet.data import Batches, Compose, RandomCrop, RandomErasing, RandomFlip, SceneBatches, Scenes
-from odenet.training import History, MultiLabel, Segmentation, Training, fit, loop
+from odenet.training import Classification, Detection, History, MultiLabel, Segmentation, Training, fit, loop
 from odenet.training.graphs import WARM_UP, CudaGraph, GraphWarning, can_be_graphs
 from odenet.training.optimizers import capturable, graph_options, make_optimizer, plain_state
 from tests.recorded_graph import RecordedGraph
@@ -246,16 +246,18 @@ def test_a_step_that_cannot_be_captured_is_taken_eagerly_with_a_warning_that_say
     with pytest.warns(
         GraphWarning, match=f"cuda_graph=True was asked for; .*{why}.*with the same results.*cuda_graph=False"
     ):
-        assert not can_be_graphs(net, optimizer, fabric)
+        assert not can_be_graphs(net, optimizer, fabric, Classification(2))
 
 
 def test_a_block_with_graphs_of_its_own_and_an_unknown_optimizer_are_named() -> None:
     net = block()
     net[0].compiled = "reduce-overhead"  # type: ignore[index]
     with pytest.warns(GraphWarning, match="compiled to CUDA graphs of its own"):
-        assert not can_be_graphs(net, optim.SGD(net.parameters(), lr=0.1), on("cuda"))
+        assert not can_be_graphs(net, optim.SGD(net.parameters(), lr=0.1), on("cuda"), Classification(2))
+    with pytest.warns(GraphWarning, match="in a step of the task Detection the host looks at the objects of every"):
+        assert not can_be_graphs(block(), optim.SGD(net.parameters(), lr=0.1), on("cuda"), Detection(("a",)))
     with pytest.warns(GraphWarning, match="the step of RMSprop is not known to be capturable"):
-        assert not can_be_graphs(block(), optim.RMSprop(net.parameters(), lr=0.1), on("cuda"))
+        assert not can_be_graphs(block(), optim.RMSprop(net.parameters(), lr=0.1), on("cuda"), Classification(2))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +266,7 @@ def test_a_block_with_graphs_of_its_own_and_an_unknown_optimizer_are_named() -> 
 def test_steps_in_which_nothing_waits_for_the_host_can_be_captured(net: nn.Module) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert can_be_graphs(net, optim.SGD(net.parameters(), lr=0.1), on("cuda"))
+        assert can_be_graphs(net, optim.SGD(net.parameters(), lr=0.1), on("cuda"), Classification(2))
 
 
 def test_on_a_cpu_a_training_that_asks_for_graphs_says_so_and_gives_the_same_weights(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ EXPERIMENTS: Mapping[str, Ranks] = {
     "complexity": Ranks(2, 4),
     "to_continuous": Ranks(3, 6),
     "segmentation": Ranks(3, 6),
+    "detection": Ranks(5, 7),
     "multilevel_training": Ranks(3, 6),
     "stochastic_depth": Ranks(5, 7),
     "solver_swap": Ranks(5, 7),

@@ -133,7 +133,8 @@ def fit(
         # The identity of the main process is used, because the other processes have other shares of the batches.
         identity = fabric.broadcast(identity_of(model, task, train, test, settings, optimizer=optimizer, **conditions))
         checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
-        called = compiled(model, fabric.device) if settings.compile else nullcontext(model)
+        whole = task.answers_in_training
+        called = compiled(model, fabric.device, whole=whole) if settings.compile else nullcontext(model)
         with random_numbers_kept(fabric.device), called as network:
             _seed(model, seed, fabric)
             parts = (model, network, task, sources, settings, descent, peaks, fabric, checkpoint, label)
@@ -270,18 +271,21 @@ def _save(state: TrainingState, checkpoint: Checkpoint) -> None:
 def _row(state: TrainingState, task: Task, after: dict[str, float]) -> dict[str, float]:
     loss, score = state.tally.means(state.fabric)
     lr = learning_rates(state.optimizer)[0]
-    head = {"epoch": state.epoch + 1, "lr": lr, "train_loss": loss, f"train_{task.headline}": score}
-    return head | after | {"seconds": state.seconds}
+    head = {"epoch": state.epoch + 1, "lr": lr, "train_loss": loss}
+    scored = {f"train_{task.headline}": score} if task.answers_in_training else {}
+    return head | scored | after | {"seconds": state.seconds}
 
 
 def _facts(state: TrainingState, task: Task, settings: Training) -> str:
     loss, score = state.tally.means()
-    return f"epoch {state.epoch + 1}/{settings.epochs}  loss {loss:.3f}  {task.headline} {score:.3f}"
+    scored = f"  {task.headline} {score:.3f}" if task.answers_in_training else ""
+    return f"epoch {state.epoch + 1}/{settings.epochs}  loss {loss:.3f}{scored}"
 
 
 def _facts_of_row(state: TrainingState, task: Task, settings: Training) -> str:
     row = state.rows[-1]
-    facts = {"loss": row["train_loss"], task.headline: row[f"train_{task.headline}"]}
+    facts = {"loss": row["train_loss"]}
+    facts |= {task.headline: row[f"train_{task.headline}"]} if task.answers_in_training else {}
     facts |= {part: row[key] for part in ("validation", "test") if (key := f"{part}_{task.headline}") in row}
     return f"epoch {state.epoch}/{settings.epochs}  " + "  ".join(
         f"{name} {value:.3f}" for name, value in facts.items()
@@ -293,7 +297,7 @@ def _graphed(
     steps: Steps, train: BatchSource, model: nn.Module, optimizer: optim.Optimizer, *, wanted: bool
 ) -> Iterator[Steps | GraphedSteps]:
     """Yield the steps as CUDA graphs if that is wanted and possible, else the eager steps."""
-    if not wanted or not can_be_graphs(model, optimizer, steps.fabric):
+    if not wanted or not can_be_graphs(model, optimizer, steps.fabric, steps.task):
         yield steps
         return
     with capturable(optimizer, steps.fabric.device):
