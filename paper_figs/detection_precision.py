@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from collections.abc import Mapping
 
 import numpy as np
@@ -39,7 +41,7 @@ def draw(record: Record) -> Figure:
     return figure
 
 
-_LINES = {"0.50": "-", "0.75": "--"}
+_LINES: dict[str, Literal["-", "--"]] = {"0.50": "-", "0.75": "--"}
 
 
 def _curves(axes: Axes, record: Record, name: str) -> None:

@@ -122,7 +122,7 @@ def test_the_figures_and_claims_are_drawn_from_a_record(tmp_path: Path) -> None:
         "instances",
     ]
     assert "% AP50" in CLAIMS[0].ours(run.record)
-    assert not CLAIMS[0].holds(run.record)
+    assert all(claim.verdict(run.record) in ("fails", "undecided") for claim in CLAIMS)  # of one seed
 
 
 def test_the_test_scenes_are_the_same_for_all_seeds_and_others_than_those_of_the_training() -> None:

@@ -163,9 +163,9 @@ def test_batch_norm_between_two_nodes_normalizes_by_the_batch_and_moves_the_near
         for ours, first, second in parameters:
             ours.copy_(0.75 * first + 0.25 * second)
         torch.testing.assert_close(piece.field(0.25, x), middle(0.0, x))
-    change, *moved = (node.norm1.running_mean for node in (middle, *nodes))
+    change, *moved = (node.norm1.get_buffer("running_mean") for node in (middle, *nodes))
     torch.testing.assert_close(moved, [0.75 * change, 0.25 * change])
-    assert all(node.norm1.running_var.min() > 0 and node.norm1.num_batches_tracked == 1 for node in nodes)
+    assert all(node.norm1.get_buffer("running_var").min() > 0 and node.norm1.num_batches_tracked == 1 for node in nodes)
 
 
 def test_batch_norm_between_two_nodes_is_interpolated_in_evaluation() -> None:
