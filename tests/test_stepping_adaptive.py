@@ -1,5 +1,3 @@
-"""Error control meets its tolerance, shows its options, and refuses tolerances and budgets without meaning."""
-
 from __future__ import annotations
 
 import math
@@ -90,8 +88,8 @@ def test_a_solve_whose_steps_depend_on_values_is_not_recorded_by_torch(stepping:
 
 def test_with_fixed_steps_the_same_block_is_recorded() -> None:
     block, x = ODEBlock(Constant(MLPBranch(2, 3)), FixedSteps(RK4(), per_piece=4)), torch.ones(2, 2)
-    recorded: Any = torch.jit.trace(block, (x,))
-    assert torch.equal(recorded(x), block(x))
+    traced: Any = torch.jit.trace(block, (x,))
+    assert torch.equal(traced(x), block(x))
     assert torch.equal(torch.export.export(block, (x,)).module()(x), block(x))
 
 

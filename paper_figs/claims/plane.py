@@ -32,7 +32,8 @@ def _lost_more(record: Record) -> list[float]:
     return [a - max(0.0, b) for a, b in zip(coarse, fine, strict=True)]
 
 
-_FLOWS = tuple(f"{points}/{net}" for points in ("annuli", "spirals") for net in ("ode_net", "augmented", "second_order"))
+_NETS = ("ode_net", "augmented", "second_order")
+_FLOWS = tuple(f"{points}/{net}" for points in ("annuli", "spirals") for net in _NETS)
 
 
 def _moved(record: Record) -> float:

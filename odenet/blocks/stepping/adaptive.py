@@ -130,8 +130,9 @@ class Adaptive(Stepping):
         Raises:
             ValueError: if `torch.jit.trace` or `torch.export` records this solve, or the state is on the meta device.
         """
-        if torch.jit.is_tracing() or torch.compiler.is_exporting():
-            how = "torch.jit.trace" if torch.jit.is_tracing() else "torch.export"
+        is_traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        if is_traced or torch.compiler.is_exporting():
+            how = "torch.jit.trace" if is_traced else "torch.export"
             found = f"{how} was to record {self!r} in {field.label}, whose number of steps depends on the values of x"
         elif x.device.type == "meta":
             found = (
