@@ -17,7 +17,7 @@ run-imports  := odenet torch torchdiffeq torchvision sklearn lightning_fabric to
 test-extras  := test
 test-imports := $(run-imports) pytest xdist hypothesis
 dev-extras   := dev
-dev-imports  := $(test-imports) ruff pyright
+dev-imports  := $(test-imports) ruff pyright mypy
 
 # Python's -P leaves the working directory out of the search: odenet counts only where it is installed or on PYTHONPATH.
 # The .venv of this folder never counts as somebody's own: it is kept up to date here.
@@ -72,7 +72,7 @@ benchmark: $(call installed,test) ## odenet beside hand-written loops and other 
 	$(test-python) -m benchmarks
 
 clean: ## remove .venv and caches; data/, runs/ and records/ stay
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed-%: pyproject.toml constraints.txt | .venv/created

@@ -17,14 +17,17 @@ from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 
-import tyro
-
 from benchmarks import adaptive, fixed_steps
 from benchmarks.command import FOLDER, device, path_of
+from experiments.support.endings import ends_in_a_line
 from odenet.blocks.errors import unknown_name
+from odenet.blocks.extras import Extra
 from odenet.training import Record, Run
 from paper_figs import gradient_peers, peers, scaling
 from paper_figs.support.command import draw_records
+
+with Extra("experiments"):
+    import tyro
 
 
 def benchmarks() -> dict[str, ModuleType]:
@@ -84,10 +87,8 @@ def gather(adaptive_record: Record, fixed_record: Record, to: Path) -> None:
 
 def main() -> None:
     """Parse the command line and run the benchmarks."""
-    try:
+    with ends_in_a_line("benchmarks", sys.argv[1:], subprocess.CalledProcessError, kept="what is measured is kept"):
         tyro.cli(run, prog="python -m benchmarks")
-    except (ValueError, subprocess.CalledProcessError) as error:
-        sys.exit(f"benchmarks: {error}")
 
 
 if __name__ == "__main__":

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-import tyro
 
 from benchmarks.peers.packages import versions
+from experiments.support.endings import ends_in_a_line
 from experiments.support.tables import print_table
+from odenet.blocks.extras import Extra
 from odenet.training import Record, Run
+
+with Extra("experiments"):
+    import tyro
 
 FOLDER = Path("runs/benchmarks")
 """Folder of the records."""
@@ -42,7 +47,8 @@ def run_benchmark(name: str, quick: S, full: S, measure: Callable[[S, Run], list
         measure: Function that computes results through `Run.once` and returns the rows of the table.
     """
     chosen = tyro.cli(_options, prog=f"python -m benchmarks.{name}", description="Measure what the record lacks.")
-    with torch.compiler.set_stance("force_eager" if chosen else "default"):
+    stance = torch.compiler.set_stance("force_eager" if chosen else "default")
+    with stance, ends_in_a_line(f"benchmarks.{name}", sys.argv[1:], kept="what is measured is kept"):
         take(name, quick if chosen else full, measure, path_of(name, quick=chosen))
 
 

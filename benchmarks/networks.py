@@ -28,16 +28,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchdiffeq import odeint, odeint_adjoint
-from torchvision.models import resnet as torchvision_resnet
 
 from benchmarks.command import Row, device, run_benchmark
 from benchmarks.peers.packages import installed, without
 from benchmarks.side_by_side import milliseconds, side_by_side
 from odenet import Adaptive, Backprop, ODEBlock, configure
+from odenet.blocks.extras import Extra
 from odenet.measure import ratio
 from odenet.models import cifar_resnet, ode_net, resnet50
 from odenet.models.resnet import projected_shortcut
 from odenet.training import Run
+
+with Extra("data"):
+    from torchvision.models import resnet as torchvision_resnet
 
 Make = Callable[[], nn.Module]
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import iter_modules
 
+from experiments.support.invocation import as_invoked
+
 FOLDER = Path(__file__).parent
 
 
@@ -72,9 +74,9 @@ def answer(arguments: Sequence[str]) -> str:
 def main() -> None:
     """Print the answer to the command line."""
     try:
-        print(answer(sys.argv[1:]))
+        print(as_invoked(answer(sys.argv[1:])))
     except ValueError as error:
-        sys.exit(f"experiments: {error}")
+        sys.exit(as_invoked(f"experiments: {error}"))
 
 
 if __name__ == "__main__":

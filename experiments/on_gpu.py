@@ -53,6 +53,7 @@ def main() -> None:
     options = parse(sys.argv[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("on_gpu: ended by SIGTERM; what is finished is in the output."))
     try:
+        gpu_machine.require_clone(ROOT)
         gpu_machine.require_packages()
         if options.collect is not None:
             collect(options.collect, options.records)

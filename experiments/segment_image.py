@@ -17,19 +17,24 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-import tyro
-from PIL import Image
 from torch import Tensor, nn
 
+from experiments.support.endings import ends_in_a_line
+from experiments.support.invocation import as_invoked
 from experiments.support.segmentation_nets import segmentation_net
 from experiments.support.tables import print_table
 from odenet.blocks.annotations import AnyNumber, Share, WholeFromZero
+from odenet.blocks.extras import Extra
 from odenet.data.image_files import MODES, read_picture
 from odenet.data.scenes.batches import MEAN, STD
 from odenet.training import segment
 from odenet.training.checked import Checked
 from odenet.training.files import write_atomically
 from odenet.training.saved_models import load_model
+
+with Extra("experiments"):
+    import tyro
+    from PIL import Image
 
 PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 """Colours of the classes in order; they repeat from the second on, and the first one, the ground, is not painted."""
@@ -118,10 +123,9 @@ def overlay(photo: Tensor, classes: Tensor, opacity: float) -> Tensor:
 
 def main() -> None:
     """Segment the photograph that the command line names."""
-    try:
-        segment_image(tyro.cli(Options, prog="python -m experiments.segment_image", description=__doc__))
-    except (ValueError, TypeError, OSError) as error:
-        sys.exit(f"segment_image: {error}")
+    prog, description = map(as_invoked, ("python -m experiments.segment_image", __doc__ or ""))
+    with ends_in_a_line("experiments.segment_image", sys.argv[1:]):
+        segment_image(tyro.cli(Options, prog=prog, description=description))
 
 
 if __name__ == "__main__":

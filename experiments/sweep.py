@@ -18,13 +18,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
+from experiments.support.endings import ends_in_a_line
+from experiments.support.invocation import as_invoked
 from experiments.support.jobs import Jobs
 from experiments.support.points import Point, points
 from experiments.support.tables import print_table
 from odenet.blocks.errors import unknown_name
+from odenet.blocks.extras import Extra
 from odenet.training import Record
+
+with Extra("experiments"):
+    import tyro
 
 
 class PointsFailed(RuntimeError):  # noqa: N818 (named, as NonFiniteLoss, after what happened)
@@ -104,10 +108,9 @@ def _preset(given: Sweep) -> Any:
 
 def main() -> None:
     """Run the sweep that the command line describes."""
-    try:
-        sweep(tyro.cli(Sweep, prog="python -m experiments.sweep", description=__doc__))
-    except (ValueError, TypeError, OSError, ModuleNotFoundError, PointsFailed) as error:
-        sys.exit(f"sweep: {error}")
+    kept = "what is finished is kept"
+    with ends_in_a_line("experiments.sweep", sys.argv[1:], PointsFailed, kept=kept):
+        sweep(tyro.cli(Sweep, prog=as_invoked("python -m experiments.sweep"), description=as_invoked(__doc__ or "")))
 
 
 if __name__ == "__main__":

@@ -2,3 +2,8 @@
 
 `python -m paper_figs` redraws all of them from the records in `records/`.
 """
+
+from odenet.blocks.extras import Extra
+
+with Extra("figures"):  # here, once for the scripts, which import it at their top
+    import matplotlib as _matplotlib  # noqa: F401

@@ -43,6 +43,7 @@ import odenet
 from odenet import Constant, Euler, FixedSteps, MLPBranch, ODEBlock, PiecewiseConstant
 from odenet.layers import InceptionWidths
 from odenet.layers.grid import Grid
+from tests import coco_files
 from tests.bad_calls_of_methods import (
     ADAPTIVES,
     METHODS,
@@ -66,10 +67,15 @@ NOT_CALLED_BY_USERS: Mapping[str, str] = {
     "odenet.models.GoogLeNetOutput": "what a network returns",
     "odenet.data.SceneBatch": "what Scenes draws",
     "odenet.training.BatchSource": "a protocol",
+    "odenet.training.EpochEnd": "what a callback is given",
     "odenet.training.History": "what fit returns",
     "odenet.training.Record": "what a run writes, compared with its file by `Record.load`",
     "odenet.training.fingerprint": "takes everything",
     "odenet.measure.Energy": "what measure_energy returns",
+    "odenet.measure.Evaluation": "what evaluation_points returns",
+    "odenet.measure.Path": "what solve_path returns",
+    "odenet.measure.PrincipalPath": "what principal_path returns",
+    "odenet.measure.ResidualAlignment": "what residual_alignment returns",
     "odenet.measure.LayerGradient": "what layer_gradients returns",
     "odenet.measure.Reach": "what reach returns",
 }
@@ -98,6 +104,21 @@ def _folder() -> Path:
     return folder
 
 
+def _regularized_block() -> ODEBlock:
+    solved = ODEBlock(
+        Constant(MLPBranch(2, 3)), gradient=odenet.Regularized(odenet.Backprop(), [odenet.KineticEnergy()])
+    )
+    solved(torch.zeros(1, 2))
+    return solved
+
+
+class _Acceleration(nn.Module):
+    """x″ = -x - x′."""
+
+    def forward(self, t: float, x: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return -x - v
+
+
 def _optimizer_and_nets() -> dict[str, Any]:
     before = block()
     after = odenet.refine_theta(odenet.refine_steps(before))
@@ -120,22 +141,45 @@ def _fcn_backbone() -> Any:
     return plain_backbone(((2,), (3,), (4,)))
 
 
+@cache
+def _coco_files() -> tuple[Path, Path]:
+    return coco_files.write(Path(tempfile.mkdtemp(dir=_folder())))
+
+
+def _detection_images() -> Any:
+    return odenet.data.coco_folder(*_coco_files())
+
+
+def _torchvision_detector() -> Any:
+    from torchvision.models.detection import fcos_resnet50_fpn
+
+    with torch.device("meta"):
+        return fcos_resnet50_fpn(weights_backbone=None, num_classes=2)
+
+
 def _resnet() -> Any:
     from odenet.models import cifar_resnet
 
     return cifar_resnet(2, widths=(2, 3))
 
 
+@cache
 def _torchvision_googlenet() -> Any:
     import torchvision
 
     return torchvision.models.googlenet(init_weights=False, aux_logits=False, num_classes=2)
 
 
+@cache
 def _torchvision_resnet() -> Any:
     import torchvision
 
     return torchvision.models.resnet18(num_classes=2)
+
+
+@cache
+def _resnet18() -> Any:
+    return odenet.models.resnet18(2)
 
 
 def _unet_parts() -> dict[str, Any]:
@@ -167,10 +211,14 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.Coupled": lambda: {"solver": odenet.Heun(), "coupling": 0.99},
     "odenet.Galerkin": lambda: {"nodes": [MLPBranch(2, 3)]},
     "odenet.HamiltonianBranch": lambda: {"channels": 4},
+    "odenet.HeavyBall": lambda: {"branch": MLPBranch(2, 3)},
     "odenet.MLPBranch": lambda: {"features": 2},
     "odenet.ODEBlock": lambda: {"theta": Constant(MLPBranch(2, 3))},
     "odenet.PiecewiseConstant": lambda: {"nodes": [MLPBranch(2, 3)]},
     "odenet.PiecewiseLinear": lambda: {"nodes": [MLPBranch(2, 3), MLPBranch(2, 3)]},
+    "odenet.Regularized": lambda: {"gradient": odenet.Backprop(), "costs": [odenet.KineticEnergy()]},
+    "odenet.penalty": lambda: {"model": _regularized_block()},
+    "odenet.SecondOrder": lambda: {"acceleration": _Acceleration()},
     "odenet.Spline": lambda: {"nodes": [MLPBranch(2, 3) for _ in range(4)]},
     "odenet.Mixed": lambda: {"members": [FixedSteps(Euler()), FixedSteps(Euler(), 2)]},
     "odenet.StochasticDepth": lambda: {"survival": 0.5},
@@ -228,16 +276,35 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.models.add_identity_layers": lambda: {"model": _resnet(), "layers": 1},
     "odenet.models.cifar_resnet": lambda: {"blocks": 1, "widths": (2, 3)},
     "odenet.models.from_torchvision": lambda: {"model": _torchvision_resnet()},
+    **{
+        f"odenet.models.{name}": lambda: {"backbone": _fcn_backbone(), "num_classes": 2, "channels": 32, "hidden": 2}
+        for name in ("faster_rcnn", "mask_rcnn")
+    },
+    **{
+        f"odenet.models.{name}": lambda: {"backbone": _fcn_backbone(), "num_classes": 2, "channels": 32}
+        for name in ("fcos", "retinanet")
+    },
+    "odenet.models.Pyramid": lambda: {"backbone": _fcn_backbone(), "fpn": odenet.models.pyramid(_fcn_backbone()).fpn},
+    "odenet.models.pyramid": lambda: {"backbone": _fcn_backbone(), "channels": 2},
+    "odenet.models.detector_from_torchvision": lambda: {"model": _torchvision_detector()},
+    "odenet.models.detector_to_torchvision": lambda: {
+        "detector": odenet.models.detector_from_torchvision(_torchvision_detector())
+    },
     "odenet.models.googlenet_from_torchvision": lambda: {"model": _torchvision_googlenet()},
+    "odenet.models.get_constructor": lambda: {"name": "resnet20"},
+    "odenet.models.get_model": lambda: {"name": "res_net"},
+    "odenet.models.list_models": lambda: {"pattern": "res*"},
     "odenet.models.imagenet_resnet": lambda: {"blocks": [1, 1]},
     "odenet.models.patch_backbone": lambda: {"classifier": _classifier()},
     "odenet.models.plain_backbone": lambda: {"widths": ((2,), (3,))},
     "odenet.models.set_stochastic_depth": lambda: {"model": _resnet()},
     "odenet.models.shift_and_stitch": lambda: {"classifier": _classifier(), "x": torch.zeros(1, 1, 8, 8)},
-    "odenet.models.to_torchvision": lambda: {"net": odenet.models.resnet18(2)},
+    "odenet.models.to_torchvision": lambda: {"net": _resnet18()},
     "odenet.models.backbone_of": lambda: {"classifier": odenet.models.VGG([[2], [2], [2]], 2, hidden=2)},
     "odenet.models.unet": lambda: {"widths": (2, 4)},
     "odenet.models.with_skip": lambda: {"net": odenet.models.FCN(_fcn_backbone(), 2)},
+    "odenet.layers.Augment": lambda: {"appended": 2},
+    "odenet.layers.DropChannels": lambda: {"channels": 2},
     "odenet.layers.Inception": lambda: {"in_channels": 2, "widths": InceptionWidths(1, 1, 1, 1, 1, 1)},
     "odenet.layers.NaiveInception": lambda: {"in_channels": 2, "ones": 1, "threes": 1, "fives": 1},
     "odenet.layers.Parallel": lambda: {"branches": {"a": nn.Conv2d(1, 2, 1)}, "channels": 2},
@@ -258,6 +325,23 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
         "classes": ("a", "b"),
         "values": (0, 1),
     },
+    "odenet.data.PointBatches": lambda: {"split": odenet.data.moons(4), "batch_size": 2},
+    "odenet.data.Points": lambda: {"x": torch.zeros(2, 2), "labels": torch.arange(2)},
+    **{f"odenet.data.{name}": lambda: {"number": 4} for name in ("annuli", "moons", "spirals", "swapped_line")},
+    "odenet.data.DetectionTargets": lambda: {
+        "of_images": [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}],
+        "sizes": [(4, 4)],
+    },
+    "odenet.data.DetectionBatches": lambda: {"images": _detection_images(), "batch_size": 2, "train": True},
+    "odenet.data.DetectionImages": lambda: {
+        "images": (_folder() / "a.png",),
+        "sizes": ((4, 4),),
+        "objects": ((),),
+        "classes": ("a",),
+    },
+    "odenet.data.coco_folder": lambda: dict(zip(("annotations", "images"), _coco_files(), strict=True)),
+    "odenet.data.voc_detection": lambda: {"root": Path("nowhere"), "download": False},
+    "odenet.data.ObjectBatches": lambda: {"scenes": odenet.data.Scenes(size=(8, 8)), "count": 2, "batch_size": 2},
     "odenet.data.RandomCrop": lambda: {"padding": 1},
     "odenet.data.SceneBatches": lambda: {"scenes": odenet.data.Scenes(size=(8, 8)), "count": 2, "batch_size": 2},
     "odenet.data.Split": lambda: {"images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8), "labels": torch.arange(2)},
@@ -266,7 +350,9 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     "odenet.data.masked_folder": lambda: {"folder": _folder(), "classes": ("a", "b"), "values": (0, 1)},
     "odenet.data.voc2012": lambda: {"root": Path("nowhere"), "download": False},
     "odenet.training.AuxiliaryClassification": lambda: {"num_classes": 5, "top": (2,)},
+    "odenet.training.EarlyStopping": lambda: {"metric": "test_loss"},
     "odenet.training.Classification": lambda: {"num_classes": 5, "top": (2,)},
+    "odenet.training.Detection": lambda: {"classes": ("a", "b")},
     "odenet.training.MultiLabel": lambda: {"classes": ("a", "b")},
     "odenet.training.ParameterGroup": lambda: {"parameters": "head.*"},
     "odenet.training.Run": lambda: {"record": odenet.training.Record("a", "", {}), "path": Path("nowhere.json")},
@@ -326,6 +412,14 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
     },
     "odenet.measure.dropped": lambda: {"block": block(), "index": 1},
     "odenet.measure.final_state": lambda: {"model": _resnet(), "images": torch.zeros(1, 3, 8, 8)},
+    "odenet.measure.evaluation_points": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.finite_time_exponents": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.lyapunov_exponents": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.principal_path": lambda: {"states": torch.randn(3, 4, 5)},
+    "odenet.measure.require_plane": lambda: {"x": torch.zeros(1, 2)},
+    "odenet.measure.residual_alignment": lambda: {"block": block(), "x": torch.zeros(1, 2), "number": 1},
+    "odenet.measure.solve_path": lambda: {"block": block(), "x": torch.zeros(1, 2)},
+    "odenet.measure.vector_field": lambda: {"block": block(), "x": torch.zeros(1, 2)},
     "odenet.measure.interleaved": lambda: {"contestants": {"a": int}, "repetitions": 1},
     "odenet.measure.largest_eigenvalues": lambda: {"field": torch.neg, "x": torch.ones(2, 20), "number": 3},
     "odenet.measure.latencies": lambda: {
@@ -366,11 +460,17 @@ RIGHT: Mapping[str, Callable[[], dict[str, Any]]] = {
 }
 """Arguments that are right, by callable; those without an entry are called without any."""
 
-NEEDS_WHAT_IS_NOT_HERE = {"odenet.data.garment_scenes", "odenet.data.voc2012", "odenet.measure.peak_cuda_bytes"}
+NEEDS_WHAT_IS_NOT_HERE = {
+    "odenet.data.garment_scenes",
+    "odenet.data.voc2012",
+    "odenet.data.voc_detection",
+    "odenet.measure.peak_cuda_bytes",
+}
 """Right arguments raise where a data set or a device is absent; bad ones are refused before."""
 
 
 ZERO_IS_MEANT = {
+    *((f"odenet.models.{name}", "mean") for name in ("fcos", "retinanet", "faster_rcnn", "mask_rcnn")),
     ("odenet.Adaptive", "rtol"),
     ("odenet.Adaptive", "atol"),
     ("odenet.ContinuousAdjoint", "rtol"),
@@ -394,7 +494,14 @@ ZERO_IS_MEANT = {
     ("odenet.data.Batches.epoch", "epoch"),
     ("odenet.data.Batches.global_size", "index"),
     ("odenet.data.CropBatches.epoch", "epoch"),
+    ("odenet.data.PointBatches", "seed"),
+    ("odenet.data.PointBatches.epoch", "epoch"),
+    *((f"odenet.data.{name}", "noise") for name in ("moons", "spirals", "swapped_line")),
     ("odenet.data.SceneBatches.epoch", "epoch"),
+    ("odenet.data.ObjectBatches.epoch", "epoch"),
+    ("odenet.data.DetectionBatches.epoch", "epoch"),
+    ("odenet.data.DetectionBatches.epoch", "start"),
+    ("odenet.data.DetectionImages.read", "index"),
     ("odenet.data.MaskedImages.read", "index"),
     ("odenet.data.Scenes.draw", "indices"),
     ("odenet.data.Batches", "mean"),
@@ -418,12 +525,17 @@ ZERO_IS_MEANT = {
     ("odenet.measure.dropped", "index"),
     ("odenet.measure.interleaved", "warm_up"),
     ("odenet.measure.latencies", "warm_up"),
+    ("odenet.measure.plane_grid", "low"),
+    ("odenet.measure.plane_grid", "high"),
     ("odenet.measure.receptive_field", "row"),
     ("odenet.measure.swapped", "index"),
 }
 """Where 0 is a value like others though it is no default."""
 
 NEGATIVE_IS_MEANT = {
+    ("odenet.measure.plane_grid", "low"),
+    ("odenet.measure.plane_grid", "high"),
+    *((f"odenet.models.{name}", "mean") for name in ("fcos", "retinanet", "faster_rcnn", "mask_rcnn")),
     ("odenet.data.Batches", "mean"),
     ("odenet.training.Segmentation", "ignore_index"),
     ("odenet.measure.boundary_f1", "ignore_index"),
@@ -701,9 +813,12 @@ def _within(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, former)
 
 
-def call(name: str, arguments: Mapping[str, Any]) -> Any:
-    """The callable with these arguments; networks on the meta device, where they cost nothing."""
-    target = _method(name) if name in METHODS else callables()[name]
+def call(name: str, arguments: Mapping[str, Any], target: Callable[..., Any] | None = None) -> Any:
+    """The callable with these arguments; networks on the meta device, where they cost nothing.
+
+    A method is that of a new object unless a `target` is given, because a call that is right may change the object.
+    """
+    target = target or (_method(name) if name in METHODS else callables()[name])
     positional = [p.name for p in inspect.signature(target).parameters.values() if p.kind is p.VAR_POSITIONAL]
     named = {key: value for key, value in arguments.items() if key not in positional}
     makes_network = (
@@ -722,7 +837,7 @@ def fault(parameter: Parameter, value: Any) -> str | None:
     """What is wrong with the answer to a bad call; None where it is refused as it should be."""
     arguments = right(parameter.callable_name) | {parameter.name: value}
     try:
-        call(parameter.callable_name, arguments)
+        call(parameter.callable_name, arguments, callables()[parameter.callable_name])
     except (ValueError, TypeError) as error:
         return None if _is_clear(error, parameter, value) else f"confusing: {type(error).__name__}: {error}"
     except (Exception, _TooLong) as error:

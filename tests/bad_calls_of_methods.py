@@ -25,9 +25,22 @@ from odenet.blocks.stepping.base import Stepping
 from odenet.blocks.stepping.torchdiffeq_bridge import _options_of
 from odenet.blocks.stepping.torchdiffeq_options import HINTS
 from odenet.blocks.theta.base import Theta
-from odenet.data import Batches, CropBatches, ImageData, MaskedImages, SceneBatches, Scenes, Split
+from odenet.data import (
+    Batches,
+    CropBatches,
+    DetectionBatches,
+    DetectionImages,
+    ImageData,
+    MaskedImages,
+    ObjectBatches,
+    SceneBatches,
+    Scenes,
+    Split,
+    coco_folder,
+)
 from odenet.models import SigmoidChain, cifar_resnet, imagenet_resnet, plain_backbone
 from odenet.training import AuxiliaryClassification, Classification, History, MultiLabel, Record, Run, Segmentation
+from tests import coco_files
 
 
 def split(number: int = 6) -> Split:
@@ -45,6 +58,11 @@ def batches() -> Batches:
 def block(*, per_sample: bool = False) -> ODEBlock:
     branches = [MLPBranch(2, 3) for _ in range(2)]
     return ODEBlock(PiecewiseConstant(branches), Adaptive(per_sample=True) if per_sample else FixedSteps())
+
+
+def detection_images(folder: Path) -> DetectionImages:
+    """A small folder in COCO's format."""
+    return coco_folder(*coco_files.write(folder))
 
 
 def masked_images(folder: Path) -> MaskedImages:
@@ -83,6 +101,8 @@ METHODS: Mapping[str, Callable[[Path], Any]] = {
     "odenet.data.ImageData.with_train_images": lambda _: image_data(),
     "odenet.data.ImageData.with_validation": lambda _: image_data(),
     "odenet.data.MaskedImages.read": masked_images,
+    "odenet.data.PointBatches.epoch": lambda _: odenet.data.moons(4).batches(2),
+    "odenet.data.Points.batches": lambda _: odenet.data.moons(4),
     "odenet.data.SceneBatches.epoch": lambda _: SceneBatches(Scenes(size=(8, 8)), 2, 2),
     "odenet.data.Scenes.draw": lambda _: Scenes(size=(8, 8)),
     "odenet.data.Scenes.to": lambda _: Scenes(size=(8, 8)),
@@ -91,6 +111,9 @@ METHODS: Mapping[str, Callable[[Path], Any]] = {
     "odenet.data.Split.to": lambda _: split(),
     "odenet.training.AuxiliaryClassification.check": lambda _: AuxiliaryClassification(3),
     "odenet.training.Classification.check": lambda _: Classification(3),
+    "odenet.data.DetectionBatches.epoch": lambda folder: DetectionBatches(detection_images(folder), 2, train=True),
+    "odenet.data.DetectionImages.read": detection_images,
+    "odenet.data.ObjectBatches.epoch": lambda _: ObjectBatches(Scenes(size=(8, 8)), 2, 2),
     "odenet.training.MultiLabel.check": lambda _: MultiLabel(("a", "b")),
     "odenet.training.Segmentation.check": lambda _: Segmentation(3),
     "odenet.training.History.column": lambda _: _history(),
@@ -127,6 +150,8 @@ RIGHT_OF_METHODS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "odenet.data.ImageData.with_train_images": lambda _: {"train_images": 3},
     "odenet.data.ImageData.with_validation": lambda _: {"share": 0.5},
     "odenet.data.MaskedImages.read": lambda _: {"index": 1},
+    "odenet.data.PointBatches.epoch": lambda _: {"epoch": 1},
+    "odenet.data.Points.batches": lambda _: {"batch_size": 2},
     "odenet.data.SceneBatches.epoch": lambda _: {"epoch": 1},
     "odenet.data.Scenes.draw": lambda _: {"indices": [1, 2]},
     "odenet.data.Scenes.to": lambda _: {"device": "cpu"},
@@ -135,6 +160,9 @@ RIGHT_OF_METHODS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "odenet.data.Split.to": lambda _: {"device": "cpu"},
     "odenet.training.AuxiliaryClassification.check": lambda _: {"targets": torch.zeros(2, dtype=torch.int64)},
     "odenet.training.Classification.check": lambda _: {"targets": torch.zeros(2, dtype=torch.int64)},
+    "odenet.data.DetectionBatches.epoch": lambda _: {"epoch": 1},
+    "odenet.data.DetectionImages.read": lambda _: {"index": 1},
+    "odenet.data.ObjectBatches.epoch": lambda _: {"epoch": 1},
     "odenet.training.MultiLabel.check": lambda _: {"targets": torch.zeros(2, 2, dtype=torch.int64)},
     "odenet.training.Segmentation.check": lambda _: {"targets": torch.zeros(2, 4, 4, dtype=torch.int64)},
     "odenet.training.History.column": lambda _: {"name": "seconds"},
@@ -178,21 +206,26 @@ UNCHECKED: Mapping[str, str] = {
     **dict.fromkeys(
         ("increment", "step", "step_back", "start", "finish", "partner", "shears", "growth", "fitted", "weights"), _STEP
     ),
-    **dict.fromkeys(("tangent",), _STEP),
+    **dict.fromkeys(("tangent", "density"), _STEP),
     **dict.fromkeys(("numbers", "from_numbers", "paint"), "called for each batch, with numbers of the batches' own"),
     **dict.fromkeys(("interval", "field_of_piece", "nodes_of_piece", "spans", "steps"), _PASS),
     **dict.fromkeys(("integrate", "integrate_with_adjoint", "plan", "reversible_plan", "drawn"), _PASS),
-    **dict.fromkeys(("forward_stepping", "coupled", "solve_name"), _PASS),
+    **dict.fromkeys(("forward_stepping", "coupled", "solve_name", "with_local_error"), _PASS),
     "divide_statistics": "called by refinements, with the statistics of the block itself",
     **dict.fromkeys(("check_adjoint", "check_projection", "check_reversible"), _ASSIGNED),
-    **{f"odenet.{name}.check": _ASSIGNED for name in ("Backprop", "Checkpointed", "ContinuousAdjoint", "Reversible")},
+    **{
+        f"odenet.{name}.check": _ASSIGNED
+        for name in ("Backprop", "Checkpointed", "ContinuousAdjoint", "Regularized", "Reversible")
+    },
     "odenet.StochasticDepth.check": _PASS,
     **dict.fromkeys(("forward", "features", "scores", "zero_padded", "inputs"), _BATCH),
     **dict.fromkeys(("upsample", "upsample_channels", "natural_size", "apply"), _BATCH),
-    **dict.fromkeys(("loss", "score", "combine"), _BATCH),
+    **dict.fromkeys(("loss", "score", "outputs", "combine"), _BATCH),
     "warn": "called by solves that stopped early",
+    "odenet.measure.ResidualAlignment.between_blocks": "takes one of three names, tested in its own file",
     "odenet.training.BatchSource.epoch": "of a protocol",
     "odenet.training.Task.check": "abstract",
+    "odenet.training.Detection.check": "takes anything, and says what it must be",
     "odenet.training.Run.finish": "takes any plain data",
 }
 """Methods that no bad value is tried on, by name or by full name, and why."""
@@ -228,7 +261,14 @@ OPTIONS: Mapping[str, tuple[Callable[..., Any], set[str]]] = {
 
 OTHER_OPTIONS = {
     "odenet.configure": "refuses each by name",
+    "odenet.models.get_model": "hands them to the constructor that the name stands for",
     "odenet.Adaptive": "hands them to torchdiffeq: see `ADAPTIVES`",
+    **{f"odenet.models.{name}": "hands them to torchvision" for name in ("fcos", "retinanet")},
+    **{f"odenet.models.{name}": "hands them to torchvision" for name in ("faster_rcnn", "mask_rcnn")},
+    **{
+        f"odenet.models.{name}_resnet50_fpn": "hands them to torchvision"
+        for name in ("fcos", "retinanet", "fasterrcnn", "maskrcnn")
+    },
 }
 """Callables with **options that go to no other callable of odenet."""
 

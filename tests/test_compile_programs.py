@@ -237,7 +237,7 @@ class Forked(nn.Module):
 
 def test_a_branch_that_torch_cannot_trace_runs_uncompiled(graphs: Graphs) -> None:
     flow = compiled_block(Forked())
-    with pytest.warns(CompileWarning, match="torch.compile failed with .*: correct the cause, or set compiled = Fal"):
+    with pytest.warns(CompileWarning, match="torch.compile failed with .*: correct the cause, or set compiled = False"):
         y = flow(torch.ones(2, 2))
     assert torch.equal(y, as_it_is(flow)(torch.ones(2, 2)))
     assert torch.equal(flow(-torch.ones(2, 2)), as_it_is(flow)(-torch.ones(2, 2)))

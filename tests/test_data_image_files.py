@@ -55,7 +55,7 @@ def test_the_byte_order_of_16_bits_does_not_matter(tmp_path: Path):
 @pytest.mark.parametrize(("mode", "suffix"), [("F", "tif"), ("I", "tif")])
 def test_numbers_of_which_none_is_white_are_refused_by_their_mode(tmp_path: Path, mode: str, suffix: str):
     Image.fromarray(RAMP.astype(np.float32)).convert(mode).save(tmp_path / f"a.{suffix}")
-    with pytest.raises(ValueError, match=rf"a.{suffix}' of mode {mode} cannot be read as a picture: such num"):
+    with pytest.raises(ValueError, match=rf"a.{suffix}' of mode {mode} cannot be read as a picture: such"):
         read_picture(tmp_path / f"a.{suffix}")
 
 
@@ -169,7 +169,7 @@ def test_a_file_that_is_not_there_and_a_folder_are_said_to_be_so(tmp_path: Path,
 def test_a_picture_that_would_fill_the_memory_is_named(tmp_path: Path, read: Any, monkeypatch: pytest.MonkeyPatch):
     Image.fromarray(noise(60, 90)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(ValueError, match=r"bomb.png' cannot be read \(.*exceeds limit.*raise PIL.Image.MAX_IM"):
+    with pytest.raises(ValueError, match=r"bomb.png' cannot be read \(.*exceeds limit.*raise PIL.Image"):
         read(tmp_path / "bomb.png")
 
 
@@ -210,7 +210,7 @@ def test_whole_numbers_among_floats_are_class_numbers(tmp_path: Path):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "CMYK"])
 def test_masks_in_colour_or_transparent_are_refused_by_their_mode(tmp_path: Path, mode: str):
     Image.fromarray(noise(6, 9, 3)).convert(mode).save(tmp_path / "a.tif")
-    with pytest.raises(ValueError, match=rf"a.tif' of mode {mode} cannot be read: the pixels of a mask are class num"):
+    with pytest.raises(ValueError, match=rf"a.tif' of mode {mode} cannot be read: the pixels of a mask are class"):
         read_mask(tmp_path / "a.tif")
 
 

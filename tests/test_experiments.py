@@ -9,9 +9,10 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 
@@ -58,24 +59,49 @@ def run(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProce
     return subprocess.CompletedProcess(command, code, printed.getvalue(), said.getvalue())
 
 
-def run_afresh(module: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run `python -m module …` in `folder`, in a new process."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-
-
 def record_of(name: str, folder: Path) -> Path:
     (path,) = (folder / "runs" / name).glob("smoke*.json")
     return path
 
 
+@dataclass(frozen=True)
+class Smoke:
+    """A run of an experiment's smoke preset, of which tests change copies."""
+
+    name: str
+    folder: Path
+    outcome: subprocess.CompletedProcess[str]
+
+    def copied_to(self, folder: Path) -> Path:
+        """Copy the folder of the run, and return the record in the copy."""
+        assert self.outcome.returncode == 0, self.outcome.stderr
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return record_of(self.name, folder)
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Smoke]:
+    """Return a function that runs the smoke preset of an experiment, each once."""
+
+    @cache
+    def smoke_run(name: str) -> Smoke:
+        folder = tmp_path_factory.mktemp(name)
+        return Smoke(name, folder, run(f"experiments.{name}", "smoke", folder=folder))
+
+    return smoke_run
+
+
+@pytest.fixture(scope="module", params=EXPERIMENTS)
+def smoke(request: pytest.FixtureRequest, smoke_run: Callable[[str], Smoke]) -> Smoke:
+    """Return the run of each experiment's smoke preset."""
+    return smoke_run(request.param)
+
+
+@pytest.fixture(scope="module")
+def folder(smoke_run: Callable[[str], Smoke], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in which the smoke preset of `ONE` was run."""
-    folder = tmp_path_factory.mktemp(ONE)
-    outcome = run_afresh(f"experiments.{ONE}", "smoke", folder=folder)
-    assert outcome.returncode == 0, outcome.stderr
+    folder = tmp_path_factory.mktemp("copy")
+    smoke_run(ONE).copied_to(folder)
     return folder
 
 
@@ -85,13 +111,10 @@ def test_every_experiment_has_presets_and_a_figure(name):
     assert FIGURES[name]
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_the_same(name, tmp_path):
-    outcome = run(f"experiments.{name}", "smoke", folder=tmp_path)
-    assert outcome.returncode == 0, outcome.stderr
+def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_the_same(smoke, tmp_path):
+    name, outcome, path = smoke.name, smoke.outcome, smoke.copied_to(tmp_path)
     assert name.replace("_", " ") in outcome.stdout
     assert "record: runs" in outcome.stdout
-    path = record_of(name, tmp_path)
     record = Record.load(path)
     assert record.finished
     assert record.preset == "smoke"
@@ -120,10 +143,8 @@ def test_a_smoke_run_ends_with_a_record_and_figures_and_an_interrupted_one_ends_
         assert {file: file.read_bytes() for file in checkpoints} == checkpoints, "read back, not trained once more"
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_a_record_with_all_its_results_but_without_its_checkpoints_is_finished_without_training(name, tmp_path):
-    assert run(f"experiments.{name}", "smoke", folder=tmp_path).returncode == 0
-    path = record_of(name, tmp_path)
+def test_a_record_with_all_its_results_but_without_its_checkpoints_is_finished_without_training(smoke, tmp_path):
+    name, path = smoke.name, smoke.copied_to(tmp_path)
     record = Record.load(path)
     unfinish(path)
     shutil.rmtree(path.with_name(f"{path.name}.d"), ignore_errors=True)
@@ -242,9 +263,10 @@ def test_a_data_set_that_is_absent_is_a_message_and_no_traceback(tmp_path):
         ("segmentation", ["--objects", "5", "6"], "context.objects[0]: asked for 5, found 1"),
     ],
 )
-def test_nets_of_a_deleted_record_are_not_taken_for_those_of_other_settings(name, change, difference, tmp_path):
-    assert run(f"experiments.{name}", "smoke", folder=tmp_path).returncode == 0
-    path = record_of(name, tmp_path)
+def test_nets_of_a_deleted_record_are_not_taken_for_those_of_other_settings(
+    name, change, difference, smoke_run, tmp_path
+):
+    path = smoke_run(name).copied_to(tmp_path)
     outcome = run(f"experiments.{name}", "smoke", *change, folder=tmp_path)
     assert "is that of another run" in outcome.stderr
     assert f"delete it and {path.name}.d beside it" in outcome.stderr

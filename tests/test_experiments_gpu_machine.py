@@ -67,6 +67,13 @@ def test_modules_that_are_not_installed_are_named_with_where_they_come_from(monk
         gpu_machine.require_packages()
 
 
+def test_an_installed_package_without_tests_is_told_where_to_run(tmp_path):
+    gpu_machine.require_clone(ROOT)
+    (tmp_path / "benchmarks").mkdir()
+    with pytest.raises(CannotStart, match="comes without tests, records: run `make gpu` in a clone"):
+        gpu_machine.require_clone(tmp_path)
+
+
 def test_packages_are_asked_for_before_any_of_them_is_imported():
     script = "import sys; import experiments.on_gpu; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

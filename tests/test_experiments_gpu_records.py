@@ -100,11 +100,22 @@ def test_records_made_from_other_data_are_not_merged():
         merged([of_seed(0), other])
 
 
-@pytest.mark.parametrize("name", ["degradation", "to_continuous", "solver_swap"])
-def test_seeds_that_ran_alone_and_were_merged_are_those_of_one_run(name, tmp_path):
+SMALLER = ["--training.epochs", "1", "--train-images", "64"]
+SOLVED_ONCE = ["--tolerances", "0.1", "--probe-images", "2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("degradation", []),
+        ("to_continuous", [*SOLVED_ONCE, "--test-images", "16"]),
+        ("solver_swap", ["--test-images", "16"]),
+    ],
+)
+def test_seeds_that_ran_alone_and_were_merged_are_those_of_one_run(name, options, tmp_path):
     records = {}
     for given in ("0 1", "0", "1"):
-        arguments = ["--seeds", *given.split(), "--record", f"{given}.json"]
+        arguments = [*SMALLER, *options, "--seeds", *given.split(), "--record", f"{given}.json"]
         outcome = run(f"experiments.{name}", "smoke", *arguments, folder=tmp_path)
         assert outcome.returncode == 0, outcome.stderr
         records[given] = Record.load(tmp_path / f"{given}.json")
@@ -191,7 +202,7 @@ def test_a_damaged_record_in_an_archive_is_refused(tmp_path):
 
 
 def test_figures_of_what_has_changed_are_drawn_beside_records_of_another_folder(tmp_path):
-    outcome = run(f"experiments.{NAME}", "smoke", "--record", f"{NAME}/smoke-digits.json", folder=tmp_path)
+    outcome = run(f"experiments.{NAME}", "smoke", *SMALLER, "--record", f"{NAME}/smoke-digits.json", folder=tmp_path)
     assert outcome.returncode == 0, outcome.stderr
     redraw([tmp_path / NAME / "smoke-digits.json"], tmp_path)
     drawn = sorted(file.name for file in (tmp_path / "figures").iterdir())

@@ -58,7 +58,8 @@ def test_what_is_saved_is_a_share_of_the_naive_cost(lecture):
 
 
 def test_the_claims_hold_on_a_record_that_supports_them_and_not_on_others(lecture):
-    assert all(claim.holds(made(lecture)) for claim in CLAIMS)
+    verdicts = ["holds", "undecided", *["holds"] * 4]  # times were measured once
+    assert [claim.verdict(made(lecture)) for claim in CLAIMS] == verdicts
     same = lecture["naive"]
     others = [
         {"lecture": {"bottleneck": same}},
@@ -69,7 +70,7 @@ def test_the_claims_hold_on_a_record_that_supports_them_and_not_on_others(lectur
         {"4c": {"bottleneck": {"multiply_adds": 102e6}}},
     ]
     for claim, changes in zip(CLAIMS, others, strict=True):
-        assert not claim.holds(made(lecture, changes)), claim.words(made(lecture, {}))
+        assert claim.verdict(made(lecture, changes)) != "holds", claim.words(made(lecture, {}))
         assert claim.ours(made(lecture, changes))
 
 

@@ -85,8 +85,17 @@ def test_the_gpu_preset_is_the_union_of_its_slices(name: str):
         assert [part.settings for part in parts] == [settings]
 
 
+ON_POINTS = {"plane"}
+"""Experiments on points, for which there is no memory format, and whose states have too few entries for bfloat16."""
+
+
 @pytest.mark.parametrize(
-    "name", [n for n in SCRIPTS if hasattr(import_module(f"experiments.{n}").PRESETS["gpu"], "training")]
+    "name",
+    [
+        n
+        for n in SCRIPTS
+        if hasattr(import_module(f"experiments.{n}").PRESETS["gpu"], "training") and n not in ON_POINTS
+    ],
 )
 def test_the_gpu_preset_trains_in_bfloat16_with_channels_last(name: str):
     training = import_module(f"experiments.{name}").PRESETS["gpu"].training

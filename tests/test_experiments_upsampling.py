@@ -86,10 +86,11 @@ def test_nets_differ_in_their_upsampling_alone(net):
 
 def test_claims_hold_of_numbers_that_bear_them_out_and_not_of_others():
     expected = record(deconvnet=0.1)
-    assert [claim.holds(expected) for claim in CLAIMS] == [True] * len(CLAIMS)
+    assert [claim.verdict(expected) for claim in CLAIMS] == ["holds"] * 5 + ["undecided"]  # times were measured once
     assert all(claim.ours(expected) for claim in CLAIMS)
     otherwise = record(deconvnet=-0.1, unet=0.2, trained=1, slowest=2)
-    assert [claim.holds(otherwise) for claim in CLAIMS] == [False, False, False, True, False, False]
+    verdicts = ["fails", "fails", "fails", "holds", "fails", "undecided"]
+    assert [claim.verdict(otherwise) for claim in CLAIMS] == verdicts
 
 
 @pytest.mark.parametrize(

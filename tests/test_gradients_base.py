@@ -1,3 +1,5 @@
+"""`Backprop` is the derivative of the discrete network; `ContinuousAdjoint` approaches it as the steps shrink."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -24,21 +26,21 @@ from odenet import (
     RungeKutta,
 )
 from odenet.blocks.stepping.base import Stepping
-from tests.laws import ExactGradientLaws, GradientLaws, logistic_nodes, slope, states
+from tests.laws import BatchNormLaws, DropoutLaws, ExactBatchNormLaws, logistic_nodes, slope, states
 from tests.problems import bernoulli
 
 
-class TestBackprop(ExactGradientLaws):
+class TestBackprop(DropoutLaws, ExactBatchNormLaws):
     gradient = Backprop()
     closeness = 0.0
 
 
-class TestContinuousAdjoint(GradientLaws):
+class TestContinuousAdjoint(BatchNormLaws):
     gradient = ContinuousAdjoint()
     closeness = 1e-6
 
 
-class TestContinuousAdjointOfAdaptiveSteps(GradientLaws):
+class TestContinuousAdjointOfAdaptiveSteps(BatchNormLaws):
     gradient = ContinuousAdjoint()
     stepping = Adaptive("dopri5", 1e-2, 1e-2)
     fine = Adaptive("dopri5", 1e-8, 1e-8)

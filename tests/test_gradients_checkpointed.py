@@ -31,40 +31,38 @@ from odenet import (
 )
 from odenet.blocks.gradients.checkpointed import MemoryWarning
 from odenet.blocks.solvers.named import SOLVERS
-from tests.laws import RecomputationLaws, Spy, logistic_nodes, states
+from tests.laws import DropoutLaws, ExactBatchNormLaws, RecomputationLaws, Spy, logistic_nodes, states
 from tests.test_solvers_runge_kutta import Leapfrog
 
 
-class TestCheckpointed(RecomputationLaws):
+class TestCheckpointed(RecomputationLaws, DropoutLaws, ExactBatchNormLaws):
     gradient = Checkpointed()
     closeness = 0.0
 
 
-class TestCheckpointedInThreeSegments(RecomputationLaws):
+class TestCheckpointedInThreeSegments(RecomputationLaws, DropoutLaws, ExactBatchNormLaws):
     gradient = Checkpointed(3)
     closeness = 0.0
     stepping = FixedSteps(Leapfrog(), 4)
     fine = FixedSteps(Leapfrog(), 30)
 
 
-class TestCheckpointedWithinABudget(RecomputationLaws):
+class TestCheckpointedWithinABudget(RecomputationLaws, DropoutLaws, ExactBatchNormLaws):
     gradient = Checkpointed(memory=2**20)
     closeness = 0.0
     stepping = FixedSteps(Euler(), 5)
 
 
-class TestCheckpointedUnderErrorControl(RecomputationLaws):
-    """The laws under error control, with a given first step, whose choice `Backprop` would differentiate otherwise."""
+class TestCheckpointedUnderErrorControl(RecomputationLaws, ExactBatchNormLaws):
+    """The laws under error control, with a given first step, whose choice `Backprop` would differentiate otherwise.
+
+    Dropout is refused: see below.
+    """
 
     gradient = Checkpointed()
     stepping = Adaptive("dopri5", 1e-2, 1e-2, first_step=0.2)
     fine = Adaptive("dopri5", 1e-5, 1e-5, first_step=0.1)
     closeness = 1e-10
-
-    @pytest.mark.skip(reason="refused: see below")
-    def test_dropout_draws_the_same_masks_in_both_passes_and_leaves_the_generator_as_backpropagation_does(
-        self,
-    ) -> None: ...
 
 
 THETAS: dict[str, Callable[[], Theta]] = {

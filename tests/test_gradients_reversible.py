@@ -1,3 +1,5 @@
+"""`Reversible` has the gradient of backpropagation through the same steps, in memory independent of their number."""
+
 from __future__ import annotations
 
 import copy
@@ -34,7 +36,16 @@ from odenet import (
 from odenet.blocks.gradients.reversible import DriftWarning
 from odenet.blocks.solvers.named import SOLVERS
 from odenet.measure import peak_bytes
-from tests.laws import STEP_COUNTS, RecomputationLaws, Spy, logistic_nodes, slope, states
+from tests.laws import (
+    STEP_COUNTS,
+    DropoutLaws,
+    ExactBatchNormLaws,
+    RecomputationLaws,
+    Spy,
+    logistic_nodes,
+    slope,
+    states,
+)
 from tests.problems import Logistic
 from tests.test_gradients_checkpointed import THETAS, Meter
 from tests.test_solvers_runge_kutta import Leapfrog as TwoStep
@@ -42,7 +53,7 @@ from tests.test_solvers_runge_kutta import Leapfrog as TwoStep
 REVERSIBLE = [Coupled(Euler()), Coupled(RK4()), AsynchronousLeapfrog(), ReversibleHeun(), Leapfrog()]
 
 
-class ReversibleLaws(RecomputationLaws):
+class ReversibleLaws(RecomputationLaws, DropoutLaws, ExactBatchNormLaws):
     gradient = Reversible()
     closeness = 1e-12
     closeness_on_random_branches = 1e-9
@@ -234,7 +245,7 @@ def test_a_coupling_too_small_for_the_number_of_steps_is_refused_before_the_firs
     spy = Spy(Logistic(1.0))
     block = ODEBlock(Constant(spy), FixedSteps(Euler(), 1024), Reversible(0.9))
     with pytest.raises(
-        ValueError, match=r"with 1024 steps in ODEBlock; undoing them multiplies .* by 1e47.* leave the co"
+        ValueError, match=r"with 1024 steps in ODEBlock; undoing them multiplies .* by 1e47.* leave the coupling"
     ):
         block(states())
     assert spy.times == []

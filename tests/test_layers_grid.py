@@ -54,3 +54,9 @@ def test_a_layer_that_does_not_say_where_it_looks_is_refused():
 def test_a_layer_with_two_grids_or_none_is_refused(layer: nn.Conv2d):
     with pytest.raises(TypeError, match="a grid is the same along both axes: use square layers"):
         Grid().through(layer)
+
+
+def test_a_frozen_norm_keeps_the_position_of_every_pixel():
+    from torchvision.ops import FrozenBatchNorm2d
+
+    assert Grid(4, 1.5).through(FrozenBatchNorm2d(3)) == Grid(4, 1.5)

@@ -370,7 +370,7 @@ def changed(**parts: Any) -> Torchvision:
     ],
 )
 def test_layers_that_are_missing_or_foreign_are_refused_by_name(parts: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ValueError, match=f"not a ResNet of torchvision: .*{complaint}.*build the network from ODEBl"):
+    with pytest.raises(ValueError, match=f"not a ResNet of torchvision: .*{complaint}.*build the network"):
         from_torchvision(changed(**parts))
 
 

@@ -64,6 +64,7 @@ MINIATURE: dict[str, dict[str, Any]] = {
         "probe_images": 2,
     },
     "upsampling": {"widths": (4, 4), "size": 16, "scenes": 16, "test_scenes": 16, "repetitions": 1, "clutter": 0},
+    "plane": {"points": 20, "test_points": 20, "width": 4, "blocks": 2, "grid": 3},
     "inception": {"batch": 1, "whole_batch": 1, "side": 64, "repetitions": 1},
     "sliding_window": {"sizes": (8, 16), "largest_window": 8, "largest_one_by_one": 8, "repetitions": 1, "grid": 1},
 }

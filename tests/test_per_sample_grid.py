@@ -1,3 +1,5 @@
+"""Steps per sample are differentiated exactly on the grid that was accepted, whatever was rejected on the way."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -28,38 +30,24 @@ def per_sample(tolerance: float, method: str = "dopri5", **options: Any) -> Adap
     return Adaptive(method, tolerance, tolerance, per_sample=True, **options)
 
 
-class NeitherBatchNormNorDropout(ExactGradientLaws):
-    """Skips laws about features that steps per sample refuse; tests/test_per_sample_separable.py tests the refusals."""
-
-    @pytest.mark.skip(reason="batch statistics are refused")
-    def test_batch_norm_statistics_are_updated_once_per_evaluation_of_the_forward_pass(self) -> None: ...
-
-    @pytest.mark.skip(reason="batch statistics are refused")
-    def test_batch_norm_continues_to_track_statistics_afterwards(self) -> None: ...
-
-    @pytest.mark.skip(reason="batch statistics are refused")
-    def test_batch_norm_that_averages_over_all_batches_counts_each_once(self) -> None: ...
-
-    @pytest.mark.skip(reason="dropout is refused")
-    def test_dropout_draws_the_same_masks_in_both_passes_and_leaves_the_generator_as_backpropagation_does(
-        self,
-    ) -> None: ...
+class PerSampleGradientLaws(ExactGradientLaws):
+    """Laws without batch statistics and dropout, which tests/test_per_sample_separable.py shows to be refused."""
 
     def test_the_derivative_of_its_gradient_is_right(self) -> None:
         # The tolerance is tight because the grid depends on x, and the gradient does not include that.
         block = ODEBlock(PiecewiseConstant(logistic_nodes(2)), per_sample(1e-7), self.gradient)
         inputs = states().requires_grad_(), *block.parameters()
-        assert torch.autograd.gradgradcheck(lambda x, *_: block(x), inputs)
+        assert torch.autograd.gradgradcheck(lambda x, *_: block(x), inputs, fast_mode=True)
 
 
-class TestBackprop(NeitherBatchNormNorDropout):
+class TestBackprop(PerSampleGradientLaws):
     gradient = Backprop()
     stepping = per_sample(1e-3)
     fine = per_sample(1e-5)
     closeness = 0.0
 
 
-class AcceptedStepsTakenAgain(NeitherBatchNormNorDropout, RecomputationLaws):
+class AcceptedStepsTakenAgain(PerSampleGradientLaws, RecomputationLaws):
     """Laws of `Checkpointed`, which finds the grid and takes its steps again, without the rejected attempts."""
 
     def test_its_forward_pass_is_that_of_backpropagation(self) -> None:

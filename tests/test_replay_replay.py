@@ -1,3 +1,5 @@
+"""A replayed evaluation repeats the forward pass in output, mode and precision, and changes no statistics."""
+
 from __future__ import annotations
 
 import pytest

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -21,6 +21,7 @@ WINGS = ("blocks", "layers", "models", "data", "measure", "training")
 
 STORY = (
     "errors",
+    "extras",
     "annotations",
     "arguments",
     "properties",
@@ -28,10 +29,13 @@ STORY = (
     "signature",
     "theta",
     "projections",
+    "costs",
     "replay",
     "compile",
+    "integrals",
     "field",
     "branches",
+    "second_order",
     "solvers",
     "stochastic_depth",
     "stepping",
@@ -39,6 +43,7 @@ STORY = (
     "per_sample",
     "gradients",
     "block",
+    "penalty",
     "configuration",
     "initialization",
     "multilevel",
@@ -84,8 +89,34 @@ def dotted(file: Path, root: Path) -> str:
 
 def imports(file: Path, root: Path) -> Iterator[str]:
     """What a file imports anywhere, inside functions too, as module.name: 'torch', 'odenet.blocks.theta.Piece'."""
+    yield from imports_of(ast.walk(ast.parse(file.read_text("utf-8"))), file, root)
+
+
+def imports_at_run_time(file: Path, root: Path) -> Iterator[str]:
+    """What a file imports when it runs: all but what only type checkers read."""
+    yield from imports_of((node for node, _ in run_time_nodes(ast.parse(file.read_text("utf-8")))), file, root)
+
+
+def run_time_nodes(tree: ast.AST, extra: str | None = None) -> Iterator[tuple[ast.AST, str | None]]:
+    """All nodes outside of `if TYPE_CHECKING:`, each with the name of the `Extra` whose block it is in."""
+    yield tree, extra
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(tree, ast.If) and ast.unparse(tree.test) == "TYPE_CHECKING" and child in tree.body:
+            continue
+        yield from run_time_nodes(child, _extra_of(tree) or extra)
+
+
+def _extra_of(node: ast.AST) -> str | None:
+    """The extra of a block `with Extra("data"):`."""
+    items = [item.context_expr for item in node.items] if isinstance(node, ast.With) else []
+    calls = [item for item in items if isinstance(item, ast.Call) and ast.unparse(item.func) == "Extra"]
+    return next((ast.literal_eval(call.args[0]) for call in calls), None)
+
+
+def imports_of(nodes: Iterable[ast.AST], file: Path, root: Path) -> Iterator[str]:
+    """What those of the nodes import that are imports."""
     package = file.relative_to(root).parts[:-1]
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -105,8 +136,10 @@ def wing_violations(root: Path) -> list[str]:
     found = []
     for file in modules(root):
         # The front door hands on the names of `blocks`, so it stands where they do.
+        # To type checkers it shows the wings, which it imports only when they are asked for.
+        front = file.relative_to(root).as_posix() == "odenet/__init__.py"
         own = wing(dotted(file, root)) or "blocks"
-        for name in imports(file, root):
+        for name in imports_at_run_time(file, root) if front else imports(file, root):
             below = WINGS.index(wing(name) or "blocks") > WINGS.index(own)
             front_door = name.split(".")[0] == "odenet" and wing(name) is None and own == "blocks"
             if below or front_door or name.split(".")[0] in SCRIPT_FOLDERS:
@@ -166,6 +199,51 @@ def foreign_violations(root: Path) -> list[str]:
     return found
 
 
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "lightning_fabric": "lightning-fabric"}
+"""Names on package indices where they are not those of the modules."""
+
+
+def packages_of_extras(root: Path) -> dict[str, set[str]]:
+    """Every extra with the distributions that it brings, those of the extras in it too."""
+    own = {name: [_bare(line) for line in lines] for name, lines in project(root)["optional-dependencies"].items()}
+
+    def whole(name: str) -> set[str]:
+        within = [re.split(r"[\[\],]", line)[1:-1] for line in own[name] if line.startswith("odenet[")]
+        return {*own[name], *(found for names in within for inner in names for found in whole(inner))}
+
+    return {name: whole(name) for name in own}
+
+
+def _bare(requirement: str) -> str:
+    return re.split(r"[<>=!~; ]", requirement)[0]
+
+
+def bare_imports(root: Path) -> list[str]:
+    """Imports of optional packages whose absence would be reported without the extra that brings them."""
+    extras = packages_of_extras(root)
+    optional = set().union(*extras.values()) - {_bare(line) for line in project(root)["dependencies"]}
+    found = []
+    for file in (file for name in ("odenet", *SCRIPT_FOLDERS[:3]) for file in sorted((root / name).rglob("*.py"))):
+        for node, extra in run_time_nodes(ast.parse(file.read_text("utf-8"))):
+            for name in imports_of([node], file, root):
+                package = DISTRIBUTIONS.get(name.split(".")[0], name.split(".")[0])
+                covered = {package} & (extras[extra] if extra else set(_of_the_folder(file, root)))
+                if package in optional and not covered and package not in PEERS:
+                    found.append(f"{file.relative_to(root)} imports {name}")
+    return found
+
+
+def _of_the_folder(file: Path, root: Path) -> set[str]:
+    """What the package that a script is in imports first, in its own `Extra`."""
+    first = root / file.relative_to(root).parts[0] / "__init__.py"
+    nodes = run_time_nodes(ast.parse(first.read_text("utf-8"))) if first.exists() and first != file else ()
+    return {name for node, extra in nodes if extra for name in imports_of([node], first, root)}
+
+
+PEERS = ("diffrax", "jax", "torchsde", "torchode", "timm")
+"""Packages that benchmarks compare with, where they are installed."""
+
+
 def repository_files(root: Path) -> list[Path]:
     """The files under version control and those about to be; all files where there is no git."""
     command = ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -177,7 +255,7 @@ def repository_files(root: Path) -> list[Path]:
 
 def _is_by_product(file: Path) -> bool:
     """Whether .gitignore would leave a file out, where there is no git to ask."""
-    ignored = {".venv", ".pytest_cache", ".ruff_cache", ".hypothesis", "__pycache__", "build"}
+    ignored = {".venv", ".pytest_cache", ".ruff_cache", ".hypothesis", "__pycache__", "build", "dist"}
     return file.parts[0] in {"data", "runs"} or any(
         part in ignored or part.endswith(".egg-info") for part in file.parts
     )
@@ -297,6 +375,7 @@ def test_each_wing_imports_only_from_those_above_it() -> None:
         ("odenet/blocks/block.py", "from odenet import Euler", "odenet.Euler"),
         ("odenet/training/loop.py", "from experiments import smoke", "experiments.smoke"),
         ("odenet/__init__.py", "from odenet.data.digits import load", "odenet.data.digits.load"),
+        ("odenet/layers/grid.py", "if TYPE_CHECKING:\n    from odenet import training", "odenet.training"),
     ],
 )
 def test_an_import_against_the_order_of_the_wings_is_found(tmp_path: Path, file: str, line: str, named: str) -> None:
@@ -306,6 +385,11 @@ def test_an_import_against_the_order_of_the_wings_is_found(tmp_path: Path, file:
 def test_imports_along_the_order_of_the_wings_are_none_of_these(tmp_path: Path) -> None:
     upwards = "import odenet\nfrom odenet import ODEBlock\nfrom odenet.blocks.theta import Theta\nfrom . import records"
     assert wing_violations(plant(tmp_path, {"odenet/training/loop.py": upwards})) == []
+
+
+def test_the_front_door_may_show_the_wings_to_type_checkers(tmp_path: Path) -> None:
+    shown = "if TYPE_CHECKING:\n    from odenet import training as training\nelse:\n    x = 1"
+    assert wing_violations(plant(tmp_path, {"odenet/__init__.py": shown})) == []
 
 
 def test_files_do_not_import_each_other_in_circles_nor_against_the_story() -> None:
@@ -408,6 +492,32 @@ def test_a_file_that_is_written_in_another_way_is_found(tmp_path: Path, line: st
 @pytest.mark.parametrize("line", ["path.open()", 'path.open("rb")', "torch.save(state, buffer)", "record.save(path)"])
 def test_reading_and_writing_into_memory_are_none_of_these(tmp_path: Path, line: str) -> None:
     assert writing_violations(plant(tmp_path, {"experiments/script.py": line})) == []
+
+
+def test_every_optional_package_is_imported_with_the_name_of_its_extra() -> None:
+    assert bare_imports(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "lines", "found"),
+    [
+        ("odenet/training/a.py", "def f():\n    from rich import progress", "rich.progress"),
+        ("odenet/training/a.py", 'with Extra("data"):\n    import rich', "rich"),
+        ("odenet/data/a.py", "import sklearn.datasets", "sklearn.datasets"),
+        ("experiments/a.py", "import rich", "rich"),
+        ("odenet/training/a.py", 'with Extra("experiments"):\n    import rich, sklearn', None),
+        ("odenet/training/a.py", "if TYPE_CHECKING:\n    import rich", None),
+        ("odenet/training/a.py", "import torch", None),
+        ("paper_figs/a.py", "import rich", None),
+    ],
+)
+def test_a_bare_import_of_an_optional_package_is_found(
+    tmp_path: Path, file: str, lines: str, found: str | None
+) -> None:
+    table = '[project]\ndependencies = ["torch>=2"]\n[project.optional-dependencies]\ndata = ["scikit-learn"]\n'
+    plant(tmp_path, {"pyproject.toml": f'{table}experiments = ["odenet[data]", "rich"]', file: lines})
+    plant(tmp_path, {"paper_figs/__init__.py": 'with Extra("experiments"):\n    import rich'})
+    assert bare_imports(tmp_path) == ([f"{file} imports {found}"] if found else [])
 
 
 def test_no_file_is_too_long_or_too_large() -> None:

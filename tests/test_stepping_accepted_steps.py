@@ -1,3 +1,5 @@
+"""Accepted steps that are taken again give the states of torchdiffeq."""
+
 from __future__ import annotations
 
 import math

@@ -4,12 +4,17 @@ import math
 from typing import Any
 
 import pytest
+import torch
 
 from odenet import (
+    RK4,
     Adaptive,
     Backprop,
+    Checkpointed,
     Constant,
     ContinuousAdjoint,
+    FixedSteps,
+    MLPBranch,
     ODEBlock,
 )
 from tests.laws import SteppingLaws, states
@@ -65,3 +70,33 @@ def test_the_number_of_evaluations_grows_with_the_horizon(gradient: Any) -> None
 
 def test_tolerances_are_shown_in_full() -> None:
     assert repr(Adaptive(rtol=0.123456789)) == "Adaptive('dopri5', rtol=0.123456789, atol=0.001)"
+
+
+TRACED = [Adaptive("dopri5"), Adaptive("dopri5", per_sample=True)]
+
+
+@pytest.mark.parametrize("stepping", TRACED, ids=repr)
+@pytest.mark.parametrize("gradient", [Backprop(), Checkpointed()], ids=repr)
+def test_a_solve_whose_steps_depend_on_values_is_not_recorded_by_torch(stepping: Adaptive, gradient: Any) -> None:
+    block = ODEBlock(Constant(MLPBranch(2, 3)), stepping, gradient=gradient)
+    x = torch.ones(2, 2)
+    with pytest.raises(ValueError, match=r"torch.jit.trace was to record Adaptive.*stepping=FixedSteps\(RK4\(\)"):
+        torch.jit.trace(block, (x,))
+    with pytest.raises(ValueError, match=r"torch.export was to record Adaptive.*stepping=FixedSteps\(RK4\(\)"):
+        torch.export.export(block, (x,))
+
+
+def test_with_fixed_steps_the_same_block_is_recorded() -> None:
+    block, x = ODEBlock(Constant(MLPBranch(2, 3)), FixedSteps(RK4(), per_piece=4)), torch.ones(2, 2)
+    traced: Any = torch.jit.trace(block, (x,))
+    assert torch.equal(traced(x), block(x))
+    assert torch.equal(torch.export.export(block, (x,)).module()(x), block(x))
+
+
+@pytest.mark.parametrize("stepping", TRACED, ids=repr)
+def test_on_the_meta_device_there_are_no_values_to_choose_steps_by(stepping: Adaptive) -> None:
+    block = ODEBlock(Constant(MLPBranch(2, 3)), stepping).to("meta")
+    with pytest.raises(ValueError, match=r"on the meta device, where there are no values.*x\(T\) has the shape of x"):
+        block(torch.ones(2, 2, device="meta"))
+    block.stepping = FixedSteps(RK4())
+    assert block(torch.ones(2, 2, device="meta")).shape == (2, 2)

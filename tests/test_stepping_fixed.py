@@ -1,3 +1,5 @@
+"""Fixed steps have equal length, meet exactly, and are followed by the projection."""
+
 from __future__ import annotations
 
 from typing import Any

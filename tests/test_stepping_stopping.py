@@ -1,3 +1,5 @@
+"""A solve that cannot go on stops with the best state and a warning of the cause; nothing hangs."""
+
 from __future__ import annotations
 
 import math

@@ -1,3 +1,5 @@
+"""Options of torchdiffeq act as in torchdiffeq, also where steps are taken again, or are refused when given."""
+
 from __future__ import annotations
 
 import math

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +47,16 @@ class TestPiecewiseLinear(ThetaLaws):
 
     def make(self, nodes: Sequence[nn.Module], horizon: float | None = None) -> Theta:
         return PiecewiseLinear(nodes, horizon)
+
+
+@pytest.mark.parametrize("horizon", [0, -1.0, math.nan, math.inf, -math.inf, True, "1", 1j, [1.0]], ids=repr)
+def test_a_horizon_that_is_not_a_positive_number_is_refused_at_construction_and_assignment(horizon: Any) -> None:
+    with pytest.raises(ValueError, match=r"horizon = .*pass a positive real number"):
+        Constant(*logistic_nodes(1), horizon=horizon)
+    theta = Constant(*logistic_nodes(1), horizon=2.0)
+    with pytest.raises(ValueError, match=r"horizon = .*pass a positive real number"):
+        theta.horizon = horizon
+    assert theta.horizon == 2.0
 
 
 @given(st.floats(1e-6, 1e6), st.integers(1, 300))
@@ -151,9 +163,9 @@ def test_batch_norm_between_two_nodes_normalizes_by_the_batch_and_moves_the_near
         for ours, first, second in parameters:
             ours.copy_(0.75 * first + 0.25 * second)
         torch.testing.assert_close(piece.field(0.25, x), middle(0.0, x))
-    change, *moved = (node.norm1.running_mean for node in (middle, *nodes))
+    change, *moved = (node.norm1.get_buffer("running_mean") for node in (middle, *nodes))
     torch.testing.assert_close(moved, [0.75 * change, 0.25 * change])
-    assert all(node.norm1.running_var.min() > 0 and node.norm1.num_batches_tracked == 1 for node in nodes)
+    assert all(node.norm1.get_buffer("running_var").min() > 0 and node.norm1.num_batches_tracked == 1 for node in nodes)
 
 
 def test_batch_norm_between_two_nodes_is_interpolated_in_evaluation() -> None:

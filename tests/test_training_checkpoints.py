@@ -174,7 +174,7 @@ def test_the_checkpoint_of_another_training_is_refused_with_the_difference(
 ) -> None:
     train(noisy_net(), tmp_path)
     asked = {"model": noisy_net(), "task": TASK, "train": train_batches(), "settings": SETTINGS, "seed": 5} | change
-    with pytest.raises(CheckpointError, match=rf"checkpoint\.pt belongs to another training.*{difference}.*another fo"):
+    with pytest.raises(CheckpointError, match=rf"checkpoint\.pt belongs to another training.*{difference}.*another"):
         fit(**asked, test=evaluation_batches(), folder=tmp_path, quiet=True)
 
 

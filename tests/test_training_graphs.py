@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -25,15 +26,15 @@ from odenet import (
     StochasticDepth,
 )
 from odenet.data import Batches, Compose, RandomCrop, RandomErasing, RandomFlip, SceneBatches, Scenes
-from odenet.training import History, MultiLabel, Segmentation, Training, fit, loop
+from odenet.training import Classification, Detection, History, MultiLabel, Segmentation, Training, fit, loop
 from odenet.training.graphs import WARM_UP, CudaGraph, GraphWarning, can_be_graphs
 from odenet.training.optimizers import capturable, graph_options, make_optimizer, plain_state
 from tests.recorded_graph import RecordedGraph
 from tests.training_cases import SETTINGS, TASK, evaluation_batches, noisy_net, plain_net, train_batches, without_clock
 
 AUGMENTATION = Compose(RandomCrop(1), RandomFlip(), RandomErasing(0.5))
-LONG = replace(SETTINGS, epochs=6, cuda_graph=True)
-"""Six epochs of four batches and a smaller one: both sizes are captured and replayed."""
+LONG = replace(SETTINGS, epochs=WARM_UP + 2, cuda_graph=True)
+"""Epochs of four batches and a smaller one: both sizes are captured and replayed, more than once."""
 
 Made = list[Any]
 
@@ -71,10 +72,10 @@ def trained(net: nn.Module, settings: Training, folder: Path, **options: Any) ->
     return net, history
 
 
-def require_equal(a: tuple[nn.Module, History], b: tuple[nn.Module, History]) -> None:
+def require_equal(a: tuple[nn.Module, History], b: tuple[nn.Module, History], *, case: str = "") -> None:
     for name, tensor in a[0].state_dict().items():
-        assert torch.equal(tensor, b[0].state_dict()[name]), name
-    assert without_clock(a[1].rows) == without_clock(b[1].rows)
+        assert torch.equal(tensor, b[0].state_dict()[name]), (case, name)
+    assert without_clock(a[1].rows) == without_clock(b[1].rows), case
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_a_captured_step_gives_the_weights_and_losses_of_the_step_itself(
         found.append(trained(noisy_net(), settings, tmp_path / graph.__name__))
     require_equal(*found)
     counts = [(graph.warmed_up, graph.captured, graph.replayed) for graph in made]
-    assert counts == [(WARM_UP, 1, 6 * 4 - WARM_UP), (WARM_UP, 1, 6 - WARM_UP)]
+    assert counts == [(WARM_UP, 1, LONG.epochs * 4 - WARM_UP), (WARM_UP, 1, LONG.epochs - WARM_UP)]
 
 
 @pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"optimizer": "adam", "lr": 0.01}, {"gradient_clip": 0.05}])
@@ -161,29 +162,30 @@ def test_scenes_are_painted_within_the_graph(
 
 
 @pytest.mark.parametrize("optimizer", ["nesterov", "adam"])
-@pytest.mark.parametrize("after", [2, 9, 22])
 def test_a_training_with_graphs_goes_on_from_its_checkpoint_bit_for_bit(
-    optimizer: Any, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    optimizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, calls = replace(LONG, optimizer=optimizer, lr=0.01), [0]
-    count = loop.TrainingState.count
+    settings, count = replace(LONG, optimizer=optimizer, lr=0.01), loop.TrainingState.count
+    with_graphs(monkeypatch, RecordedGraph)
+    whole = trained(noisy_net(), settings, tmp_path / "whole")
 
     class Stopped(Exception):  # noqa: N818
         pass
 
-    def stopping(state: Any, *step: Any) -> None:
-        calls[0] += 1
-        if calls[0] == after:
-            raise Stopped
-        count(state, *step)
+    for after in (2, 9, 22):  # while it warms up, after the capture of large batches, after that of small ones
+        calls = itertools.count(1)
 
-    with_graphs(monkeypatch, RecordedGraph)
-    whole = trained(noisy_net(), settings, tmp_path / "whole")
-    monkeypatch.setattr(loop.TrainingState, "count", stopping)
-    with pytest.raises(Stopped):
-        trained(noisy_net(), settings, tmp_path / "parts")
-    monkeypatch.setattr(loop.TrainingState, "count", count)
-    require_equal(whole, trained(noisy_net(), settings, tmp_path / "parts"))
+        def stopping(state: Any, *step: Any, after: int = after, calls: Iterator[int] = calls) -> None:
+            if next(calls) == after:
+                raise Stopped
+            count(state, *step)
+
+        folder = tmp_path / f"stopped after {after}"
+        monkeypatch.setattr(loop.TrainingState, "count", stopping)
+        with pytest.raises(Stopped):
+            trained(noisy_net(), settings, folder)
+        monkeypatch.setattr(loop.TrainingState, "count", count)
+        require_equal(whole, trained(noisy_net(), settings, folder), case=folder.name)
 
 
 @pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "adamw"])
@@ -244,16 +246,18 @@ def test_a_step_that_cannot_be_captured_is_taken_eagerly_with_a_warning_that_say
     with pytest.warns(
         GraphWarning, match=f"cuda_graph=True was asked for; .*{why}.*with the same results.*cuda_graph=False"
     ):
-        assert not can_be_graphs(net, optimizer, fabric)
+        assert not can_be_graphs(net, optimizer, fabric, Classification(2))
 
 
 def test_a_block_with_graphs_of_its_own_and_an_unknown_optimizer_are_named() -> None:
     net = block()
     net[0].compiled = "reduce-overhead"  # type: ignore[index]
     with pytest.warns(GraphWarning, match="compiled to CUDA graphs of its own"):
-        assert not can_be_graphs(net, optim.SGD(net.parameters(), lr=0.1), on("cuda"))
+        assert not can_be_graphs(net, optim.SGD(net.parameters(), lr=0.1), on("cuda"), Classification(2))
+    with pytest.warns(GraphWarning, match="in a step of the task Detection the host looks at the objects of every"):
+        assert not can_be_graphs(block(), optim.SGD(net.parameters(), lr=0.1), on("cuda"), Detection(("a",)))
     with pytest.warns(GraphWarning, match="the step of RMSprop is not known to be capturable"):
-        assert not can_be_graphs(block(), optim.RMSprop(net.parameters(), lr=0.1), on("cuda"))
+        assert not can_be_graphs(block(), optim.RMSprop(net.parameters(), lr=0.1), on("cuda"), Classification(2))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +266,7 @@ def test_a_block_with_graphs_of_its_own_and_an_unknown_optimizer_are_named() -> 
 def test_steps_in_which_nothing_waits_for_the_host_can_be_captured(net: nn.Module) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert can_be_graphs(net, optim.SGD(net.parameters(), lr=0.1), on("cuda"))
+        assert can_be_graphs(net, optim.SGD(net.parameters(), lr=0.1), on("cuda"), Classification(2))
 
 
 def test_on_a_cpu_a_training_that_asks_for_graphs_says_so_and_gives_the_same_weights(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ class TrainingPathLaws:
     waits_in_a_step = 0
     operations_in_a_step: int
     settings = SETTINGS
+    _seen: HostWaits
 
     def network(self) -> nn.Module:
         raise NotImplementedError
@@ -98,18 +99,24 @@ class TrainingPathLaws:
                 tally.add(*steps.take(batch))
         return seen
 
+    def seen_in_two_steps(self) -> HostWaits:
+        """Return the operations of two steps, which are taken once for all laws of the path."""
+        if "_seen" not in vars(type(self)):
+            type(self)._seen = self.seen_in_steps(2)
+        return self._seen
+
     def test_no_step_makes_the_host_wait_more_than_it_must(self) -> None:
-        seen = self.seen_in_steps(2)
+        seen = self.seen_in_two_steps()
         assert len(seen.waits) <= 2 * self.waits_in_a_step, seen.waits
         assert len(seen.waits) >= 2 * self.waits_in_a_step
         assert seen.operations > 100
 
     def test_a_step_launches_no_more_operations_than_are_needed(self) -> None:
-        assert self.seen_in_steps(2).operations <= 2 * self.operations_in_a_step
+        assert self.seen_in_two_steps().operations <= 2 * self.operations_in_a_step
 
     def test_an_evaluation_waits_as_often_for_many_batches_as_for_few(self) -> None:
         waits: list[list[str]] = []
-        for number in (1, 3):
+        for number in (1, 2):
             torch.manual_seed(0)
             net, task, test = self.network(), self.task(), self.batches(number)
             evaluate(net, task, test)
@@ -117,11 +124,11 @@ class TrainingPathLaws:
                 evaluate(net, task, test)
             waits.append(seen.waits)
         few, many = map(len, waits)
-        assert many <= few + 2 * self.waits_in_a_step, waits[1]
+        assert many <= few + self.waits_in_a_step, waits[1]
 
     def test_a_whole_training_waits_as_often_for_many_steps_as_for_few(self, tmp_path: Path) -> None:
         waits: list[list[str]] = []
-        for number in (1, 3):
+        for number in (1, 2):
             torch.manual_seed(0)
             net, task, train = self.network(), self.task(), self.batches(number)
             settings = replace(self.settings, epochs=1, checkpoint_seconds=3600.0)
@@ -130,7 +137,7 @@ class TrainingPathLaws:
             # The waits of fingerprints are left out, because these are computed before the training.
             waits.append([wait for wait in seen.waits if not wait.startswith("numpy")])
         few, many = map(len, waits)
-        assert many <= few + 2 * self.waits_in_a_step, waits[1]
+        assert many <= few + self.waits_in_a_step, waits[1]
 
 
 class TestResNet(TrainingPathLaws):

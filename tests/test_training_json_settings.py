@@ -180,7 +180,7 @@ def test_a_function_without_a_known_name_is_refused(value: object) -> None:
 )
 def test_anything_but_literals_names_and_calls_is_refused(text: str) -> None:
     with pytest.raises(
-        ValueError, match=r"describes no setting: only literals, names of odenet and torch\.nn, and cal"
+        ValueError, match=r"describes no setting: only literals, names of odenet and torch\.nn, and calls"
     ):
         setting_from_expression(text)
 
@@ -203,7 +203,7 @@ def test_anything_but_literals_names_and_calls_is_refused(text: str) -> None:
 )
 def test_json_of_another_form_is_refused(data: Any) -> None:
     with pytest.raises(
-        ValueError, match=r"describes no setting: only literals, names of odenet and torch\.nn, and cal"
+        ValueError, match=r"describes no setting: only literals, names of odenet and torch\.nn, and calls"
     ):
         setting_from_json(data)
 

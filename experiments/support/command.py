@@ -6,15 +6,21 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, NoReturn, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Generic, Literal, NoReturn, Protocol, TypeVar, get_args, runtime_checkable
 
-import tyro
-
+from experiments.support.endings import ends_in_a_line
+from experiments.support.invocation import as_invoked
+from experiments.support.logs import LogName, log_folder
+from experiments.support.parsing import parse
 from experiments.support.parts import PartedRun, number_of_jobs
 from experiments.support.tables import print_table
+from odenet.blocks.extras import Extra
 from odenet.data import ImageData, load
 from odenet.training import Record, Training, is_main_process
 from odenet.training.checked import Checked, Different, Within
+
+with Extra("experiments"):
+    import tyro
 
 Seeds = Annotated[tuple[int, ...], Within(0, 2**32 - 1), Different()]
 """Seeds of the repetitions."""
@@ -51,9 +57,6 @@ class Settings(Checked):
 S = TypeVar("S")
 T = TypeVar("T", bound=Settings)
 
-REFUSALS = (ValueError, TypeError, OSError, FloatingPointError)
-"""Errors whose message tells the user what to change; they end a run without a traceback."""
-
 
 @dataclass(frozen=True)
 class Experiment(Generic[S]):
@@ -69,7 +72,16 @@ class Experiment(Generic[S]):
     parted: bool = False
     """Whether `work` computes its results through `run.each`; the command line then has the option `--jobs`."""
 
-    def run(self, settings: S, path: Path, *, preset: str, root: Path | None = None, jobs: int = 1) -> Record:
+    def run(
+        self,
+        settings: S,
+        path: Path,
+        *,
+        preset: str,
+        root: Path | None = None,
+        jobs: int = 1,
+        log: tuple[LogName, ...] = (),
+    ) -> Record:
         """Run the experiment, or continue an interrupted run, and print the table of its record.
 
         Args:
@@ -78,14 +90,17 @@ class Experiment(Generic[S]):
             preset: Name of the preset that the settings started from.
             root: Folder of the data sets; by default that of ODENET_DATA, or data/.
             jobs: Number of parts of the run that are computed at a time.
+            log: Names of the logs that each training leaves beside the record.
         """
         with PartedRun.open(self.name, settings, path, preset=preset) as run:
-            run.jobs = jobs
+            run.jobs, run.log = jobs, log
             if not run.finished:
                 self.work(settings, root, run)
         if is_main_process():
             print_table(self.name.replace("_", " "), run.record.summary.get("table", []))
             print(f"record: {path}")
+            if log and log_folder(path).exists():
+                print(f"logs: {log_folder(path)}")
         return run.record
 
     def main(self, arguments: Sequence[str] | None = None) -> None:
@@ -98,16 +113,15 @@ class Experiment(Generic[S]):
         Args:
             arguments: Preset and settings; by default the arguments of the process.
         """
-        preset, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        preset, *rest = given or ["--help"]
         if preset not in self.presets:
             _explain(self.name, self.presets, preset)
-        try:
-            settings, record, root, jobs = _parse(self.name, preset, self.presets[preset], rest, self.parted)
+        with ends_in_a_line(f"experiments.{self.name}", given, kept="results and checkpoints are kept"):
+            settings, record, root, jobs, log = _parse(self.name, preset, self.presets[preset], rest, self.parted)
             path = record or Path("runs") / self.name / f"{'-'.join([preset, *_data_of(settings)])}.json"
             jobs = number_of_jobs(jobs, settings.training.threads if isinstance(settings, Settings) else None)
-            self.run(settings, path, preset=preset, root=root, jobs=jobs)
-        except REFUSALS as error:
-            sys.exit(f"{self.name}: {error}")
+            self.run(settings, path, preset=preset, root=root, jobs=jobs, log=log)
 
 
 def on_images(work: Callable[[T, ImageData, PartedRun], None]) -> Callable[[T, Path | None, PartedRun], None]:
@@ -133,7 +147,7 @@ def _data_of(settings: object) -> list[str]:
 
 def _parse(
     experiment: str, preset: str, settings: S, arguments: list[str], parted: bool
-) -> tuple[S, Path | None, Path | None, int | Literal["auto"]]:
+) -> tuple[S, Path | None, Path | None, int | Literal["auto"], tuple[LogName, ...]]:
     record_help = f"File of the record; by default runs/{experiment}/{'-'.join([preset, *_data_of(settings)])}.json."
     root_help = "Folder of the data sets; by default that of ODENET_DATA, or data/."
     jobs_help = "Number of parts of the run that are computed at a time, each in its own process; auto fills the cores."
@@ -141,19 +155,22 @@ def _parse(
         ("settings", Annotated[type(settings), tyro.conf.arg(name="")], settings),
         ("record", Annotated[Path | None, tyro.conf.arg(help=record_help)], None),
     ]
+    log_help = f"Logs of each training beside the record, for its epochs: {' or '.join(get_args(LogName))}, or both."
+    fields.append(("log", Annotated[tuple[LogName, ...], tyro.conf.arg(help=log_help)], ()))
     if _data_of(settings):
         fields.append(("data_root", Annotated[Path | None, tyro.conf.arg(help=root_help)], None))
     if parted:
         fields.append(("jobs", Annotated[int | Literal["auto"], tyro.conf.arg(help=jobs_help)], 1))
-    options = make_dataclass("Options", fields)
-    given = tyro.cli(options, prog=f"python -m experiments.{experiment} {preset}", description="", args=arguments)
-    return given.settings, given.record, getattr(given, "data_root", None), getattr(given, "jobs", 1)
+    prog = as_invoked(f"python -m experiments.{experiment} {preset}")
+    given: Any = parse(make_dataclass("Options", fields), arguments, prog)
+    root, jobs = getattr(given, "data_root", None), getattr(given, "jobs", 1)
+    return given.settings, given.record, root, jobs, given.log
 
 
 def _explain(experiment: str, presets: Mapping[str, object], given: str) -> NoReturn:
     known = ", ".join(presets)
-    usage = f"usage: python -m experiments.{experiment} {{{known}}} [--help] [settings]"
+    usage = as_invoked(f"usage: python -m experiments.{experiment} {{{known}}} [--help] [settings]")
     if given in ("-h", "--help"):
-        print(f"{sys.modules['__main__'].__doc__}\n{usage}")
+        print(as_invoked(f"{sys.modules['__main__'].__doc__}\n{usage}"))
         sys.exit(0)
     sys.exit(f"{usage}\n{experiment}: unknown preset {given!r}; the first argument is one of {known}.")

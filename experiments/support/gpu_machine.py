@@ -36,6 +36,19 @@ class CannotStart(Exception):  # noqa: N818 (named after what happened)
     """Error raised before any slice runs; the message says what is missing and what to do."""
 
 
+def require_clone(root: Path) -> None:
+    """Raise an error unless the folder `root` has the tests and benchmarks, which an installed package has not.
+
+    Raises:
+        CannotStart: if one of them is missing.
+    """
+    if lacking := [name for name in ("tests", "benchmarks", "records") if not (root / name).is_dir()]:
+        raise CannotStart(
+            f"slices were to be run, but the installed package comes without {', '.join(lacking)}: run `make gpu` in a "
+            "clone of the repository."
+        )
+
+
 def lacking_packages() -> list[str]:
     """Return the modules that slices import and that are not installed."""
     return [name for name in PACKAGES if find_spec(name) is None]

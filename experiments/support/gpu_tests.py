@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from odenet.blocks.extras import Extra
 from odenet.training import Run
 from odenet.training.environment import code
+
+with Extra("test"):
+    import pytest
 
 LONGEST = 2000
 """Number of characters that are kept of the report of a failed test, from its end."""

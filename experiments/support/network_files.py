@@ -6,12 +6,15 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from odenet.blocks.extras import Extra
 from odenet.models import from_torchvision
 from odenet.training import WeightsError, load_model
+
+with Extra("experiments"):
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
 
 def read(path: Path) -> nn.Module:

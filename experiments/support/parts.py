@@ -11,8 +11,9 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
+from experiments.support.logs import LogName, loggers
 from experiments.support.workers import Send, run_tasks
-from odenet.training import Record, Run
+from odenet.training import History, Record, Run
 from odenet.training.progress import show_progress
 
 Part: TypeAlias = Callable[[Run], None]
@@ -24,9 +25,11 @@ class PartedRun(Run):
 
     Attributes:
         jobs: Number of parts that are computed at a time. With 1 they run one after the other, in this process.
+        log: Names of the logs that each training leaves beside the record.
     """
 
     jobs: int = 1
+    log: tuple[LogName, ...] = ()
 
     def __init__(self, record: Record, path: Path) -> None:
         super().__init__(record, path)
@@ -36,6 +39,12 @@ class PartedRun(Run):
         """Return a result of the record, or compute it, as `Run.once` does."""
         self._requested[key] = None
         return super().once(key, compute)
+
+    def fit(self, key: str, *parts: Any, **options: Any) -> History:
+        """Train a network with a checkpoint beside the record, as `Run.fit` does, and with logs of its epochs."""
+        if self.log and not self.finished:
+            options = {"loggers": loggers(self.log, self.path, key)} | options
+        return super().fit(key, *parts, **options)
 
     def each(self, parts: Sequence[Part]) -> None:
         """Compute all parts; at the end, the record has their results in the order of `parts`, whichever ended first.
@@ -57,7 +66,8 @@ class PartedRun(Run):
         return list(self._requested)
 
     def _compute_in_parallel(self, parts: Sequence[Part]) -> list[str]:
-        tasks, keys = [partial(_compute_part, part, self.record, self.path) for part in parts], dict[int, list[str]]()
+        tasks = [partial(_compute_part, part, self.record, self.path, self.log) for part in parts]
+        keys = dict[int, list[str]]()
         show = show_progress("", 0, len(parts), quiet=not sys.stdout.isatty())
         with show as progress:
             for number, content in run_tasks(tasks, self.jobs):
@@ -75,9 +85,9 @@ class PartedRun(Run):
 class _WorkerRun(PartedRun):
     """Run in the process of a part, which sends its results to the process that writes the record."""
 
-    def __init__(self, record: Record, path: Path, send: Send) -> None:
+    def __init__(self, record: Record, path: Path, log: tuple[LogName, ...], send: Send) -> None:
         super().__init__(record, path)
-        self._send = send
+        self._send, self.log = send, log
 
     def once(self, key: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return a result, or compute it and send it to the process that writes the record."""
@@ -93,9 +103,9 @@ class _WorkerRun(PartedRun):
         self._send(dict(fingerprints))
 
 
-def _compute_part(part: Part, record: Record, path: Path, send: Send) -> list[str]:
+def _compute_part(part: Part, record: Record, path: Path, log: tuple[LogName, ...], send: Send) -> list[str]:
     """Compute a part in this process, send its new results, and return the keys of all its results."""
-    return _WorkerRun(record, path, send).compute_in_order([part])
+    return _WorkerRun(record, path, log, send).compute_in_order([part])
 
 
 def number_of_jobs(asked: int | Literal["auto"], threads: int | None) -> int:

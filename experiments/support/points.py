@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import quote_plus
 
-import tyro
-
-from experiments.support.command import REFUSALS, Experiment
+from experiments.support.command import Experiment
+from experiments.support.endings import REFUSALS
 from odenet.blocks.errors import unknown_name
+from odenet.blocks.extras import Extra
 from odenet.training import RecordError, Run
 from odenet.training.devices import threads_kept
+
+with Extra("experiments"):
+    import tyro
 
 
 @dataclass(frozen=True)

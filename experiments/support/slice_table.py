@@ -19,6 +19,7 @@ EXPERIMENTS: Mapping[str, Ranks] = {
     "complexity": Ranks(2, 4),
     "to_continuous": Ranks(3, 6),
     "segmentation": Ranks(3, 6),
+    "detection": Ranks(5, 7),
     "multilevel_training": Ranks(3, 6),
     "stochastic_depth": Ranks(5, 7),
     "solver_swap": Ranks(5, 7),
@@ -30,6 +31,7 @@ EXPERIMENTS: Mapping[str, Ranks] = {
     "upsampling": Ranks(5, 7),
     "inception": Ranks(5, 7),
     "sliding_window": Ranks(5, 7),
+    "plane": Ranks(5, 7),
 }
 """Ranks of each experiment with a preset `gpu`."""
 

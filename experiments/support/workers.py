@@ -71,7 +71,8 @@ def _processes(tasks: Sequence[Task], workers: int) -> Iterator[dict[Connection,
         for _ in range(workers):
             ours, theirs = context.Pipe()
             process = context.Process(target=_work, args=(theirs, pickled, threads), daemon=True)
-            process.start()
+            with _interrupts_ignored():  # a process inherits it, and is quiet from its first line on
+                process.start()
             theirs.close()
             processes[ours] = process
         yield processes
@@ -80,6 +81,19 @@ def _processes(tasks: Sequence[Task], workers: int) -> Iterator[dict[Connection,
             process.terminate()
         for process in processes.values():
             process.join()
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C in the block, where this thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _received(connection: Connection, process: BaseProcess) -> tuple[str, int, Any]:

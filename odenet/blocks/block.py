@@ -16,6 +16,7 @@ from odenet.blocks.compile.programs import Programs
 from odenet.blocks.errors import NonFiniteState, SolveReport
 from odenet.blocks.field import Field
 from odenet.blocks.gradients.base import Backprop, GradientMethod
+from odenet.blocks.integrals import Integrals
 from odenet.blocks.precision import full_precision, to_float32
 from odenet.blocks.replay.captures import ClosedNodes
 from odenet.blocks.statistics.flow import FlowWithStatistics, fine_steps
@@ -59,6 +60,7 @@ class ODEBlock(FlowWithStatistics):
         evaluations: number of evaluations of F in the last forward pass, each of them for the whole batch.
         last_solve: report of the last forward pass under `Adaptive(per_sample=True)`: status, t, evaluations and steps
             of every sample.
+        integrals: integrals of costs in the last forward pass under `Regularized`, by name, one for each sample.
         label: name of this block in messages; networks set it to the name of the submodule.
 
     Raises:
@@ -82,6 +84,7 @@ class ODEBlock(FlowWithStatistics):
         self.projection = projection
         self.evaluations = 0
         self.last_solve: SolveReport | None = None
+        self.integrals = Integrals()
         self.label = "ODEBlock"
         self._programs = Programs()
         self._closed = ClosedNodes()
@@ -228,7 +231,7 @@ class ODEBlock(FlowWithStatistics):
         y = self._integrate(field, x)
         if y is x:  # no step was taken, but the caller may change the result in place
             y = x.clone()
-        self.evaluations, self.last_solve = field.evaluations, field.last_solve
+        self.evaluations, self.last_solve, self.integrals = field.evaluations, field.last_solve, field.integrals
         if not torch.compiler.is_compiling() and y.device.type == "cpu" and not _is_finite(y):
             self.locate_nonfinite(x)
             raise NonFiniteState(

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from odenet.blocks.compile.programs import Programs, first_line
 from odenet.blocks.errors import NonFiniteState, SolveReport
+from odenet.blocks.integrals import Integrals
 from odenet.blocks.replay.captures import Captures, ClosedNodes
 from odenet.blocks.replay.positions import Positions
-from odenet.blocks.signature import signature_error
+from odenet.blocks.signature import signature_error, size_error
 from odenet.blocks.theta.base import Piece, Time
 
 P = ParamSpec("P")
@@ -46,6 +47,7 @@ class Field:
         self.positions: Positions | None = None
         self.evaluations = 0
         self.last_solve: SolveReport | None = None
+        self.integrals = Integrals()
         self.step = -1
         self.piece = -1
         self.cost = 1
@@ -59,6 +61,11 @@ class Field:
         self.cost = 1 if piece.nodes else 0  # a piece without nodes was skipped by stochastic depth
         self.piece += 1
         self._current = piece
+
+    @property
+    def nodes(self) -> tuple[object, ...]:
+        """Modules that the current piece evaluates."""
+        return (self.branch,) if self._current is None else self._current.nodes
 
     def at(self, piece: Piece) -> Self:
         """Return this field, ready for one more step, which lies on `piece`."""
@@ -124,7 +131,7 @@ class Field:
             try:
                 slope = self.branch(t, x)
             except (TypeError, RuntimeError) as error:
-                clearer = self._clearer_error(error, t)
+                clearer = self._clearer_error(error, t) or size_error(error, self.label, x)
                 if clearer is None:
                     raise
                 raise clearer from error

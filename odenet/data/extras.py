@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
+from odenet.blocks.extras import Extra
+
 
 def data_package(module: str) -> ModuleType:
     """Import and return a module of a package that belongs to the optional dependencies `odenet[data]`.
@@ -12,11 +14,5 @@ def data_package(module: str) -> ModuleType:
     Raises:
         ModuleNotFoundError: if the package is not installed; the message says how to install it.
     """
-    try:
+    with Extra("data"):
         return import_module(module)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{module} is needed, but {error.name} is not installed: it is an optional dependency for data sets; "
-            "install it with `pip install 'odenet[data]'`.",
-            name=error.name,
-        ) from error

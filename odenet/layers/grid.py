@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from torch import nn
@@ -51,7 +52,7 @@ class Grid:
             return grid
         if isinstance(module, Parallel):  # its branches are concatenated, so they have the same grid
             return self.through(next(iter(module.values())))
-        if isinstance(module, POINTWISE):
+        if isinstance(module, POINTWISE) or _is_frozen_norm(module):
             return self
         if isinstance(module, nn.Conv2d | nn.MaxPool2d):
             return self.then(*(_side(n) for n in (module.kernel_size, module.stride, module.padding, module.dilation)))
@@ -61,6 +62,12 @@ class Grid:
             f"the grid after {type(module).__name__} was asked for; it is known only for convolutions, poolings and "
             "pixel-wise layers, in chains and side by side: compute the grid after it with Grid.then."
         )
+
+
+def _is_frozen_norm(module: nn.Module) -> bool:
+    """Whether `module` is torchvision's FrozenBatchNorm2d; there is none before torchvision has been imported."""
+    torchvision = sys.modules.get("torchvision.ops.misc")
+    return torchvision is not None and isinstance(module, torchvision.FrozenBatchNorm2d)
 
 
 def _side(pair: int | tuple[int, ...] | str) -> int:

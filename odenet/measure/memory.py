@@ -98,10 +98,11 @@ class _LiveStorages(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Run the operation, and begin to track the storages of its outputs that are not those of its inputs."""
-        inputs = {tensor.untyped_storage() for tensor in _tensors((args, kwargs))}
         result = func(*args, **kwargs or {})
-        for storage in {tensor.untyped_storage() for tensor in _tensors(result)} - inputs:
-            if storage not in self._known:
+        created = {tensor.untyped_storage() for tensor in _tensors(result)}
+        created = {storage for storage in created if storage not in self._known}
+        if created:
+            for storage in created - {tensor.untyped_storage() for tensor in _tensors((args, kwargs))}:
                 self._track(storage)
         self.peak = max(self.peak, self.now)
         return result

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from odenet.blocks.arguments import checked
+from odenet.blocks.extras import Extra
 from odenet.blocks.solvers.tableau import ButcherTableau
 
 
@@ -45,7 +46,8 @@ def largest_eigenvalues(field: Callable[[Tensor], Tensor], x: Tensor, number: in
     Returns:
         Complex eigenvalues in order of decreasing modulus.
     """
-    from scipy.sparse.linalg import LinearOperator, eigs
+    with Extra("experiments"):
+        from scipy.sparse.linalg import LinearOperator, eigs
 
     x = x.detach().requires_grad_()
     with torch.enable_grad():

@@ -6,6 +6,7 @@ Constructors follow torchvision's habit: `resnet18(num_classes=1000, in_channels
 from odenet.models.alexnet import AlexNet, alexnet
 from odenet.models.alexnet_towers import TwoTowerAlexNet, alexnet_towers
 from odenet.models.deconvnet import DeconvNet, deconvnet
+from odenet.models.detection import Pyramid, faster_rcnn, fcos, mask_rcnn, pyramid, retinanet
 from odenet.models.fcn import FCN, FullResolution, fcn, fcn8s, fcn16s, fcn32s, with_skip
 from odenet.models.fcn_trunks import Backbone, backbone_of, plain_backbone
 from odenet.models.googlenet import GoogLeNet, GoogLeNetOutput, googlenet, googlenet_bn
@@ -20,6 +21,7 @@ from odenet.models.plain import (
     plain56,
     plain110,
 )
+from odenet.models.registry import get_constructor, get_model, list_models
 from odenet.models.resnet import (
     ResNet,
     cifar_resnet,
@@ -53,6 +55,14 @@ from odenet.models.sliding_window import (
     shift_and_stitch,
 )
 from odenet.models.stochastic_depth import set_stochastic_depth
+from odenet.models.torchvision_detection import (
+    detector_from_torchvision,
+    detector_to_torchvision,
+    fasterrcnn_resnet50_fpn,
+    fcos_resnet50_fpn,
+    maskrcnn_resnet50_fpn,
+    retinanet_resnet50_fpn,
+)
 from odenet.models.torchvision_googlenet import googlenet_from_torchvision
 from odenet.models.torchvision_resnet import from_torchvision, to_torchvision
 from odenet.models.unet import UNet, unet
@@ -69,6 +79,7 @@ __all__ = [
     "GoogLeNet",
     "GoogLeNetOutput",
     "PatchClassifier",
+    "Pyramid",
     "ResNet",
     "SigmoidChain",
     "SigmoidMLP",
@@ -82,15 +93,26 @@ __all__ = [
     "backbone_of",
     "cifar_resnet",
     "deconvnet",
+    "detector_from_torchvision",
+    "detector_to_torchvision",
+    "faster_rcnn",
+    "fasterrcnn_resnet50_fpn",
     "fcn",
     "fcn8s",
     "fcn16s",
     "fcn32s",
+    "fcos",
+    "fcos_resnet50_fpn",
     "from_torchvision",
+    "get_constructor",
+    "get_model",
     "googlenet",
     "googlenet_bn",
     "googlenet_from_torchvision",
     "imagenet_resnet",
+    "list_models",
+    "mask_rcnn",
+    "maskrcnn_resnet50_fpn",
     "ode_net",
     "patch_backbone",
     "plain18",
@@ -101,6 +123,7 @@ __all__ = [
     "plain56",
     "plain110",
     "plain_backbone",
+    "pyramid",
     "res_net",
     "resnet18",
     "resnet20",
@@ -116,6 +139,8 @@ __all__ = [
     "resnext50_32x4d",
     "resnext101_32x8d",
     "resnext101_64x4d",
+    "retinanet",
+    "retinanet_resnet50_fpn",
     "rk_net",
     "set_stochastic_depth",
     "shift_and_stitch",

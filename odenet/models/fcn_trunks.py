@@ -27,7 +27,7 @@ Classifier: TypeAlias = VGG | AlexNet | TwoTowerAlexNet | GoogLeNet | ResNet
 """Classifiers that can be converted to a backbone."""
 
 MAPS = 3
-"""Number of maps of a backbone made from a classifier: those of strides 8, 16 and 32 in the published nets."""
+"""Default number of maps of a backbone made from a classifier: strides 8, 16 and 32 in the published nets."""
 
 
 class Backbone(nn.Module):
@@ -76,24 +76,32 @@ class Backbone(nn.Module):
 
 
 @checked
-def backbone_of(classifier: Annotated[Classifier, Inside()]) -> Backbone:
+def backbone_of(classifier: Annotated[Classifier, Inside()], maps: int = MAPS) -> Backbone:
     """Convert a classifier to a backbone, without its last layer and with its linear layers as convolutions.
 
-    The modules and weights are shared with the classifier. The maps are those before the last two halvings, and the
+    The modules and weights are shared with the classifier. The maps are those before the last halvings, and the
     input of the last layer. Where a GoogLeNet averages over its last map, its backbone averages over windows of 7×7
     pixels, the size of that map for images of 224×224. The backbone of a ResNet does not average, because the average
     of a linear layer's outputs is its output for the average.
 
+    Args:
+        classifier: classifier to convert.
+        maps: number of maps, counted from the coarsest; 4 for detectors that look at small objects, if there are as
+            many stages.
+
     Raises:
         TypeError: if the network is of another class.
+        ValueError: if the classifier has fewer stages than `maps`, and `maps` is not the default.
     """
     if isinstance(classifier, GoogLeNet):
-        return _backbone_of_googlenet(classifier)
+        return _joined(_backbone_of_googlenet(classifier), maps)
     if isinstance(classifier, ResNet):
-        return _backbone_of_resnet(classifier)
+        return _joined(_backbone_of_resnet(classifier), maps, flat=False)
     if isinstance(classifier, VGG | AlexNet | TwoTowerAlexNet):
         *stages, last = _halvings(classifier.features)
-        return _chain([*stages, nn.Sequential(*last, *_hidden_layers(classifier))], classifier.in_channels)
+        return _joined(
+            _chain([*stages, nn.Sequential(*last, *_hidden_layers(classifier))], classifier.in_channels), maps
+        )
     raise TypeError(
         f"a {type(classifier).__name__} cannot be made a backbone; only VGG, AlexNet, GoogLeNet and ResNet are known: "
         "pass one of these, or a Backbone of your own stages, channels and grids."
@@ -126,7 +134,7 @@ def as_convolution(linear: nn.Linear, side: int) -> nn.Conv2d:
 
 @checked
 def plain_backbone(
-    widths: Sequence[Sequence[int]], in_channels: int = 3, *, norm: Norm | None = nn.BatchNorm2d
+    widths: Sequence[Sequence[int]], in_channels: int = 3, *, norm: Norm | None = nn.BatchNorm2d, maps: int = MAPS
 ) -> Backbone:
     """Build a VGG without linear layers: each stage has 3×3 convolutions to the `widths` given, and 2×2 pooling.
 
@@ -134,9 +142,11 @@ def plain_backbone(
         widths: numbers of channels, one sequence for each stage with one number for each convolution.
         in_channels: number of channels of the images.
         norm: constructor of a normalization layer, called with the number of channels; None for biases instead.
+        maps: number of maps, counted from the coarsest.
 
     Raises:
-        ValueError: if a count is not a positive integer, or a stage has no convolutions.
+        ValueError: if a count is not a positive integer, a stage has no convolutions, or there are fewer stages than
+            `maps`, and `maps` is not the default.
     """
     stages, before = [], in_channels
     for stage in widths:
@@ -147,14 +157,31 @@ def plain_backbone(
             parts.append(convolution(before, channels, 3, norm=norm))
             before = channels
         stages.append(nn.Sequential(*parts, nn.MaxPool2d(2)))
-    return _chain(stages, in_channels)
+    return _joined(_chain(stages, in_channels), maps)
 
 
 def _chain(stages: list[nn.Sequential], in_channels: int) -> Backbone:
-    """Build the backbone of these stages, joining the first ones so that at most `MAPS` maps are left."""
-    joined = max(1, len(stages) - MAPS + 1)
-    stages = [nn.Sequential(*(part for stage in stages[:joined] for part in stage)), *stages[joined:]]
+    """Build the backbone with the map after each of these stages."""
     return Backbone(stages, [_channels(stage) for stage in stages], _grids(stages), in_channels)
+
+
+def _joined(backbone: Backbone, maps: int, *, flat: bool = True) -> Backbone:
+    """Join the first stages of a backbone so that the last `maps` maps are left; by default, fewer stages will do.
+
+    Args:
+        backbone: backbone with a map after each stage.
+        maps: number of maps that are left.
+        flat: whether the stages that are joined are chains whose layers form one chain, or remain chains in a chain.
+    """
+    stages = list(backbone.stages)
+    if maps > len(stages) and maps != MAPS:
+        raise ValueError(
+            f"maps = {maps}, but the network has {len(stages)} stages that end with a map: ask for at most that many."
+        )
+    joined = max(1, len(stages) - maps + 1)
+    first = nn.Sequential(*(part for stage in stages[:joined] for part in (stage.children() if flat else [stage])))
+    kept = slice(joined - 1, None)
+    return Backbone([first, *stages[joined:]], backbone.channels[kept], backbone.grids[kept], backbone.in_channels)
 
 
 def _channels(stage: nn.Module) -> int:
@@ -209,7 +236,7 @@ def _backbone_of_googlenet(net: GoogLeNet) -> Backbone:
 
 
 def _backbone_of_resnet(net: ResNet) -> Backbone:
-    """Build the backbone with the maps after the last stages.
+    """Build the backbone with the map after each stage.
 
     Flows keep the grid; a transition has 3×3 filters, stride 2 and padding 1.
     """
@@ -219,6 +246,4 @@ def _backbone_of_resnet(net: ResNet) -> Backbone:
     stages: list[nn.Module] = [*net.stages]
     stages[0] = nn.Sequential(net.stem, stages[0])
     stages[-1] = nn.Sequential(stages[-1], net.finish)
-    joined = max(1, len(stages) - MAPS + 1)
-    stages = [nn.Sequential(*stages[:joined]), *stages[joined:]]
-    return Backbone(stages, [_channels(stage) for stage in stages], grids[joined - 1 :], net.in_channels)
+    return Backbone(stages, [_channels(stage) for stage in stages], grids, net.in_channels)

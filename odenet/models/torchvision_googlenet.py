@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from odenet.blocks.annotations import kind_of, shown
 from odenet.blocks.arguments import checked
+from odenet.blocks.extras import Extra
 from odenet.models.googlenet import AuxiliaryClassifier, GoogLeNet, googlenet_bn
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def googlenet_from_torchvision(model: TorchvisionGoogLeNet) -> GoogLeNet:
 
 
 def _require_torchvision(model: object) -> None:
-    from torchvision.models import GoogLeNet as Torchvision
+    with Extra("data"):
+        from torchvision.models import GoogLeNet as Torchvision
 
     if not isinstance(model, Torchvision):
         raise TypeError(

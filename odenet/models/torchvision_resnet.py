@@ -20,6 +20,7 @@ from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
 from odenet.blocks.branches import BasicBranch, BottleneckBranch
+from odenet.blocks.extras import Extra
 from odenet.blocks.projections import is_relu
 from odenet.blocks.solvers.runge_kutta import Euler
 from odenet.blocks.stepping.fixed import FixedSteps
@@ -148,10 +149,9 @@ def _step_of(block: ODEBlock) -> float:
 
 def _require_torchvision(model: Any) -> None:
     """Raise unless `model` and its blocks have torchvision's own classes; a subclass may have another forward pass."""
-    from torchvision.models.resnet import BasicBlock, Bottleneck
-    from torchvision.models.resnet import ResNet as Torchvision
-
-    if type(model) is not Torchvision:
+    with Extra("data"):
+        from torchvision.models import resnet as torchvision
+    if type(model) is not torchvision.ResNet:
         raise TypeError(
             f"from_torchvision was given a {type(model).__module__}.{type(model).__name__}; it converts "
             "torchvision.models.ResNet (resnet18 to resnet152, ResNeXt, wide), itself or its state dict: pass one, or "
@@ -164,7 +164,7 @@ def _require_torchvision(model: Any) -> None:
             raise _misfit(f"{layer!r} is a {type(model.get_submodule(layer)).__name__} without residual blocks")
         for name, block in blocks.items():
             kinds.add(type(block))
-            if type(block) not in (BasicBlock, Bottleneck) or len(kinds) > 1:
+            if type(block) not in (torchvision.BasicBlock, torchvision.Bottleneck) or len(kinds) > 1:
                 raise _misfit(f"{layer}.{name} is a {type(block).__name__}, not a torchvision block like the others")
 
 
@@ -219,9 +219,8 @@ def _stride(model: TorchvisionResNet) -> int:
 
 def _model_of(state: Mapping[str, Tensor]) -> TorchvisionResNet:
     """Build the torchvision ResNet with the weights `state`, whose shapes determine the architecture."""
-    from torchvision.models.resnet import BasicBlock, Bottleneck
-    from torchvision.models.resnet import ResNet as Torchvision
-
+    with Extra("data"):
+        from torchvision.models import resnet as torchvision
     needed = ("conv1.weight", "fc.weight", *(f"{layer}.0.conv2.weight" for layer in _LAYERS))
     if missing := [name for name in needed if name not in state]:
         raise _misfit(f"the state dict lacks {_listed(missing)}")
@@ -231,7 +230,8 @@ def _model_of(state: Mapping[str, Tensor]) -> TorchvisionResNet:
         width, width_per_group = state["layer1.0.conv2.weight"].shape[:2]
         options = {"groups": width // width_per_group, "width_per_group": width_per_group}
     with torch.device("meta"):
-        model = Torchvision(Bottleneck if bottleneck else BasicBlock, blocks, len(state["fc.weight"]), **options)
+        kind = torchvision.Bottleneck if bottleneck else torchvision.BasicBlock
+        model = torchvision.ResNet(kind, blocks, len(state["fc.weight"]), **options)
         model.conv1 = nn.Conv2d(state["conv1.weight"].shape[1], 64, 7, 2, padding=3, bias=False)
     try:
         model.load_state_dict(state, assign=True)
@@ -292,8 +292,8 @@ def _require_flow(block: ODEBlock, name: str) -> None:
 
 def _require_affine(norm: nn.Module, name: str, h: float) -> None:
     """Raise unless `norm` ends with γ·x + β, so that a step size can be multiplied into γ and β."""
-    from torchvision.ops import FrozenBatchNorm2d
-
+    with Extra("data"):
+        from torchvision.ops import FrozenBatchNorm2d
     kinds = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, nn.GroupNorm, FrozenBatchNorm2d)
     if not isinstance(norm, kinds) or not {"weight", "bias"} <= norm.state_dict().keys():
         raise _unlike(

@@ -6,7 +6,9 @@ they are first used, so that a figure can read records without them.
 
 from odenet.training.auxiliary import AuxiliaryClassification
 from odenet.training.batches import BatchSource
+from odenet.training.callbacks import EarlyStopping, EpochEnd
 from odenet.training.checkpoints import CheckpointError
+from odenet.training.detection import Detection
 from odenet.training.devices import is_main_process, launch
 from odenet.training.evaluation import evaluate
 from odenet.training.files import CannotWrite
@@ -34,6 +36,9 @@ __all__ = [
     "CannotWrite",
     "CheckpointError",
     "Classification",
+    "Detection",
+    "EarlyStopping",
+    "EpochEnd",
     "GraphWarning",
     "History",
     "MultiLabel",

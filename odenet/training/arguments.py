@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
+from odenet.data.detection_targets import DetectionTargets
 from odenet.training.tasks import Task
 
 
@@ -71,7 +72,7 @@ def require_batches(name: str, batches: Any) -> None:
         ValueError: if an epoch has no batch.
     """
     labels, epoch = getattr(getattr(batches, "split", None), "labels", None), getattr(batches, "epoch", None)
-    if not isinstance(labels, Tensor) or not callable(epoch) or not hasattr(batches, "__len__"):
+    if not isinstance(labels, Tensor | DetectionTargets) or not callable(epoch) or not hasattr(batches, "__len__"):
         raise TypeError(
             f"{name} must be a BatchSource, got {_shown(batches)}: each batch must be a function of (epoch, index), so "
             "that a resumed training sees the batches that it would have seen; those of a DataLoader depend on global "

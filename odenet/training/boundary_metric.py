@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
+from odenet.blocks.extras import Extra
 from odenet.measure.boundary import boundary_f1
+
+with Extra("experiments"):
+    from torchmetrics import Metric
 
 
 class BoundaryF1(Metric):

@@ -33,14 +33,15 @@ _CALLS: OrderedDict[str, tuple[Call, Call]] = OrderedDict()
 
 
 @contextmanager
-def compiled(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+def compiled(model: nn.Module, device: torch.device, *, whole: bool = True) -> Iterator[nn.Module]:
     """Yield a compiled network with the weights and modes of `model`, to be called in its place.
 
     Networks with the same `repr` share their kernels, so that a network is not compiled again for another seed. On CUDA
     a deep network is compiled in chunks of one or two branches, which serve a whole stage; stem and transitions are not
-    compiled.
+    compiled. So it is on every device with `whole=False`, for a network whose program depends on its inputs, such as a
+    detector.
     """
-    if device.type == "cuda" and _can_be_compiled_by_branches(model):
+    if not whole or (device.type == "cuda" and _can_be_compiled_by_branches(model)):
         with configure(model, compile=True):
             yield model
     else:

@@ -7,10 +7,13 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from odenet.blocks.errors import OdenetWarning
+from odenet.blocks.extras import Extra
 from odenet.training.confusion import confusion
+
+with Extra("experiments"):
+    from torchmetrics import Metric
 
 
 class ConfusionMetric(Metric):

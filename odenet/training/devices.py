@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from odenet.blocks.arguments import checked
+from odenet.blocks.extras import Extra
 from odenet.blocks.stochastic_depth import StochasticDepth
 from odenet.training.processor import warn_of_slow_bfloat16
 from odenet.training.settings import Training
@@ -50,7 +51,8 @@ def launch(settings: Training, model: nn.Module | None = None) -> Fabric:
     Raises:
         ValueError: if the device is not available, or another number of processes was started.
     """
-    from lightning_fabric import Fabric
+    with Extra("experiments"):
+        from lightning_fabric import Fabric
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would log "Using bfloat16 …" in every training
     if settings.threads is not None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import checked
+from odenet.blocks.extras import Extra
 from odenet.measure.mode import in_mode
 from odenet.training.arguments import require_batches, require_model, require_task
 from odenet.training.batches import BatchSource
@@ -20,6 +21,8 @@ def evaluate(
     model: Annotated[nn.Module, Inside()], task: Annotated[Task, Inside()], batches: BatchSource
 ) -> dict[str, float]:
     """Return the mean loss (key "loss") and the metrics of `task` over all of `batches`; weights and modes are kept.
+
+    There is no loss for a task whose networks compute it in training mode only, as detectors.
 
     The host waits for an accelerator only at the end, not at each batch, unless a user-defined metric makes it wait.
     Under torchrun every process must call this function, because the metrics are reduced over all processes.
@@ -33,7 +36,8 @@ def evaluate(
         TypeError: if an argument has the wrong type, such as a DataLoader for `batches`.
         ValueError: if there is no batch.
     """
-    from torchmetrics import SumMetric
+    with Extra("experiments"):
+        from torchmetrics import SumMetric
 
     require_model(model)
     require_task(task)
@@ -46,10 +50,12 @@ def evaluate(
     seen = 0
     with in_mode(model, training=False), torch.inference_mode():
         for inputs, targets in batches.epoch(0):
-            outputs = model(inputs)
-            losses.update(len(targets) * task.loss(outputs, targets))
+            outputs = task.outputs(model, inputs, targets)
+            if task.answers_in_training:
+                losses.update(len(targets) * task.loss(outputs, targets))
             metrics.update(outputs, targets)
             seen += len(targets)
         examples.update(seen)  # only once, because it is a copy to the device
-        values = {"loss": losses.compute() / examples.compute(), **metrics.compute()}
+        mean = {"loss": losses.compute() / examples.compute()} if task.answers_in_training else {}
+        values = mean | metrics.compute()
     return {name: float(value) for name, value in values.items()}

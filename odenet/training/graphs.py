@@ -24,6 +24,7 @@ from odenet.data.transfer import sent_to
 from odenet.training.batches import BatchSource
 from odenet.training.devices import skips_branches
 from odenet.training.steps import Steps
+from odenet.training.tasks import Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -183,9 +184,9 @@ class _CapturedStep:
             own.copy_(result)
 
 
-def can_be_graphs(model: nn.Module, optimizer: optim.Optimizer, fabric: Fabric) -> bool:
+def can_be_graphs(model: nn.Module, optimizer: optim.Optimizer, fabric: Fabric, task: Task) -> bool:
     """Whether training steps can be captured; if not, warn with the reason (`GraphWarning`)."""
-    why = _obstacle(model, optimizer, fabric)
+    why = _obstacle(model, optimizer, fabric, task)
     if why is not None:
         warnings.warn(
             f"cuda_graph=True was asked for; {why}, so every step is taken eagerly, with the same results: remove the "
@@ -196,7 +197,7 @@ def can_be_graphs(model: nn.Module, optimizer: optim.Optimizer, fabric: Fabric) 
     return why is None
 
 
-def _obstacle(model: nn.Module, optimizer: optim.Optimizer, fabric: Fabric) -> str | None:
+def _obstacle(model: nn.Module, optimizer: optim.Optimizer, fabric: Fabric, task: Task) -> str | None:
     """Return the reason why a training step cannot be a graph, which the host cannot control; `None` if it can."""
     if fabric.device.type != "cuda":
         return f"the training runs on {fabric.device.type!r}, and graphs need CUDA"
@@ -204,6 +205,8 @@ def _obstacle(model: nn.Module, optimizer: optim.Optimizer, fabric: Fabric) -> s
         return f"{fabric.world_size} processes exchange gradients in each step"
     if type(optimizer) not in (optim.SGD, optim.Adam, optim.AdamW):
         return f"the step of {type(optimizer).__name__} is not known to be capturable"
+    if not task.answers_in_training:
+        return f"in a step of the task {type(task).__name__} the host looks at the objects of every image"
     if skips_branches(model):
         return "stochastic depth by batch skips other branches in each step (per='sample' does not)"
     return next((why for module in model.modules() if (why := _obstacle_of_module(module)) is not None), None)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from odenet.blocks.extras import Extra
 from odenet.training.files import CannotWrite
 
 _HELD: WeakValueDictionary[str, Hold] = WeakValueDictionary()
@@ -63,7 +64,8 @@ class Hold:
 
 def _locked(real: Path, path: Path) -> Any:
     """Take the lock of a file and return it."""
-    from filelock import FileLock, Timeout
+    with Extra("experiments"):
+        from filelock import FileLock, Timeout
 
     name = real.with_name(f".{real.name}.lock")
     before = _holder(name)  # read first, because some versions of filelock empty the file when they fail

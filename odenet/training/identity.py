@@ -20,8 +20,8 @@ from odenet.training.optimizers import describe_optimizer
 from odenet.training.settings import Training
 from odenet.training.tasks import Task
 
-_CHANGING = ("training", "evaluations", "label", "last_solve")
-"""Attributes of modules that are not settings."""
+_CHANGING = ("training", "evaluations", "label", "last_solve", "integrals", "scales", "map_levels")
+"""Attributes of modules that are not settings; the last two are computed by MultiScaleRoIAlign of torchvision."""
 
 _NUMBERS_AND_TEXT = (type(None), bool, int, float, complex, str, bytes, np.generic, Enum, PurePath, torch.dtype)
 _SETTINGS = (*_NUMBERS_AND_TEXT, list, tuple, dict, set, frozenset, SimpleNamespace)

@@ -27,6 +27,7 @@ from odenet.training.arguments import (
     require_task,
 )
 from odenet.training.batches import BatchSource
+from odenet.training.callbacks import Callback, Observers
 from odenet.training.checkpoints import Checkpoint
 from odenet.training.compiled import compiled
 from odenet.training.devices import launch, skips_branches, threads_kept
@@ -71,6 +72,8 @@ def fit(
     context: Plain = None,
     label: Annotated[str, Inside()] = "",
     quiet: Annotated[bool, Inside()] = False,
+    loggers: Annotated[Sequence[Any], Inside()] = (),
+    callbacks: Annotated[Sequence[Callback], Inside()] = (),
 ) -> History:
     """Train `model` in place; resume from the checkpoint in `folder` if there is one.
 
@@ -101,6 +104,10 @@ def fit(
         context: Further plain data on which the outcome depends, such as the settings of an experiment.
         label: Name of the training in the display of progress.
         quiet: Whether to show no progress.
+        loggers: Loggers that get the row of each epoch, such as lightning-fabric's CSVLogger and TensorBoardLogger, or
+            any with `log_metrics(metrics, step)`. A training that resumes logs its earlier epochs first.
+        callbacks: Functions that are called after each epoch with an `EpochEnd`, in the main process; True ends the
+            training (`EarlyStopping`). Those that are dataclasses are part of what a checkpoint is compared with.
 
     Raises:
         TypeError: if an argument has the wrong type, such as a DataLoader for batches, or batches cannot be compared
@@ -113,6 +120,7 @@ def fit(
     """
     sources = _present(train, test, validation)
     _check(model, task, sources, settings, seed, folder, optimizer, label, quiet)
+    observers = Observers(model, loggers, callbacks, settings.epochs)
     descent = make_optimizer(model, settings) if optimizer is None else optimizer
     with threads_kept(), as_in_training(model), rates_kept(descent) as peaks:
         fabric = launch(settings, model)
@@ -120,14 +128,17 @@ def fit(
             require_same_device(name, batches, fabric.device)
         conditions: dict[str, Any] = {"seed": seed, "processes": fabric.world_size, "context": context}
         conditions["validation"] = validation
+        if observers.rules:
+            conditions["context"] = {"given": context, "callbacks": observers.rules}
         # The identity of the main process is used, because the other processes have other shares of the batches.
         identity = fabric.broadcast(identity_of(model, task, train, test, settings, optimizer=optimizer, **conditions))
         checkpoint = Checkpoint(Path(folder) / "checkpoint.pt", identity, settings.checkpoint_seconds)
-        called = compiled(model, fabric.device) if settings.compile else nullcontext(model)
+        whole = task.answers_in_training
+        called = compiled(model, fabric.device, whole=whole) if settings.compile else nullcontext(model)
         with random_numbers_kept(fabric.device), called as network:
             _seed(model, seed, fabric)
             parts = (model, network, task, sources, settings, descent, peaks, fabric, checkpoint, label)
-            rows = _train(*parts, quiet=quiet)
+            rows = _train(*parts, observers=observers, quiet=quiet)
     return History(task.headline, rows, identity["made_from"])
 
 
@@ -143,6 +154,7 @@ def _train(
     checkpoint: Checkpoint,
     label: str,
     *,
+    observers: Observers,
     quiet: bool,
 ) -> list[dict[str, float]]:
     """Run the training, with `model` in its present modes, and return the rows of the history.
@@ -160,7 +172,7 @@ def _train(
     if (saved := checkpoint.read()) is not None:
         state.restore(saved, str(checkpoint))
     read_every = _steps_between_reads(fabric)
-    complete = state.epoch == settings.epochs
+    complete = state.epoch == settings.epochs or state.stopped
     show = show_progress(label, state.steps(len(train)), learning_rate.steps, quiet=quiet or complete)
     eager = Steps(network, descent, task, settings, fabric)
 
@@ -169,8 +181,9 @@ def _train(
         _errors_with_place(state),
         _graphed(eager, train, model, optimizer, wanted=settings.cuda_graph and not complete) as steps,
         show as progress,
+        observers.watching(state.rows),
     ):
-        while state.epoch < settings.epochs:
+        while state.epoch < settings.epochs and not state.stopped:
             state.start_clock()
             for batch in steps.batches(train, state.epoch, state.step):
                 now = state.steps(len(train))
@@ -186,7 +199,10 @@ def _train(
 
             last = state.epoch + 1 == settings.epochs
             state.close_epoch(_row(state, task, _evaluated(network, task, sources, last=last)))
-            if fabric.broadcast(checkpoint.due) or state.epoch == settings.epochs:
+            state.stopped = fabric.broadcast(observers.epoch_ended(state.rows, fabric.device))
+            if state.stopped and not last:
+                state.rows[-1] |= _evaluated(network, task, sources, last=True)
+            if fabric.broadcast(checkpoint.due) or state.epoch == settings.epochs or state.stopped:
                 _save(state, checkpoint)
             progress.epoch(state.steps(len(train)), _facts_of_row(state, task, settings))
     return state.rows
@@ -255,18 +271,21 @@ def _save(state: TrainingState, checkpoint: Checkpoint) -> None:
 def _row(state: TrainingState, task: Task, after: dict[str, float]) -> dict[str, float]:
     loss, score = state.tally.means(state.fabric)
     lr = learning_rates(state.optimizer)[0]
-    head = {"epoch": state.epoch + 1, "lr": lr, "train_loss": loss, f"train_{task.headline}": score}
-    return head | after | {"seconds": state.seconds}
+    head = {"epoch": state.epoch + 1, "lr": lr, "train_loss": loss}
+    scored = {f"train_{task.headline}": score} if task.answers_in_training else {}
+    return head | scored | after | {"seconds": state.seconds}
 
 
 def _facts(state: TrainingState, task: Task, settings: Training) -> str:
     loss, score = state.tally.means()
-    return f"epoch {state.epoch + 1}/{settings.epochs}  loss {loss:.3f}  {task.headline} {score:.3f}"
+    scored = f"  {task.headline} {score:.3f}" if task.answers_in_training else ""
+    return f"epoch {state.epoch + 1}/{settings.epochs}  loss {loss:.3f}{scored}"
 
 
 def _facts_of_row(state: TrainingState, task: Task, settings: Training) -> str:
     row = state.rows[-1]
-    facts = {"loss": row["train_loss"], task.headline: row[f"train_{task.headline}"]}
+    facts = {"loss": row["train_loss"]}
+    facts |= {task.headline: row[f"train_{task.headline}"]} if task.answers_in_training else {}
     facts |= {part: row[key] for part in ("validation", "test") if (key := f"{part}_{task.headline}") in row}
     return f"epoch {state.epoch}/{settings.epochs}  " + "  ".join(
         f"{name} {value:.3f}" for name, value in facts.items()
@@ -278,7 +297,7 @@ def _graphed(
     steps: Steps, train: BatchSource, model: nn.Module, optimizer: optim.Optimizer, *, wanted: bool
 ) -> Iterator[Steps | GraphedSteps]:
     """Yield the steps as CUDA graphs if that is wanted and possible, else the eager steps."""
-    if not wanted or not can_be_graphs(model, optimizer, steps.fabric):
+    if not wanted or not can_be_graphs(model, optimizer, steps.fabric, steps.task):
         yield steps
         return
     with capturable(optimizer, steps.fabric.device):

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import check_fields, checked
+from odenet.blocks.extras import Extra
 from odenet.data.class_names import class_names
 from odenet.training.tasks import Task
 
@@ -67,9 +68,10 @@ horse, church has a 0 or 1; for one label per image use the task Classification.
 
     def metrics(self) -> MetricCollection:
         """Return the metrics: "subset_accuracy", "AP NAME" for every class, and their mean "mAP"."""
-        from torchmetrics import MetricCollection
-        from torchmetrics.classification import BinaryAveragePrecision, MultilabelAveragePrecision
-        from torchmetrics.wrappers import LambdaInputTransformer
+        with Extra("experiments"):
+            from torchmetrics import MetricCollection
+            from torchmetrics.classification import BinaryAveragePrecision, MultilabelAveragePrecision
+            from torchmetrics.wrappers import LambdaInputTransformer
 
         from odenet.training.subset_accuracy import SubsetAccuracy
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
+from odenet.blocks.extras import Extra
 from odenet.training.devices import is_main_process
 
 _SECONDS_BETWEEN_LINES = 600.0
@@ -39,7 +40,8 @@ class Progress:
     def __init__(
         self, label: str, done: int, total: int, *, shown: bool = True, get_time: Callable[[], float] = time.monotonic
     ) -> None:
-        from rich import progress as rich
+        with Extra("experiments"):
+            from rich import progress as rich
 
         self._logs, self._get_time, self._last_line = shown and not sys.stdout.isatty(), get_time, get_time()
         self._bar = rich.Progress(

@@ -182,7 +182,7 @@ class Run:
             test: Test batches, or `None`.
             settings: Settings of the training.
             seed: Seed of the noise in the network.
-            options: Further options of `fit`: `validation`, `optimizer`, `label`, `quiet`.
+            options: Further options of `fit`: `validation`, `optimizer`, `label`, `quiet`, `loggers`, `callbacks`.
 
         Raises:
             RecordError: if the record has other data or weights for this training.

@@ -54,8 +54,9 @@ _ENTRIES = frozenset({"format", "construction", "training", "blocks", "noises"})
 _MOST_NODES = 10_000
 """Maximal number of nodes of a block whose branches have no weights, by which they could be counted."""
 
-_CHANGING = ("training", "evaluations", "last_solve", "label")
-"""Attributes of modules that change after construction or in a solve, and are not compared."""
+_CHANGING = ("training", "evaluations", "last_solve", "integrals", "label", "scales", "map_levels")
+"""Attributes of modules that change after construction or in a solve, and are not compared; the last two are those of
+MultiScaleRoIAlign, which computes them from the first images."""
 
 _PLAIN = (bool, int, float, str, tuple, type(None))
 """Types of the options that are compared; other attributes are modules, or settings of blocks, saved as JSON."""
@@ -134,6 +135,13 @@ def load_model(path: Path | str, *, names: Names | None = None) -> nn.Module:
     load_state(model, tensors, source)
     model.load_state_dict(tensors, assign=True)  # a second time, to keep the precision of the file
     return model.train(description["training"])
+
+
+def construction_of(path: Path | str) -> Callable[..., nn.Module]:
+    """Return the construction with which `save_model` wrote the file at `path`, of classes of odenet and torch."""
+    description, _ = _content(Path(path))
+    read = setting_from_expression if description["format"] < 3 else setting_from_json
+    return read(description["construction"])
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from odenet.blocks.annotations import MayBeEmpty, Number, Whole
 from odenet.blocks.arguments import check_fields, checked
 from odenet.blocks.errors import OdenetWarning
+from odenet.blocks.extras import Extra
 from odenet.data.counts import whole_number
 from odenet.training.confusion import confusion
 from odenet.training.tasks import Task
@@ -116,7 +117,8 @@ ignore_index=255 to leave such pixels out.
 
     def metrics(self) -> MetricCollection:
         """Return the metrics of the class's docstring over a split: over all pixels, and boundary_f1 over images."""
-        from torchmetrics import MetricCollection
+        with Extra("experiments"):
+            from torchmetrics import MetricCollection
 
         from odenet.training.boundary_metric import BoundaryF1
         from odenet.training.confusion_metrics import Dice, FrequencyWeightedIoU, MeanAccuracy, MeanIoU, PixelAccuracy

@@ -34,6 +34,7 @@ class TrainingState:
         step: Number of completed steps in the present epoch.
         seconds: Time spent in the steps of the present epoch.
         rows: Rows of the history.
+        stopped: Whether a callback has ended the training.
         tally: Sums over the steps of the present epoch, in this process.
     """
 
@@ -41,6 +42,7 @@ class TrainingState:
         self.model, self.optimizer, self.fabric = model, optimizer, fabric
         self.epoch, self.step, self.seconds = 0, 0, 0.0
         self.rows: list[dict[str, float]] = []
+        self.stopped = False
         self.tally = Tally()
         self._options = graph_options(optimizer)
         self._clock = time.perf_counter()
@@ -82,6 +84,7 @@ class TrainingState:
             "step": self.step,
             "seconds": self.seconds,
             "rows": self.rows,
+            "stopped": self.stopped,
             "processes": self._gathered(
                 {"tally": self.tally.to_json_data(), "random": random_states(self.fabric.device)}
             ),
@@ -98,7 +101,7 @@ class TrainingState:
         load_state(self.model, saved["model"], source)
         self.optimizer.load_state_dict(saved["optimizer"])
         self.epoch, self.step, self.seconds = saved["epoch"], saved["step"], saved["seconds"]
-        self.rows = saved["rows"]
+        self.rows, self.stopped = saved["rows"], saved.get("stopped", False)
         own = saved["processes"][self.fabric.global_rank]
         self.tally = Tally.from_json_data(own["tally"])
         restore_random_states(own["random"], self.fabric.device)

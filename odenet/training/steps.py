@@ -33,18 +33,18 @@ class Steps:
         self.network, self.descent, self.task = network, descent, task
         self.gradient_clip, self.fabric = settings.gradient_clip, fabric
 
-    def batches(self, train: BatchSource, epoch: int, start: int) -> Iterable[tuple[Tensor, ...]]:
+    def batches(self, train: BatchSource, epoch: int, start: int) -> Iterable[tuple[Any, ...]]:
         """Iterate over the batches start, start + 1, … of an epoch, in the form that `take` accepts."""
         return train.epoch(epoch, start)
 
-    def take(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, int]:
+    def take(self, batch: tuple[Any, ...]) -> tuple[Tensor, Tensor, int]:
         """Take a step on a batch; return its loss, score and number of examples."""
         inputs, targets = batch
         return *self.step(inputs, targets), len(targets)
 
-    def step(self, inputs: Any, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, inputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
         """Take a step on inputs and targets; return the loss and the score before it."""
-        outputs = self.network(inputs)
+        outputs = self.task.outputs(self.network, inputs, targets)
         loss = self.task.loss(outputs, targets)
         self.descent.zero_grad()
         self.fabric.backward(loss)

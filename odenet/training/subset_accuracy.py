@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from odenet.blocks.extras import Extra
+
+with Extra("experiments"):
+    from torchmetrics import Metric
 
 
 class SubsetAccuracy(Metric):

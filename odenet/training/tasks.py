@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from odenet.blocks.annotations import Number, Whole
 from odenet.blocks.arguments import check_fields, checked
+from odenet.blocks.extras import Extra
 from odenet.data.counts import whole_number
 
 if TYPE_CHECKING:
@@ -23,16 +24,24 @@ class Task(ABC):
 
     Attributes:
         headline: Name of the metric of `metrics()` that progress bars and tables show.
+        answers_in_training: Whether a network answers in training mode as it does in evaluation mode. If it does not,
+            as torchvision's detectors, which return losses in training mode and objects in evaluation mode, there is
+            no score of a training step, no loss of an evaluation, and a step is not captured as a CUDA graph.
     """
 
     headline: ClassVar[str]
+    answers_in_training: ClassVar[bool] = True
+
+    def outputs(self, network: nn.Module, inputs: Any, targets: Any) -> Any:  # noqa: ARG002 (for detectors)
+        """Compute the outputs of a network for a batch; most networks take the inputs alone."""
+        return network(inputs)
 
     @abstractmethod
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Any, targets: Any) -> Tensor:
         """Return the mean loss of a batch, a scalar that is differentiated."""
 
     @abstractmethod
-    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def score(self, outputs: Any, targets: Any) -> Tensor:
         """Return the headline metric of one batch, a scalar on the device, computed in every training step."""
 
     @abstractmethod
@@ -40,7 +49,7 @@ class Task(ABC):
         """Return new, empty metrics for a whole split by name, reduced over processes."""
 
     @abstractmethod
-    def check(self, targets: Tensor) -> None:
+    def check(self, targets: Any) -> None:
         """Raise an error for targets that are invalid for this task; called once per split, as it waits for the device.
 
         Raises:
@@ -107,8 +116,9 @@ class Classification(Task):
 
     def metrics(self) -> MetricCollection:
         """Return the metrics: the accuracy over all examples, and the top-k accuracies of `top`."""
-        from torchmetrics import Metric, MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy
+        with Extra("experiments"):
+            from torchmetrics import Metric, MetricCollection
+            from torchmetrics.classification import MulticlassAccuracy
 
         # validate_args would read values from the device at every batch; check() has validated the targets.
         def accuracy(k: int) -> Metric | MetricCollection:

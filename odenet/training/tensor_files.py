@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from odenet.blocks.extras import Extra
+
 _CHECKSUM, _UNKNOWN = "odenet_sha256", "0" * 64
 """Entry of the header with the checksum of all bytes of the file, and its placeholder while that is computed."""
 
@@ -41,7 +43,8 @@ def tensors_to_bytes(tensors: Mapping[str, Tensor], about: Mapping[str, str]) ->
         tensors: Tensors by name; on any device, in any layout, also sharing memory.
         about: Metadata of the file: texts by name.
     """
-    from safetensors.torch import save
+    with Extra("experiments"):
+        from safetensors.torch import save
 
     # Copies, because safetensors refuses tensors that share memory or are strided.
     plain = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
@@ -60,8 +63,9 @@ def tensors_from_bytes(content: bytes) -> TensorFile:
     Raises:
         DamagedFile: if it is no tensor file, or has changed.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+    with Extra("experiments"):
+        from safetensors import SafetensorError
+        from safetensors.torch import load
 
     try:
         tensors = load(content)

@@ -9,12 +9,17 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import NamedTuple, TypeAlias
 
-import tyro
 from matplotlib.figure import Figure
 
+from experiments.support.endings import ends_in_a_line
+from experiments.support.invocation import as_invoked
+from odenet.blocks.extras import Extra
 from odenet.training import Record
 from paper_figs.support.cards import cards, of_gpus_first
 from paper_figs.support.style import save
+
+with Extra("figures"):
+    import tyro
 
 Draw: TypeAlias = Callable[[Record], Figure]
 
@@ -38,12 +43,10 @@ def main(name: str, draw: Draw, experiment: str | None = None) -> None:
             out: Folder for the figures; by default the folder of the given record, or paper_figs/figures without one.
         """
         folder = out or (record.parent if record else FIGURES)
-        try:
+        with ends_in_a_line(f"paper_figs.{name}", sys.argv[1:]):
             draw_records(name, draw, [record] if record else None, folder, experiment)
-        except (ValueError, OSError) as error:
-            sys.exit(f"{name}: {error}")
 
-    tyro.cli(options, prog=f"python -m paper_figs.{name}")
+    tyro.cli(options, prog=as_invoked(f"python -m paper_figs.{name}"))
 
 
 def draw_records(name: str, draw: Draw, paths: list[Path] | None, out: Path, experiment: str | None = None) -> None:
@@ -52,11 +55,18 @@ def draw_records(name: str, draw: Draw, paths: list[Path] | None, out: Path, exp
     One of a record that was made on a GPU has the name of the card in its corner.
 
     Raises:
-        FileNotFoundError: if a record does not exist.
+        FileNotFoundError: if a record does not exist, or no record is given and records/ has none.
         ValueError: if a record is unfinished or belongs to another experiment.
     """
     experiment = experiment or name
-    for path in paths or records_of(experiment):
+    paths = paths or records_of(experiment)
+    if not paths:
+        raise FileNotFoundError(
+            f"records were to be drawn, but the folder {RECORDS} here has none of {experiment}: give one of your own, "
+            f"python -m paper_figs.{name} --record runs/{experiment}/FILE.json, or draw in a clone of the repository, "
+            "which has the committed records."
+        )
+    for path in paths:
         record = Record.load(path)
         if record.experiment != experiment or not record.finished:
             state = "" if record.finished else ", not finished"

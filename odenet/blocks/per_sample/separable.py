@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from odenet.blocks.costs import AugmentedField
 from odenet.blocks.projections import TangentField
 from odenet.blocks.solvers.runge_kutta import VectorField
 from odenet.blocks.stochastic_depth import Scaled
@@ -65,7 +66,7 @@ def scalar_time_error(error: Exception, label: str) -> ValueError:
 
 
 def _sample_by_sample(field: VectorField) -> VectorField:
-    if isinstance(field, Scaled | TangentField):  # factors and projections are those of the whole batch
+    if isinstance(field, Scaled | TangentField | AugmentedField):  # their tensors are those of the whole batch
         return field._replace(field=_sample_by_sample(field.field))
 
     def one_sample(t: Any, x: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ class ReversibleSolver(Solver):
 
     def start(self, f: VectorField, t0: float, x: Tensor) -> Pair:
         """Return the pair at t0."""
-        wide = x.to(_pair_dtype(x))
+        wide = x.to(pair_dtype(x))
         pair = Pair((wide, wide), x.dtype)
         return Pair((wide, self.partner(pair.field(f), t0, wide)), x.dtype)
 
@@ -254,6 +254,7 @@ class Leapfrog(ReversibleSolver):
     """
 
     order = 2
+    solves_any_field = False  # x″ = F
 
     def partner(self, f: VectorField, t0: float, x: Tensor) -> Tensor:  # noqa: ARG002
         """Return v₀ = 0."""
@@ -266,46 +267,6 @@ class Leapfrog(ReversibleSolver):
         return drift, Shear(1, lambda f, x: h * f(t0 + h / 2, x)), drift
 
 
-class SymplecticEuler(ReversibleSolver):
-    """The Hamiltonian block of Chang et al. 2018, for a state x = [y, z] of two halves of the channels (dimension 1).
-
-        y₁ = y₀ + h·F_y(t₀, z₀),      z₁ = z₀ + h·F_z(t₀, y₁),
-
-    where F_y must depend on z alone and F_z on y alone, as in `HamiltonianBranch`; in place of the half on which it
-    does not depend, each receives a copy of the other half. Order 1. F is evaluated twice per step, and half of each
-    result is used.
-    """
-
-    order = 1
-
-    def start(self, f: VectorField, t0: float, x: Tensor) -> Pair:  # noqa: ARG002
-        """Return the two halves of x.
-
-        Raises:
-            ValueError: if the number of channels is odd.
-        """
-        if x.dim() < 2 or x.shape[1] % 2:
-            raise ValueError(
-                f"SymplecticEuler was given a state of shape {tuple(x.shape)}; it moves one half of the channels, "
-                "dimension 1, by the other: pass an even number of channels."
-            )
-        y, z = x.to(_pair_dtype(x)).chunk(2, dim=1)
-        return Pair((y, z), x.dtype)
-
-    def shears(self, t0: float, t1: float) -> Sequence[Shear]:
-        """Return the shears: move y by h·F_y(z), then z by h·F_z(y)."""
-        h = t1 - t0
-
-        def move(f: VectorField, half: Tensor, part: int) -> Tensor:
-            return h * f(t0, torch.cat([half, half], dim=1)).chunk(2, dim=1)[part]
-
-        return Shear(0, lambda f, z: move(f, z, 0)), Shear(1, lambda f, y: move(f, y, 1))
-
-    def finish(self, state: Any) -> Tensor:
-        """Return x = [y, z]."""
-        return torch.cat(state.halves, dim=1).to(state.dtype)
-
-
-def _pair_dtype(x: Tensor) -> torch.dtype:
+def pair_dtype(x: Tensor) -> torch.dtype:
     """Return the dtype of the halves: double precision if the device supports it."""
     return x.dtype if x.device.type == "mps" else torch.promote_types(x.dtype, torch.float64)

@@ -30,6 +30,8 @@ class Solver(Value, ABC):
 
     order: int
     """Order p of convergence: the error of a solve is O(h^p)."""
+    solves_any_field = True
+    """Whether the method solves x′ = f for every f, and not another equation or fields of a special form only."""
 
     def start(self, f: VectorField, t0: float, x: Tensor) -> Any:  # noqa: ARG002
         """Return the state of the solver at t₀, made from x = x(t₀)."""

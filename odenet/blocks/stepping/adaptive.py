@@ -117,10 +117,32 @@ class Adaptive(Stepping):
 
     def integrate(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Tensor:
         """Compute x(T), solving each piece to the tolerance; a projection gives the projected dynamical system."""
+        self._require_values(field, x)
         if not isinstance(projection, ConvexProjection):  # None, by `check_projection`
             return self._integrate(list(pieces), field, x, None)
         return self._integrate(
             tangent_pieces(pieces, projection), field, projected(projection, x, field.label), projection
+        )
+
+    def _require_values(self, field: Field, x: Tensor) -> None:
+        """Raise if the values on which the steps depend are not there, or would be frozen into a recorded graph.
+
+        Raises:
+            ValueError: if `torch.jit.trace` or `torch.export` records this solve, or the state is on the meta device.
+        """
+        is_traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+        if is_traced or torch.compiler.is_exporting():
+            how = "torch.jit.trace" if is_traced else "torch.export"
+            found = f"{how} was to record {self!r} in {field.label}, whose number of steps depends on the values of x"
+        elif x.device.type == "meta":
+            found = (
+                f"{self!r} was to solve {field.label} on the meta device, where there are no values to choose steps by"
+            )
+        else:
+            return
+        raise ValueError(
+            f"{found}: configure(net, stepping=FixedSteps(RK4(), per_piece=4)) first, whose steps are the same for "
+            "every x (x(T) has the shape of x)."
         )
 
     def _integrate(
@@ -141,6 +163,7 @@ class Adaptive(Stepping):
         self, pieces: Iterable[Piece], field: Field, x: Tensor, backward: Mapping[str, Any]
     ) -> Tensor:
         """Compute x(T); the adjoint equation is solved to the same tolerance, except for what `backward` sets."""
+        self._require_values(field, x)
         if not x.numel():
             return FixedSteps().integrate(pieces, field, x, None)
         for piece in filter(_has_field, pieces):
@@ -152,6 +175,7 @@ class Adaptive(Stepping):
 
     def plan(self, pieces: Iterable[Piece], field: Field, x: Tensor, projection: Projection | None) -> Plan:
         """Solve, and return the accepted steps with the states before them."""
+        self._require_values(field, x)
         if not isinstance(projection, ConvexProjection):
             return self._plan(list(pieces), field, x, None)
         pieces = tangent_pieces(pieces, projection)

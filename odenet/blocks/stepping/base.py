@@ -131,6 +131,23 @@ class Stepping(ABC):
     def check_projection(self, projection: Projection | None) -> None:  # noqa: B027 (most have nothing to refuse)
         """Raise a `ValueError` if this stepping does not support the projection."""
 
+    def with_local_error(self, channels: int, index: int) -> Stepping:
+        """Return this stepping with the square of the local error of x integrated into a channel of the state.
+
+        Args:
+            channels: number of channels of x, the first ones of the state.
+            index: index of the channel among those behind x.
+
+        Raises:
+            ValueError: if the steps are not those of an embedded pair; by default they are not.
+        """
+        del channels, index
+        raise ValueError(
+            f"LocalError was asked for with {self!r}; it is the error estimate of fixed steps of an embedded pair, and "
+            "error control keeps that of its own steps at the tolerance: train with FixedSteps(Dopri5()), Tsit5() or "
+            "Bosh3(), or use KineticEnergy() or JacobianNorm()."
+        )
+
     def check_plan(self) -> None:  # noqa: B027
         """Raise a `ValueError` if the steps of a solve cannot be taken again one by one."""
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import checked
 from odenet.blocks.field import Field
+from odenet.blocks.solvers.local_error import WithLocalError
 from odenet.blocks.solvers.named import solver_named
 from odenet.blocks.solvers.reversible import Coupled, ReversibleSolver
 from odenet.blocks.solvers.runge_kutta import Euler, RungeKutta, Solver
@@ -149,6 +150,12 @@ class FixedSteps(Stepping):
                 f"projection = {projection!r} was asked for with {self.solver!r}, whose state is more than x; "
                 "projecting a part of it would break the method: use a Runge-Kutta solver, or no projection."
             )
+
+    def with_local_error(self, channels: int, index: int) -> FixedSteps:
+        """Return the same steps with the square of their local error in a channel, if the solver is a pair."""
+        if not isinstance(self.solver, RungeKutta) or not self.solver.tableau.error:
+            super().with_local_error(channels, index)
+        return FixedSteps(WithLocalError(self._runge_kutta(), channels, index), self.per_piece)
 
     def check_adjoint(self, backward: Mapping[str, Any]) -> None:
         """Refuse solvers that are not Runge-Kutta methods, and options of the backward solve."""

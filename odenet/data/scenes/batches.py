@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,10 +26,10 @@ class SceneTargets:
     """Targets of the batches, which a task checks before training.
 
     Attributes:
-        labels: Targets, (n, …).
+        labels: Targets, (n, …); for detectors, `DetectionTargets`.
     """
 
-    labels: Tensor
+    labels: Any
 
 
 class SceneBatches:
@@ -97,7 +98,7 @@ class SceneBatches:
         return -(-self.count // self.batch_size)
 
     @checked
-    def epoch(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, epoch: Whole, start: Whole = 0) -> Iterator[tuple[Tensor, Any]]:
         """Iterate over the batches start, start + 1, …, len(self) - 1 of an epoch.
 
         Yields:
@@ -114,16 +115,18 @@ class SceneBatches:
         return (self._numbers(epoch, index) for index in range(start, len(self)))
 
     @checked
-    def from_numbers(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    def from_numbers(self, numbers: Tensor) -> tuple[Tensor, Any]:
         """Compute the batch that `numbers`, which lie on the device, decide."""
         return self._computed(numbers)
 
-    def _computed(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    def _computed(self, numbers: Tensor) -> tuple[Tensor, Any]:
         if self.fresh:
-            images, targets = self._targeted(self.scenes.paint(numbers))
-        else:
-            images, targets = (kept.index_select(0, numbers) for kept in self._kept)
-        return images.float().sub_(255 * MEAN).div_(255 * STD), targets
+            return self._finished(*self._targeted(self.scenes.paint(numbers)))
+        return self._finished(*(kept.index_select(0, numbers) for kept in self._kept))
+
+    def _finished(self, images: Tensor, *targets: Tensor) -> tuple[Tensor, Any]:
+        """Return the batch of these images as bytes, and of what `_targeted` keeps of them."""
+        return images.float().sub_(255 * MEAN).div_(255 * STD), targets[0]
 
     def _numbers(self, epoch: int, index: int) -> tuple[Tensor]:
         first = index * self.batch_size
@@ -133,5 +136,6 @@ class SceneBatches:
             return (torch.arange(start, stop),)
         return (self.scenes.numbers(range(epoch * self.count + start, epoch * self.count + stop)),)
 
-    def _targeted(self, batch: SceneBatch) -> tuple[Tensor, Tensor]:
+    def _targeted(self, batch: SceneBatch) -> tuple[Tensor, ...]:
+        """Return the images and the tensors that the targets are made of, each with a row for every scene."""
         return batch.images, TARGETS[self.target](batch)
