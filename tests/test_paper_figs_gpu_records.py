@@ -20,7 +20,7 @@ from experiments.support.zoo import IMAGENET
 from odenet.data import load
 from odenet.training import Record
 from paper_figs.claims.claim import Claim
-from paper_figs.claims.readme import claims
+from paper_figs.claims.pages import claims
 from paper_figs.support.command import draw_records, scripts
 
 IMAGES = 64
