@@ -18,21 +18,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-import tyro
-from PIL import Image
 from torch import Tensor, nn
-from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from experiments.segment_image import colour
 from experiments.support.detection_nets import detection_net
 from experiments.support.object_names import numbered
 from experiments.support.tables import print_table
 from odenet.blocks.annotations import Share
+from odenet.blocks.extras import Extra
 from odenet.data.image_files import read_picture
 from odenet.models.detection import Pyramid
 from odenet.training.checked import Checked
 from odenet.training.files import write_atomically
 from odenet.training.saved_models import load_model
+
+with Extra("experiments"):
+    import tyro
+    from PIL import Image
+    from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 SCENES = ("horse", "church", "toothbrush", "person")
 """Names of the classes of a net that was trained on scenes."""

@@ -5,14 +5,13 @@ Their heads are torchvision's; their backbones (`support/detection_nets.py`) are
 identity, and with GroupNorm. The stepping of the flows is then changed, their weights are not, and average precision is
 measured against evaluations of the vector fields: with running statistics, and with those of the batch.
 
-    python -m experiments.detection cpu                    # 96×96: an hour and a half on one idle core
+    python -m experiments.detection cpu                    # 96×96: 90 minutes on one idle core
     python -m experiments.detection cpu --data garments    # the same of Fashion-MNIST's images
-    python -m experiments.detection gpu                    # wider nets, more scenes: 200 s a seed on an H100, estimated
+    python -m experiments.detection gpu                    # wider nets: 115 s a seed on an H100, estimated
 
 Expected: FCOS has at least 62 % mAP and 92 % AP50, Mask R-CNN 70 % AP50 of masks, and flows are as good as the plain
 net with no more parameters. On COCO torchvision's have 39.2 and 37.9 % mAP of boxes, and 34.6 % of masks. With more
-steps than in training, a net gets worse. Every trained net is saved beside the record, in `seed…/NET/net.safetensors`,
-for `experiments/detect_image.py`.
+steps than in training, a net gets worse. Trained nets are saved as `seed…/NET/net.safetensors` for `detect_image.py`.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from experiments.support.command import Experiment, Seeds
 from experiments.support.detection_nets import COMPARED, FLOWS, MASKS, NETS, detection_net
 from experiments.support.detections import found_in, objects_as_data, precision_recall, under_other_steppings
 from experiments.support.pictures import to_text
+from experiments.support.presets import ON_A_GPU
 from experiments.support.statistics import over_seeds, spread
 from odenet.data import ObjectBatches, Scenes, data_root, garment_scenes
 from odenet.measure import count_multiply_adds, count_parameters
@@ -94,13 +94,13 @@ PRESETS = {
         CPU,
         seeds=(0, 1, 2),
         width=32,
-        scenes=40_000,
-        mask_scenes=16_000,
-        training=replace(ONE_STAGE, batch_size=64, lr=0.003, precision="bf16-mixed", threads=None),
+        scenes=24_000,
+        mask_scenes=8_000,
+        training=replace(ONE_STAGE, **ON_A_GPU | {"batch_size": 64, "lr": 0.003}),
         mask_training=replace(TWO_STAGES, batch_size=16, lr=0.002, threads=None),
     ),
 }
-GPU_SECONDS = 200  # estimated for one seed of the preset gpu on an H100
+GPU_SECONDS = 115  # estimated for one seed of the preset gpu on an H100
 
 
 class Data(NamedTuple):

@@ -5,7 +5,7 @@ mean IoU and boundary F1 against parameters, multiply-adds and seconds. Two of t
 then changed, their weights are not, and IoU is measured against evaluations of the vector fields. As in `solver_swap`,
 these tests are made twice: with BatchNorm's running statistics, and with each evaluation normalized by its own batch.
 
-    python -m experiments.segmentation cpu                    # 96×96: 2 hours on two idle cores
+    python -m experiments.segmentation cpu                    # 96×96: 120 minutes on two idle cores
     python -m experiments.segmentation cpu --data garments --scenes 10000    # the same of Fashion-MNIST's images
     python -m experiments.segmentation gpu                    # wider nets, more scenes: 105 s a seed on an H100
 

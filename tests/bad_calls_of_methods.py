@@ -62,7 +62,7 @@ def block(*, per_sample: bool = False) -> ODEBlock:
 
 def detection_images(folder: Path) -> DetectionImages:
     """A small folder in COCO's format."""
-    return coco_folder(*coco_files.write(folder))
+    return coco_folder(*coco_files.write(folder / "coco"))
 
 
 def masked_images(folder: Path) -> MaskedImages:

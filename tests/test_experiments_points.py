@@ -40,7 +40,7 @@ def names(settings: object, before: str = "") -> list[str]:
     found = []
     for name, value in vars(settings).items():
         found += names(value, f"{before}{name}.") if is_dataclass(value) else [before + name]
-    return found
+    return [name for name in found if not name.endswith("training.groups")]  # which is set in Python alone
 
 
 def of_name(settings: Any, name: str) -> Any:

@@ -13,8 +13,9 @@ import pytest
 
 import paper_figs.__main__
 from odenet.training import Record
+from paper_figs.claims import headlines
 from paper_figs.claims.claim import Claim
-from paper_figs.claims.readme import TABLES, claims, with_tables
+from paper_figs.claims.pages import PAGES, README, RESULTS, claims, with_tables, write_pages
 from paper_figs.claims.verdict import above, student
 from paper_figs.support.command import Script, draw_records, records_of, scripts
 from tests.figures import difference
@@ -130,10 +131,42 @@ def test_where_there_are_no_records_a_figure_says_what_to_do(tmp_path, monkeypat
         paper_figs.__main__.main(tmp_path)
 
 
-def test_the_tables_in_the_readme_are_made_from_the_records():
-    text = Path("README.md").read_text(encoding="utf-8")
-    assert all(f"<!-- {name} -->" in text and f"<!-- end of {name} -->" in text for name in TABLES)
-    assert with_tables(text) == text
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_the_tables_in_the_readme_and_in_docs_are_made_from_the_records(page: Path):
+    assert with_tables(page) == page.read_text(encoding="utf-8"), "run python -m paper_figs.claims"
+
+
+def test_one_command_writes_readme_and_docs_anew(monkeypatch, tmp_path):
+    current = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    for name in ("records", "paper_figs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    Path("docs").mkdir()
+    for page, text in current.items():
+        page.write_text(re.sub(r"(?s)(<!-- (\w+) -->\n).*?(<!-- end of \2 -->)", r"\1\3", text), encoding="utf-8")
+    write_pages()
+    assert {page: page.read_text(encoding="utf-8") for page in PAGES} == current
+
+
+def test_a_readme_without_a_place_for_a_table_says_where_it_belongs(monkeypatch, tmp_path):
+    text = README.read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for marker in ("<!-- picture -->", "<!-- end of picture -->"):
+        README.write_text(text.replace(marker, ""), encoding="utf-8")
+        with pytest.raises(
+            ValueError, match=r"picture was to be written into README.md, .*: put the lines <!-- picture"
+        ):
+            with_tables(README)
+
+
+@pytest.mark.parametrize("start", ["Trained with h = 2", ""])
+def test_a_claim_of_the_readme_that_is_reworded_is_missed(start: str, monkeypatch):
+    monkeypatch.setattr(headlines, "FINDINGS", [("depth_refinement", start)])
+    count = sum(claim.path.exists() for claim in claims()["depth_refinement"]) if not start else 0
+    with pytest.raises(
+        ValueError, match=rf"shows {start!r}, but {count} claims on depth_refinement begin so: change it"
+    ):
+        headlines.findings(claims())
 
 
 @pytest.mark.parametrize(("bound", "verdict"), [(-2.0, "holds"), (1.0, "undecided"), (9.0, "**fails**")])
@@ -148,8 +181,8 @@ def test_a_claim_is_shown_with_its_interval_and_one_of_three_verdicts(bound: flo
 HEAD = "| claim | published | ours | 95 % interval | verdict |"
 
 
-def test_the_readme_has_sixty_claims_or_more_and_no_verdict_without_an_interval_but_on_numbers_without_chance():
-    text = Path("README.md").read_text(encoding="utf-8")
+def test_there_are_sixty_claims_or_more_and_no_verdict_without_an_interval_but_on_numbers_without_chance():
+    text = RESULTS.read_text(encoding="utf-8")
     table = text.partition("<!-- claims -->")[2].partition("<!-- end of claims -->")[0]
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ") and line != HEAD]
     assert len(rows) >= 60

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from odenet.training import Record
 from paper_figs.claims import claim as claims_module
-from paper_figs.claims import readme
+from paper_figs.claims import headlines, pages
 from paper_figs.claims.claim import Claim
 from paper_figs.claims.verdict import Exact
 from paper_figs.support import command
@@ -27,7 +27,7 @@ def record(*gpus: str | None, **settings: Any) -> Record:
 @pytest.fixture
 def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of records, empty."""
-    for module in (command, claims_module, readme):
+    for module in (command, claims_module, pages):
         monkeypatch.setattr(module, "RECORDS", tmp_path)
     return tmp_path
 
@@ -99,11 +99,11 @@ def test_a_claim_is_read_off_the_record_of_a_gpu_and_one_of_a_processor_is_not(r
 
 def test_the_section_of_an_experiment_names_the_card_beside_its_command(records: Path):
     claims = [Claim("so it is", "–", "degradation/cpu-digits.json", lambda _: "1", Exact(lambda _: True))]
-    assert readme._section("degradation", claims) == ""
+    assert pages._section("degradation", claims) == ""
     record(None).save(records / "degradation" / "cpu-digits.json")
-    assert "`python -m experiments.degradation cpu` → [degradation]" in readme._section("degradation", claims)
+    assert "`python -m experiments.degradation cpu` → [degradation]" in pages._section("degradation", claims)
     record(H100).save(records / "degradation" / "gpu-digits.json")
-    section = readme._section("degradation", claims)
+    section = pages._section("degradation", claims)
     assert f"`python -m experiments.degradation gpu` ({H100}) → [degradation](" in section
     assert "degradation-gpu-digits.png" in section
     assert "cpu" not in section
@@ -113,8 +113,19 @@ def test_the_table_of_a_benchmark_says_which_card_measured_it(records: Path):
     for name, made in (("cpu", record(None)), ("cuda", record(H100))):
         made.summary = {"table": [{"quantity": name}]}
         made.save(records / "benchmarks" / f"networks-{name}.json")
-        first = readme.benchmark_table("networks").splitlines()[0]
+        first = pages.benchmark_table("networks").splitlines()[0]
         assert first == {"cpu": "| quantity |", "cuda": f"Measured on {H100}."}[name]
+
+
+def test_a_benchmark_in_the_readme_names_the_card_that_measured_it():
+    def measured(name: str) -> Record:
+        own = record(H100 if name == "gradients" else None)
+        starts = [start for benchmark, start in headlines.BENCHMARKS if benchmark == name]
+        own.summary = {"table": [{"quantity": f"{start} and more", "beside it": "a loop"} for start in starts]}
+        return own
+
+    rows = headlines.benchmark_lines(measured).splitlines()[2:]
+    assert [row.split(" | ")[1] for row in rows] == ["a loop |", "a loop |", f"a loop; {H100} |"]
 
 
 @pytest.mark.parametrize(("gpus", "said"), [((None,), []), ((H100,), [H100]), ((H100, "L4"), [f"{H100}, L4"])])

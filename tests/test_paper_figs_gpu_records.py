@@ -20,7 +20,7 @@ from experiments.support.zoo import IMAGENET
 from odenet.data import load
 from odenet.training import Record
 from paper_figs.claims.claim import Claim
-from paper_figs.claims.readme import claims
+from paper_figs.claims.pages import claims
 from paper_figs.support.command import draw_records, scripts
 
 IMAGES = 64
@@ -64,6 +64,16 @@ MINIATURE: dict[str, dict[str, Any]] = {
         "probe_images": 2,
     },
     "upsampling": {"widths": (4, 4), "size": 16, "scenes": 16, "test_scenes": 16, "repetitions": 1, "clutter": 0},
+    "learning_rates": {"width": 4, "net": "mlp", "exponents": (0, 1)},
+    "detection": {
+        "width": 4,
+        "size": 32,
+        "scenes": 16,
+        "mask_scenes": 8,
+        "test_scenes": 8,
+        "swap_scenes": 4,
+        "pictures": 2,
+    },
     "plane": {"points": 20, "test_points": 20, "width": 4, "blocks": 2, "grid": 3},
     "inception": {"batch": 1, "whole_batch": 1, "side": 64, "repetitions": 1},
     "sliding_window": {"sizes": (8, 16), "largest_window": 8, "largest_one_by_one": 8, "repetitions": 1, "grid": 1},

@@ -7,18 +7,17 @@ from pathlib import Path
 
 from benchmarks.__main__ import gather
 from odenet.training import Record
-from odenet.training.files import write_atomically
-from paper_figs.claims.readme import with_tables
+from paper_figs.claims.pages import write_pages
 from paper_figs.support.command import FIGURES, RECORDS, draw_records, scripts
 
 
 def redraw(changed: Sequence[Path], records: Path) -> None:
-    """Draw the figures of records that have changed, and write the tables of README.md.
+    """Draw the figures of records that have changed, and write the tables of README.md and docs/.
 
     Args:
         changed: Files of the records.
-        records: Folder of the records. If it is not the repository's own, figures go to `figures` in it, and README.md
-            is not changed.
+        records: Folder of the records. If it is not the repository's own, figures go to `figures` in it, and no page is
+            changed.
     """
     figures = FIGURES if records == RECORDS else records / "figures"
     of_experiments = {path: Record.load(path).experiment for path in [*changed, *_gathered(changed, records)]}
@@ -26,8 +25,7 @@ def redraw(changed: Sequence[Path], records: Path) -> None:
         if paths := [path for path, experiment in of_experiments.items() if experiment == script.experiment]:
             draw_records(script.name, script.draw, paths, figures, script.experiment)
     if records == RECORDS:
-        readme = Path("README.md")
-        write_atomically(readme, with_tables(readme.read_text(encoding="utf-8")).encode(), what="file")
+        write_pages()
 
 
 def _gathered(changed: Sequence[Path], records: Path) -> list[Path]:

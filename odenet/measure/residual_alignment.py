@@ -18,6 +18,7 @@ from torch.autograd import forward_ad
 
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import ODEBlock
+from odenet.blocks.extras import Extra
 from odenet.blocks.precision import full_precision
 from odenet.blocks.replay.replay import frozen_buffers
 from odenet.measure.mode import in_mode
@@ -103,7 +104,8 @@ def _overlaps(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _triplets(field: Callable[[Tensor], Tensor], x: Tensor, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return left vectors (d, k), singular values (k,) in decreasing order and right vectors (d, k) of ∂F/∂x."""
-    from scipy.sparse.linalg import LinearOperator, svds
+    with Extra("experiments"):
+        from scipy.sparse.linalg import LinearOperator, svds
 
     x = x.detach().requires_grad_()
     with torch.enable_grad():

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from odenet.blocks.annotations import AnyNumber
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import label_blocks
+from odenet.blocks.extras import Extra
 from odenet.models.fcn_trunks import Backbone
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def pyramid(backbone: Backbone, channels: int = 64) -> Pyramid:
         backbone: backbone, such as `backbone_of(net, maps=3)`.
         channels: number of channels of every map of the pyramid; 256 in the paper.
     """
-    from torchvision.ops import FeaturePyramidNetwork
+    with Extra("data"):
+        from torchvision.ops import FeaturePyramidNetwork
 
     fpn: FeaturePyramidNetwork = FeaturePyramidNetwork(list(backbone.channels), channels)
     return Pyramid(backbone, fpn)
@@ -107,8 +109,9 @@ def fcos(
     Raises:
         ValueError: if `size` or `channels` is not a multiple of 32.
     """
-    from torchvision.models.detection import FCOS
-    from torchvision.models.detection.fcos import FCOSHead
+    with Extra("data"):
+        from torchvision.models.detection import FCOS
+        from torchvision.models.detection.fcos import FCOSHead
 
     if channels % 32:
         raise ValueError(
@@ -143,7 +146,8 @@ def retinanet(
         std: standard deviation of the same.
         options: further options of torchvision's `RetinaNet`.
     """
-    from torchvision.models.detection import RetinaNet
+    with Extra("data"):
+        from torchvision.models.detection import RetinaNet
 
     sides = [tuple(round(ANCHOR * grid.stride * 2 ** (k / 3)) for k in range(3)) for grid in backbone.grids]
     defaults: dict[str, Any] = {"anchor_generator": _anchors(sides, RATIOS)}
@@ -176,7 +180,8 @@ def faster_rcnn(
         std: standard deviation of the same.
         options: further options of torchvision's `FasterRCNN`, such as `rpn_batch_size_per_image`.
     """
-    from torchvision.models.detection import FasterRCNN
+    with Extra("data"):
+        from torchvision.models.detection import FasterRCNN
 
     defaults = _on_images(backbone, size, mean, std) | _on_regions(backbone, num_classes, channels, hidden)
     return _labelled(FasterRCNN(pyramid(backbone, channels), None, **(defaults | options)))
@@ -208,8 +213,9 @@ def mask_rcnn(
         std: standard deviation of the same.
         options: further options of torchvision's `MaskRCNN`, such as `rpn_batch_size_per_image`.
     """
-    from torchvision.models.detection import MaskRCNN
-    from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+    with Extra("data"):
+        from torchvision.models.detection import MaskRCNN
+        from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 
     masks = {
         "mask_roi_pool": _regions(backbone, 14),
@@ -242,7 +248,8 @@ def _on_images(backbone: Backbone, size: int, mean: float, std: float) -> dict[s
 
 def _on_regions(backbone: Backbone, num_classes: int, channels: int, hidden: int) -> dict[str, Any]:
     """Return the options of detectors in two stages: anchors, heads, and few regions for an image of few objects."""
-    from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+    with Extra("data"):
+        from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 
     return {
         "rpn_anchor_generator": _anchors([(ANCHOR * grid.stride,) for grid in backbone.grids], RATIOS),
@@ -259,7 +266,8 @@ def _on_regions(backbone: Backbone, num_classes: int, channels: int, hidden: int
 
 def _anchors(sides: Sequence[tuple[int, ...]], ratios: tuple[float, ...]) -> AnchorGenerator:
     """Return the anchors of these sides, in pixels of the image, for each map."""
-    from torchvision.models.detection.anchor_utils import AnchorGenerator
+    with Extra("data"):
+        from torchvision.models.detection.anchor_utils import AnchorGenerator
 
     sizes: Any = tuple(sides)  # the default of torchvision's argument has one size, so its type is taken for that
     return AnchorGenerator(sizes, (ratios,) * len(sides))
@@ -267,6 +275,7 @@ def _anchors(sides: Sequence[tuple[int, ...]], ratios: tuple[float, ...]) -> Anc
 
 def _regions(backbone: Backbone, side: int) -> MultiScaleRoIAlign:
     """Return the layer that cuts a region out of a map, as `side`×`side` pixels."""
-    from torchvision.ops import MultiScaleRoIAlign
+    with Extra("data"):
+        from torchvision.ops import MultiScaleRoIAlign
 
     return MultiScaleRoIAlign([str(number) for number in range(len(backbone.grids))], side, sampling_ratio=2)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import checked
 from odenet.blocks.block import label_blocks
+from odenet.blocks.extras import Extra
 from odenet.models.detection import Pyramid
 from odenet.models.fcn_trunks import backbone_of
 from odenet.models.resnet import ResNet, imagenet_resnet
@@ -121,15 +122,17 @@ def maskrcnn_resnet50_fpn(**options: Any) -> MaskRCNN:
 
 
 def _converted(name: str, options: dict[str, Any]) -> Any:
-    from torchvision.models import detection
+    with Extra("data"):
+        from torchvision.models import detection
 
     make: Callable[..., Any] = getattr(detection, name)
     return detector_from_torchvision(make(**({"weights_backbone": None} | options)))
 
 
 def _require_detector(model: object, asked: str) -> None:
-    from torchvision.models.detection import FCOS, RetinaNet
-    from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+    with Extra("data"):
+        from torchvision.models.detection import FCOS, RetinaNet
+        from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
     if not isinstance(model, FCOS | RetinaNet | GeneralizedRCNN):
         raise TypeError(
@@ -140,7 +143,8 @@ def _require_detector(model: object, asked: str) -> None:
 
 def _resnet_with(body: nn.Module) -> Any:
     """Return torchvision's ResNet with the parts of a detector's body, which end where its last map is made."""
-    from torchvision.models.resnet import ResNet as Torchvision
+    with Extra("data"):
+        from torchvision.models.resnet import ResNet as Torchvision
 
     parts = dict(body.named_children())
     kind: Any = type(next(iter(parts["layer1"].children())))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from odenet.blocks.annotations import Inside
 from odenet.blocks.arguments import check_fields
+from odenet.blocks.extras import Extra
 from odenet.data.class_names import class_names
 from odenet.data.detection_targets import DetectionTargets, Target, require_target, without_crowds
 from odenet.training.tasks import Task
@@ -91,7 +92,8 @@ class Detection(Task):
 
     def metrics(self) -> MetricCollection:
         """Return the metrics of the class's docstring."""
-        from torchmetrics import MetricCollection
+        with Extra("experiments"):
+            from torchmetrics import MetricCollection
 
         from odenet.training.detection_metric import ObjectPrecision
 

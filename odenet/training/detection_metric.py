@@ -6,9 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.detection import MeanAveragePrecision
 
+from odenet.blocks.extras import Extra
 from odenet.data.detection_targets import Target
+
+with Extra("experiments"):
+    from torchmetrics.detection import MeanAveragePrecision
 
 _NAMES = {
     "map": "mAP",

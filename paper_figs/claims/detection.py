@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from experiments.support.statistics import over_seeds, spread
 from odenet.training import Record
 from paper_figs.claims.claim import Claim, differences, mean, percent, percentages
@@ -20,9 +22,13 @@ def _flows(record: Record, head: str, entry: str) -> str:
 
 
 def _kept(record: Record, kind: str) -> list[float]:
-    """Return the percentage of FCOS's mAP, for each seed, that two Euler steps per piece leave of that of one."""
-    tests = over_steppings(record, "fcos_flows")
-    return [100 * test["euler×2"][kind]["mAP"] / test["euler×1"][kind]["mAP"] for test in tests]  # pyright: ignore
+    """Return the percentage of FCOS's mAP, for each seed, that two Euler steps per piece leave of that of one.
+
+    Of a net that finds nothing, 0 is left.
+    """
+    tests: list[Any] = over_steppings(record, "fcos_flows")
+    both = [(test["euler×2"][kind]["mAP"], test["euler×1"][kind]["mAP"]) for test in tests]
+    return [100 * finer / own if own else 0.0 for finer, own in both]
 
 
 CLAIMS = [

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple, TypeAlias
 
-from scipy import stats
-
+from odenet.blocks.extras import Extra
 from odenet.training import Record
+
+with Extra("figures"):
+    from scipy import stats
 
 CONFIDENCE = 0.95
 """Confidence of every interval."""

@@ -14,9 +14,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
+from odenet.blocks.extras import Extra
 from odenet.training.files import write_atomically
+
+with Extra("data"):
+    from PIL import Image
 
 CLASSES = ("#0072B2", "#D55E00")
 """Colours of the two classes of points."""
