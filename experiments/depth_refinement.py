@@ -16,7 +16,7 @@ distance of their final states, on all test images. The nets are crossed over wh
 
     python -m experiments.depth_refinement demo --jobs auto   # digits: 2 minutes on two cores, no download (make demo)
     python -m experiments.depth_refinement cpu --jobs auto    # Fashion-MNIST: an hour on two cores
-    python -m experiments.depth_refinement gpu    # at 28×28, N = 2, 8 epochs (full: 20): 83 s a seed on an H100
+    python -m experiments.depth_refinement gpu    # at 28×28, N = 2, 3 epochs (full: 20): 115 s a seed on an H100
 
 Expected: accuracy rises little with depth (Chang et al. 2018: 9.75 % error with 14 layers, 7.58 % with 50 on CIFAR-10),
 and more with the scaled rate; the coarsest net loses accuracy when it is solved more finely, but most of that loss
@@ -70,7 +70,7 @@ DIGITS = DepthRefinement(
 )
 """Settings for 1,437 images of 8×8 pixels: one thread, since an epoch of 22 steps gains nothing from a second."""
 
-GPU = DepthRefinement(blocks=2, widths=(16, 32, 64), stem_stride=1, training=Training(epochs=8, lr=0.4, **ON_A_GPU))
+GPU = DepthRefinement(blocks=2, widths=(16, 32, 64), stem_stride=1, training=Training(epochs=3, lr=0.4, **ON_A_GPU))
 
 PRESETS = {
     "smoke": replace(
@@ -89,7 +89,7 @@ PRESETS = {
     "gpu": GPU,
     "full": replace(GPU, training=replace(GPU.training, epochs=20)),
 }
-GPU_SECONDS = 83  # estimated for one seed of the preset gpu on an H100
+GPU_SECONDS = 115  # estimated for one seed of the preset gpu on an H100
 
 
 def depth_refinement(settings: DepthRefinement, data: ImageData, run: PartedRun) -> None:

@@ -31,7 +31,7 @@ EXPERIMENTS = sorted(
 FIGURES = {name: [script for script in scripts() if script.experiment == name] for name in EXPERIMENTS}
 ONE = "depth_refinement"
 """Experiment that represents all others in tests of shared code."""
-PARTED = {"depth_refinement", "learning_rates"}
+PARTED = {"depth_refinement", "is_it_an_ode", "learning_rates", "solver_swap"}
 """Experiments that can compute parts in parallel (--jobs)."""
 
 

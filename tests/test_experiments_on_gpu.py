@@ -191,7 +191,7 @@ def test_the_plan_names_what_is_left_and_runs_nothing(tmp_path):
     outcome = on_gpu("--plan", folder=tmp_path)
     assert outcome.returncode == 0, outcome.stderr
     assert re.search(r"0 of (\d+) slices have their records; \1 are left:", outcome.stdout)
-    assert "    83 s  experiment depth_refinement, seed 0" in outcome.stdout
+    assert "   115 s  experiment depth_refinement, seed 0" in outcome.stdout
     assert list(tmp_path.iterdir()) == []
 
 
