@@ -112,7 +112,8 @@ def _order_one(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
     low, last = axes.get_ylim()[0], max(line.get_xdata()[-1] for line in axes.lines)  # pyright: ignore
     axes.plot([0, last], [low * 2**last, low], color="black", linewidth=0.8)
-    axes.annotate("order 1", (last, low), xytext=(-4, 10), textcoords="offset points", ha="right")
+    middle = (last / 2, low * 2 ** (last / 2))
+    axes.annotate("order 1", middle, xytext=(-4, -4), textcoords="offset points", ha="right", va="top")
 
 
 def _legend(record: Record) -> list[Line2D]:

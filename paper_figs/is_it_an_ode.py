@@ -44,7 +44,7 @@ def _solvers(axes: Axes, distances: dict[str, float]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(STEPS, [str(steps) for steps in STEPS])
     axes.set_ylim(bottom=0)
-    axes.set_title("a   Solved otherwise")
+    axes.set_title("a   Solved otherwise, statistics as trained")
     axes.set_xlabel("steps a piece")
     axes.set_ylabel("output moves by (%)")
     axes.legend()

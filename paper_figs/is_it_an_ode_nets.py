@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import StrMethodFormatter
 
 from experiments.support.ode_report import flat
 from odenet.training import Record
@@ -43,9 +44,11 @@ def draw(record: Record) -> Figure:
     for bound in (2, 10):
         panels[0].axvline(bound, color="black", linewidth=0.8, linestyle=":")
     panels[1].set(title="b   Same answers\nas the flow (%)")
-    panels[2].set(title="c   Roughness of θ", xlim=(-0.05, 1.6))
+    panels[2].set(title="c   Roughness\nof θ", xlim=(-0.05, 1.6))
     panels[2].axvline(UNRELATED, color="black", linewidth=0.8, linestyle=":")
-    panels[3].set(title="d   Moved without\na layer (%)", xscale="log")
+    panels[3].set(title="d   Effect of a\nlost layer (%)", xscale="log")
+    for axes in (panels[0], panels[3]):
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panels[0].set_yticks(range(len(names)), [_label(name) for name in names])
     panels[0].invert_yaxis()
     handles = [
