@@ -21,7 +21,9 @@ and independent layers with h = 1, not trained. The report answers six questions
 
 Expected: the constructed flow is an ODE, independent layers are not, and neither are the ResNets with h = 1. Of the
 crossed nets, those whose layers begin equal and that are trained with mixed steps are nearest to one: their θ stay
-similar (roughness below 0.5), while independent layers stay unrelated (√2), at equal accuracy.
+similar (roughness below 0.5), while independent layers stay unrelated (√2), at equal accuracy. Seen on digits: as
+expected for the controls and for θ; but mixed steps and the scaled rate bring a net nearer to its flow (with BatchNorm
+from 16.7 to 9.7 %), and equal layers do not.
 """
 
 from __future__ import annotations

@@ -19,7 +19,9 @@ the net is the flow of a vector field; if they change, the net has learned the e
 Expected: under RK4 with h = 1/4, a net trained with Euler and BatchNorm loses tens of points with running statistics,
 and a few points with recalibrated statistics or GroupNorm. Nets trained with RK4 or Mixed lose less than two points. A
 net that is trained with RK4 and tested with RK4 is within half a point of normalization by batches once its statistics
-are recalibrated, and several points below it before.
+are recalibrated, and several points below it before. Seen on digits: with Euler and BatchNorm 40 points are lost with
+running and 9 with recalibrated statistics; with mixed steps nothing is lost under any solver, once recalibrated. Twelve
+epochs of digits are too few for GroupNorm (70 %).
 """
 
 from __future__ import annotations
