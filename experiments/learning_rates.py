@@ -21,9 +21,9 @@ image has a part in it.
 Expected (claims, stated before the run): with 1/h and with completep the best learning rate is the same for all L,
 within one point of the grid, and the curves of loss over learning rate approach one another as L grows; with none it
 rises with L if the flow alone is trained, because SGD moves x(T) by lr·h·T; if all parameters are trained, the stem and
-the head limit the learning rate, so that the best one moves less, but the flow then learns less the deeper it is. Seen:
-trained whole, the net has the same best rate at all depths with and without 1/h, and a lower loss with it; the flow alone
-has the same one from L = 2 on, while a single layer takes a rate two to three points higher.
+the head limit the learning rate, so that the best one moves less, but the flow then learns less the deeper it is.
+Seen: trained whole, the net has the same best rate at all depths with and without 1/h, and a lower loss with it; the
+flow alone has the same one from L = 2 on, while a single layer takes a rate two to three points higher.
 """
 
 from __future__ import annotations
