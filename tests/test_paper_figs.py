@@ -63,7 +63,12 @@ def test_a_committed_figure_is_redrawn_as_a_reader_sees_it(script: Script, path:
 @pytest.mark.parametrize(
     ("name", "record", "place", "value"),
     [
-        ("depth_refinement", "depth_refinement/demo-digits.json", ("seed0/refined/level2", "accuracy"), 355 / 360),
+        (
+            "depth_refinement",
+            "depth_refinement/demo-digits.json",
+            ("seed0/batch-independent-euler-one/refined/level2", "answers", "recalibrated", "euler×1", "accuracy"),
+            0.9,
+        ),
         (
             "segmentation_steps",
             "segmentation/cpu-scenes.json",

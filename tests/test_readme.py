@@ -24,7 +24,7 @@ def test_the_readme_has_at_most_150_lines():
 
 
 def test_the_fifteen_lines_of_code_are_fifteen():
-    assert [len(snippet.splitlines()) for snippet in CODE] == [15]
+    assert [sum(bool(line) for line in snippet.splitlines()) for snippet in CODE] == [15]
     assert all(line.strip() and len(line) <= 120 for line in CODE[0].splitlines())
 
 
