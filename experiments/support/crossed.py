@@ -17,7 +17,7 @@ from torch import nn
 from experiments.support.command import Seeds, Settings
 from odenet import RK4, Euler, FixedSteps, Midpoint, Mixed, ODEBlock, PiecewiseConstant, group_norm, initialize_depth
 from odenet.blocks.branches import Norm
-from odenet.blocks.stepping.base import Stepping
+from odenet.blocks.stepping.base import Projection, Stepping
 from odenet.data import ImageData
 from odenet.models import ResNet, cifar_resnet
 
@@ -91,7 +91,7 @@ def crossed_net(
     """
     cell = cell or Cell()
 
-    def flow(make_branch: Callable[[], nn.Module], _blocks: int, projection: nn.Module | None) -> ODEBlock:
+    def flow(make_branch: Callable[[], nn.Module], _blocks: int, projection: Projection | None) -> ODEBlock:
         theta = PiecewiseConstant([make_branch() for _ in range(pieces)], horizon=horizon)
         return ODEBlock(theta, STEPPINGS[cell.stepping], projection=projection)
 
