@@ -104,7 +104,8 @@ def changed(record: Path, place: tuple[str | int, ...], value: float, folder: Pa
     """Write a copy of the record, with another value at a place of its results, to `folder`."""
     content = Record.load(record)
     *way, last = place
-    holder: Any = reduce(lambda found, key: found[key], way, content.results)
+    start: Any = content.results
+    holder = reduce(lambda found, key: found[key], way, start)
     assert holder[last] != value
     holder[last] = value
     content.save(path := folder / record.name)
