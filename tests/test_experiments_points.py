@@ -145,7 +145,7 @@ def test_a_record_of_other_settings_is_not_taken_for_the_point(tmp_path: Path):
 def run_point(tmp_path_factory: pytest.TempPathFactory) -> Point:
     """Run a point of a real experiment with one small net that changes the number of threads, and return it."""
     folder = tmp_path_factory.mktemp("sweep")
-    given = ["levels=1", "widths=4", "augment=False", "training.threads=1", "probe_images=32"]
+    given = ["levels=1", "widths=4", "augment=False", "training.threads=1", "recalibration_images=32"]
     (point,) = points("depth_refinement", "smoke", PRESETS["smoke"], given, folder)
     before = torch.get_num_threads()
     try:

@@ -12,7 +12,7 @@ from experiments.sweep import PointsFailed, Sweep, main, sweep, table
 from odenet.training import Record
 from tests.training_cases import unfinish
 
-GIVEN = ("levels=1", "widths=4", "probe_images=32", "training.lr=0.05,0.1", "augment=False")
+GIVEN = ("levels=1", "widths=4", "recalibration_images=32", "training.lr=0.05,0.1", "augment=False")
 
 
 def given(folder: Path, *over: str, experiment: str = "depth_refinement", preset: str = "smoke") -> Sweep:
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_point_has_a_finished_record_of_its_own(folder):
-    names = [f"levels=1,widths=4,probe_images=32,training.lr={lr},augment=False" for lr in ("0.05", "0.1")]
+    names = [f"levels=1,widths=4,recalibration_images=32,training.lr={lr},augment=False" for lr in ("0.05", "0.1")]
     assert sorted(path.stem for path in folder.glob("*.json")) == names
     records = [Record.load(folder / f"{name}.json") for name in names]
     assert [record.settings["training"]["lr"] for record in records] == [0.05, 0.1]
@@ -37,9 +37,11 @@ def test_every_point_has_a_finished_record_of_its_own(folder):
 
 def test_the_table_has_the_rows_of_all_points_after_their_settings(folder):
     rows = table(sweep(given(folder, *GIVEN)))
-    assert [list(row)[:5] for row in rows] == [["levels", "widths", "probe_images", "training.lr", "augment"]] * 2
-    assert [row["training.lr"] for row in rows] == ["0.05", "0.1"]
-    assert [row["net"] for row in rows] == ["scratch"] * 2
+    settings = ["levels", "widths", "recalibration_images", "training.lr", "augment"]
+    kinds = 3  # BatchNorm with running and recalibrated statistics, and GroupNorm
+    assert [list(row)[:5] for row in rows] == [settings] * 2 * kinds
+    assert [row["training.lr"] for row in rows] == ["0.05"] * kinds + ["0.1"] * kinds
+    assert [row["net"] for row in rows] == ["scratch"] * 2 * kinds
 
 
 def test_finished_points_are_not_run_again_and_interrupted_ones_go_on(folder, capsys):
@@ -48,7 +50,7 @@ def test_finished_points_are_not_run_again_and_interrupted_ones_go_on(folder, ca
     sweep(given(folder, *GIVEN))
     shown = capsys.readouterr().out
     assert "2 points, 1 of them finished" in shown
-    assert "1/1  levels=1,widths=4,probe_images=32,training.lr=0.1,augment=False: finished" in shown
+    assert "1/1  levels=1,widths=4,recalibration_images=32,training.lr=0.1,augment=False: finished" in shown
     assert first.read_bytes() == untouched
     again = Record.load(second)
     assert again.finished
@@ -56,11 +58,11 @@ def test_finished_points_are_not_run_again_and_interrupted_ones_go_on(folder, ca
 
 
 def test_a_point_that_fails_does_not_stop_the_others_and_is_named_in_the_end(tmp_path, capsys):
-    over = ["levels=1", "widths=4", "probe_images=32", "train_images=5,256"]
+    over = ["levels=1", "widths=4", "recalibration_images=32", "train_images=5,256"]
     with pytest.raises(PointsFailed, match=r"(?s)1 of 2 points failed.*train_images=5: depth_refinement: .*continue"):
         sweep(given(tmp_path, *over))
     shown = capsys.readouterr().out
-    assert "2/2  levels=1,widths=4,probe_images=32,train_images=256: finished" in shown
+    assert "2/2  levels=1,widths=4,recalibration_images=32,train_images=256: finished" in shown
 
 
 @pytest.mark.parametrize(

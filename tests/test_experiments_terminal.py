@@ -189,7 +189,7 @@ def test_ctrl_c_in_a_terminal_leaves_one_line_also_with_workers(tmp_path):
         _, said = process.communicate(timeout=300)
     finally:
         process.kill()
-    assert process.returncode == 130, said
+    assert process.returncode in (130, -signal.SIGINT), said  # a shell reports both as 130
     assert said.strip().splitlines() == [
         "depth_refinement: interrupted; results and checkpoints are kept; to go on: "
         f"python -m experiments.depth_refinement {' '.join(arguments)}"

@@ -40,7 +40,7 @@ class Drill(NamedTuple):
 
 
 EVERY_STEP = ("smoke", "--record", "record.json", "--training.checkpoint-seconds", "0")
-SMALLER = () if LONG else ("--train-images", "64", "--levels", "1", "--probe-images", "8")
+SMALLER = () if LONG else ("--train-images", "64", "--levels", "1", "--recalibration-images", "8")
 ONE_NET = () if LONG else ("--nets", "fcn8s", "--scenes", "8", "--test-scenes", "2")
 EXPERIMENTS = {
     "training": Drill("experiments.depth_refinement", EVERY_STEP + SMALLER, *((144, 6) if LONG else (3, 1))),
