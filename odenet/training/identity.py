@@ -19,9 +19,7 @@ from odenet.training.json_data import Plain, to_json_data
 from odenet.training.optimizers import describe_optimizer
 from odenet.training.settings import Training
 from odenet.training.tasks import Task
-
-_CHANGING = ("training", "evaluations", "label", "last_solve", "integrals", "scales", "map_levels")
-"""Attributes of modules that are not settings; the last two are computed by MultiScaleRoIAlign of torchvision."""
+from odenet.training.weights import CHANGING
 
 _NUMBERS_AND_TEXT = (type(None), bool, int, float, complex, str, bytes, np.generic, Enum, PurePath, torch.dtype)
 _SETTINGS = (*_NUMBERS_AND_TEXT, list, tuple, dict, set, frozenset, SimpleNamespace)
@@ -105,7 +103,7 @@ def _settings(module: nn.Module) -> dict[str, str]:
     return {
         name: _setting_fingerprint(value)
         for name, value in vars(module).items()
-        if not name.startswith("_") and name not in _CHANGING and _is_setting(value)
+        if not name.startswith("_") and name not in CHANGING and _is_setting(value)
     }
 
 

@@ -197,11 +197,14 @@ def _train(
                         _save(state, checkpoint)
                     state.start_clock()
 
-            last = state.epoch + 1 == settings.epochs
-            state.close_epoch(_row(state, task, _evaluated(network, task, sources, last=last)))
+            followed = "validation" if "validation" in sources else "test"
+            after = _evaluated(network, task, sources, followed)
+            if state.epoch + 1 == settings.epochs and followed != "test":
+                after |= _evaluated(network, task, sources, "test")
+            state.close_epoch(_row(state, task, after))
             state.stopped = fabric.broadcast(observers.epoch_ended(state.rows, fabric.device))
-            if state.stopped and not last:
-                state.rows[-1] |= _evaluated(network, task, sources, last=True)
+            if state.stopped and state.epoch < settings.epochs and followed != "test":
+                state.rows[-1] |= _evaluated(network, task, sources, "test")
             if fabric.broadcast(checkpoint.due) or state.epoch == settings.epochs or state.stopped:
                 _save(state, checkpoint)
             progress.epoch(state.steps(len(train)), _facts_of_row(state, task, settings))
@@ -242,11 +245,10 @@ def _present(train: BatchSource, test: BatchSource | None, validation: BatchSour
     return {"train": train} | {name: batches for name, batches in others.items() if batches is not None}
 
 
-def _evaluated(network: nn.Module, task: Task, sources: Mapping[str, BatchSource], *, last: bool) -> dict[str, float]:
-    """Evaluate after an epoch; on the test batches only after the last one, unless there are no validation batches."""
-    skipped = {"train"} | ({"test"} if "validation" in sources and not last else set())
-    scores = {name: evaluate(network, task, batches) for name, batches in sources.items() if name not in skipped}
-    return {f"{name}_{metric}": value for name, found in scores.items() for metric, value in found.items()}
+def _evaluated(network: nn.Module, task: Task, sources: Mapping[str, BatchSource], split: str) -> dict[str, float]:
+    """Evaluate on the batches of a split, if there are any."""
+    scores = evaluate(network, task, sources[split]) if split in sources else {}
+    return {f"{split}_{metric}": value for metric, value in scores.items()}
 
 
 def _seed(model: nn.Module, seed: int, fabric: Fabric) -> None:

@@ -22,7 +22,7 @@ ADAM_EPS = 1e-8
 
 
 class _Group(NamedTuple):
-    """What the parameters of a group have in common; groups without factors come first, and then those that decay."""
+    """Key of a group of parameters; groups without factors are sorted first, and among them those that decay."""
 
     factors: Factors
     decays: bool

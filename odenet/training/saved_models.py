@@ -39,7 +39,7 @@ from odenet.training.files import write_atomically
 from odenet.training.json_data import differences
 from odenet.training.json_settings import Names, setting_from_expression, setting_from_json, setting_to_json
 from odenet.training.tensor_files import DamagedFile, read_tensors, tensors_to_bytes
-from odenet.training.weights import WeightsError, load_state, require_finite, require_state
+from odenet.training.weights import CHANGING, WeightsError, load_state, require_finite, require_state
 
 FORMAT = 3
 """Number of the format, raised whenever older code cannot read the file. Since 2 there is a checksum; up to 2, settings
@@ -53,10 +53,6 @@ _ENTRIES = frozenset({"format", "construction", "training", "blocks", "noises"})
 
 _MOST_NODES = 10_000
 """Maximal number of nodes of a block whose branches have no weights, by which they could be counted."""
-
-_CHANGING = ("training", "evaluations", "last_solve", "integrals", "label", "scales", "map_levels")
-"""Attributes of modules that change after construction or in a solve, and are not compared; the last two are those of
-MultiScaleRoIAlign, which computes them from the first images."""
 
 _PLAIN = (bool, int, float, str, tuple, type(None))
 """Types of the options that are compared; other attributes are modules, or settings of blocks, saved as JSON."""
@@ -260,7 +256,7 @@ def _facts(model: nn.Module) -> dict[str, Any]:
     for path, module in model.named_modules():
         facts[path] = type(module).__name__
         for name, value in vars(module).items():
-            if not name.startswith("_") and name not in _CHANGING and isinstance(value, _PLAIN):
+            if not name.startswith("_") and name not in CHANGING and isinstance(value, _PLAIN):
                 facts[f"{path}.{name}"] = repr(value)
     return facts
 

@@ -13,6 +13,10 @@ from odenet.blocks.arguments import checked
 from odenet.training.files import write_atomically
 from odenet.training.tensor_files import DamagedFile, read_tensors, tensors_to_bytes
 
+CHANGING = ("training", "evaluations", "last_solve", "integrals", "label", "scales", "map_levels")
+"""Attributes of modules that are no settings, since they change after construction or in a solve; the last two are of
+torchvision's MultiScaleRoIAlign, which computes them from the first images."""
+
 _SHOWN = 4
 
 
